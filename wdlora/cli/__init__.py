@@ -1,0 +1,62 @@
+"""The command line: one module a command, imported only when it is called.
+
+A command module has a docstring (its help), `EXAMPLE` (shown below the help), `add_arguments(parser)` and
+`run(args)`, which returns the exit status or None. Bad input is raised as `InputError`.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import InputError
+
+COMMANDS = {
+    "inspect": "show what an adapter file holds and how far it moves its base",
+    "convert": "write an adapter in another dialect",
+    "sample-masks": "draw nerve masks that match a cohort",
+    "measure": "measure corneal nerve biomarkers in masks or images",
+    "demo": "three cohorts from mask to measured picture",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m wdlora`; returns the exit status."""
+    return dispatch("python -m wdlora", COMMANDS, __name__, argv)
+
+
+def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[str] | None = None) -> int:
+    """Parse `argv`, import the one command module that it names and run it.
+
+    `package` is where the command modules live; a command `sample-masks` is the module `sample_masks`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    overview = argparse.ArgumentParser(
+        prog=prog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:<14}{help}" for name, help in commands.items()),
+        usage=f"{prog} COMMAND …   ({prog} COMMAND --help shows an example)",
+    )
+    overview.add_argument("command", choices=commands, metavar="COMMAND")
+    name = overview.parse_args(argv[:1]).command
+    module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"{prog} {name}",
+        description=module.__doc__,
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv[1:])
+    try:
+        return module.run(args) or 0
+    except InputError as error:
+        print(f"{prog} {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog} {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
