@@ -1,0 +1,1 @@
+"""The timed comparisons behind docs/benchmarks.md. `python -m benchmarks [SUITE …] [--write]`"""

@@ -1,0 +1,48 @@
+"""Run the timed comparisons and print them; `--write` also puts them into docs/benchmarks.md.
+
+A suite is a module of this package with a `TITLE` and `run()`, which returns Markdown.
+"""
+
+import argparse
+import datetime
+import importlib
+import pkgutil
+from pathlib import Path
+
+import benchmarks
+from benchmarks.timing import machine
+from wdlora.files import write_text
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+NOT_SUITES = {"__main__", "timing"}
+
+
+def replace_section(page: str, name: str, body: str) -> str:
+    """Put `body` between the suite's two marker comments, at the end of the page where they are new."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    section = f"{start}\n{body}\n{end}"
+    if start in page:
+        return page[: page.index(start)] + section + page[page.index(end) + len(end) :]
+    return page.rstrip() + "\n\n" + section + "\n"
+
+
+def main() -> None:
+    """Run the suites named on the command line, or all."""
+    suites = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in NOT_SUITES]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(suites))
+    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
+    args = parser.parse_args()
+    if unknown := set(args.suites) - set(suites):
+        parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(suites)}")
+    for name in args.suites or suites:
+        suite = importlib.import_module(f"benchmarks.{name}")
+        body = f"## {suite.TITLE}\n\n{suite.run()}\n\n{machine()}, {datetime.date.today()}."
+        print(body + "\n", flush=True)
+        if args.write:
+            page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"
+            write_text(PAGE, replace_section(page, name, body))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""A nerve plexus as vectors and as the mask drawn from them."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .biomarkers import Biomarkers
+
+FIELD_UM = 400.0
+"""Side of the field of the Heidelberg Rostock Corneal Module in µm."""
+
+PIXEL_SIZE_UM = FIELD_UM / 384
+"""Its pixel size: 384 pixels a side, 1.0417 µm."""
+
+
+@dataclass(frozen=True)
+class Fibre:
+    """One nerve fibre: a centreline with a width at every point.
+
+    `points` is float64 [n, 2], x (column) and y (row) in pixels, pixel centres at integers; it may run beyond
+    the image. `width_um` is float64 [n], the full drawn width in µm. `parent` is the index of the fibre that
+    a branch leaves, None for trunks and free fibres.
+    """
+
+    points: np.ndarray
+    width_um: np.ndarray
+    kind: Literal["trunk", "branch", "free"]
+    parent: int | None = None
+
+
+@dataclass(frozen=True)
+class NerveMask:
+    """A nerve mask with the vectors it was drawn from.
+
+    `mask` is bool [H, W]. `target` is what was drawn from the cohort's distribution (`cnfl` mm/mm², `cnfd`,
+    `cnbd` no./mm², `width_um`); `biomarkers` is what was measured on `mask`.
+    """
+
+    mask: np.ndarray
+    centrelines: tuple[Fibre, ...]
+    pixel_size_um: float
+    cohort: str
+    seed: int
+    severity: float
+    target: dict[str, float] = field(default_factory=dict)
+    biomarkers: "Biomarkers | None" = None
