@@ -1,0 +1,141 @@
+"""The clinical cohorts: what was published about their nerves and the prompts that name them.
+
+Distributions are the "Real" rows of Table V of the WDLoRA paper (mean and SD over images of healthy
+volunteers and of people with type 1 diabetes without and with diabetic peripheral neuropathy); ages are
+Table II's. They are written nowhere else. What to keep in mind when using them:
+
+- The data are cross-sectional. Nothing here describes one person's course.
+- The neuropathy group is about twenty years older and has had diabetes twice as long as the other diabetic
+  group, so part of the difference between cohorts is age. Norms fall by 0.05–0.06 mm/mm² CNFL and
+  0.16 no./mm² CNFD a year (Tavakoli 2015).
+- CNFW of 31.58 µm/mm² times the field of 0.16 mm² is a mean width of 5.05 µm, 45 % wider than automated
+  readings of the same nerves and nearly the same in all cohorts: it probably shows the annotator's pen.
+- Some SDs exceed their means (CNFD and CNBD with neuropathy), so the biomarkers cannot be normal.
+"""
+
+import math
+from dataclasses import dataclass
+
+from .errors import InputError
+
+PROMPT_VERSION = "1"
+"""Version of all prompts below; it changes with any of their letters."""
+
+FIELD_MM2 = 0.16
+"""Field in which the biomarkers of Table V were counted, 400 × 400 µm."""
+
+SOURCE = "WDLoRA paper, Table V (biomarkers, 'Real' rows) and Table II (age)"
+
+_MODALITY = (
+    "In vivo corneal confocal microscopy image of the sub-basal nerve plexus, Heidelberg HRT III Rostock Cornea "
+    "Module, greyscale, 400 x 400 micrometre field. Bright nerve fibres on a dark, finely speckled background "
+    "follow the given nerve mask exactly. "
+)
+
+NEGATIVE_PROMPT = (
+    "colour, text, watermark, ruler, border, drawing, flat binary mask, histology, retinal vessels, skin, "
+    "nerves that are not in the mask, missing nerves, doubled nerves, blurred, overexposed, smooth plastic texture"
+)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One clinical group.
+
+    `distributions` maps `cnfl` (mm/mm²), `cnfd` and `cnbd` (no./mm²) and `cnfw` (µm/mm², mean width over the
+    field of 0.16 mm²) to (mean, SD); `age_years` likewise. `severity` is the place on the axis from 0, Control,
+    to 2, neuropathy.
+    """
+
+    name: str
+    label: str
+    severity: int
+    distributions: dict[str, tuple[float, float]]
+    age_years: tuple[float, float]
+    prompt: str
+    negative_prompt: str = NEGATIVE_PROMPT
+
+
+COHORTS: dict[str, Cohort] = {
+    cohort.name: cohort
+    for cohort in (
+        Cohort(
+            name="Control",
+            label="Healthy control",
+            severity=0,
+            distributions={
+                "cnfl": (19.40, 5.14),
+                "cnfd": (21.36, 9.45),
+                "cnbd": (62.35, 37.69),
+                "cnfw": (31.58, 1.30),
+            },
+            age_years=(39.64, 14.15),
+            prompt=_MODALITY
+            + "Healthy control, no diabetes, no neuropathy: dense, long, nearly parallel nerve trunks of even "
+            "calibre and high contrast, many thin connecting branches, low tortuosity, continuous fibres.",
+        ),
+        Cohort(
+            name="T1NoDPN",
+            label="Type 1 diabetes without neuropathy",
+            severity=1,
+            distributions={
+                "cnfl": (14.60, 5.60),
+                "cnfd": (16.17, 10.12),
+                "cnbd": (42.09, 34.71),
+                "cnfw": (31.15, 1.34),
+            },
+            age_years=(41.85, 14.46),
+            prompt=_MODALITY
+            + "Type 1 diabetes without diabetic peripheral neuropathy: moderately reduced nerve density, fewer "
+            "branches, slightly thinner trunks, mildly increased tortuosity, mostly continuous fibres.",
+        ),
+        Cohort(
+            name="T1DPN",
+            label="Type 1 diabetes with neuropathy",
+            severity=2,
+            distributions={
+                "cnfl": (9.76, 5.86),
+                "cnfd": (8.73, 8.62),
+                "cnbd": (24.50, 27.35),
+                "cnfw": (30.74, 1.60),
+            },
+            age_years=(60.79, 11.40),
+            prompt=_MODALITY
+            + "Type 1 diabetes with diabetic peripheral neuropathy: marked loss of nerve fibres, few or no trunks, "
+            "sparse branches, thin, beaded, fragmented and tortuous fibres of low contrast.",
+        ),
+    )
+}
+
+_ALIASES = {
+    "healthy": "Control",
+    "controls": "Control",
+    "pn-": "T1NoDPN",
+    "t1dm": "T1NoDPN",
+    "nodpn": "T1NoDPN",
+    "pn+": "T1DPN",
+    "dpn": "T1DPN",
+}
+
+
+def cohort(name: str) -> Cohort:
+    """The cohort called `name`; case does not matter and the common short forms are known.
+
+    Raises InputError naming the choices.
+    """
+    key = str(name).strip().lower()
+    key = _ALIASES.get(key, key).lower()
+    for known in COHORTS.values():
+        if known.name.lower() == key:
+            return known
+    raise InputError(f"there is no cohort {name!r}; choose one of {', '.join(COHORTS)}")
+
+
+def nearest(severity: float) -> Cohort:
+    """The cohort whose place on the axis 0 to 2 is nearest to `severity`; halves go to the milder one.
+
+    Raises InputError outside 0 to 2.
+    """
+    if not (isinstance(severity, int | float) and math.isfinite(severity) and 0 <= severity <= 2):
+        raise InputError(f"severity {severity!r} is not a number from 0 (Control) to 2 (T1DPN)")
+    return min(COHORTS.values(), key=lambda known: (abs(known.severity - severity), known.severity))
