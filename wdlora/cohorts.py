@@ -27,14 +27,15 @@ FIELD_MM2 = 0.16
 SOURCE = "WDLoRA paper, Table V (biomarkers, 'Real' rows) and Table II (age)"
 
 _MODALITY = (
-    "In vivo corneal confocal microscopy image of the sub-basal nerve plexus, Heidelberg HRT III Rostock Cornea "
-    "Module, greyscale, 400 x 400 micrometre field. Bright nerve fibres on a dark, finely speckled background "
-    "follow the given nerve mask exactly. "
+    "In vivo corneal confocal microscopy image of the sub-basal nerve plexus, Heidelberg HRT III Rostock "
+    "Cornea Module, greyscale, 400 x 400 micrometre field. Bright nerve fibres on a dark, finely speckled "
+    "background follow the given nerve mask exactly. "
 )
 
 NEGATIVE_PROMPT = (
     "colour, text, watermark, ruler, border, drawing, flat binary mask, histology, retinal vessels, skin, "
-    "nerves that are not in the mask, missing nerves, doubled nerves, blurred, overexposed, smooth plastic texture"
+    "nerves that are not in the mask, missing nerves, doubled nerves, blurred, overexposed, "
+    "smooth plastic texture"
 )
 
 
@@ -42,9 +43,9 @@ NEGATIVE_PROMPT = (
 class Cohort:
     """One clinical group.
 
-    `distributions` maps `cnfl` (mm/mm²), `cnfd` and `cnbd` (no./mm²) and `cnfw` (µm/mm², mean width over the
-    field of 0.16 mm²) to (mean, SD); `age_years` likewise. `severity` is the place on the axis from 0, Control,
-    to 2, neuropathy.
+    `distributions` maps `cnfl` (mm/mm²), `cnfd` and `cnbd` (no./mm²) and `cnfw` (µm/mm², mean width over
+    the field of 0.16 mm²) to (mean, SD); `age_years` likewise. `severity` is the place on the axis from 0,
+    Control, to 2, neuropathy.
     """
 
     name: str
@@ -71,8 +72,8 @@ COHORTS: dict[str, Cohort] = {
             },
             age_years=(39.64, 14.15),
             prompt=_MODALITY
-            + "Healthy control, no diabetes, no neuropathy: dense, long, nearly parallel nerve trunks of even "
-            "calibre and high contrast, many thin connecting branches, low tortuosity, continuous fibres.",
+            + "Healthy control, no diabetes, no neuropathy: dense, long, nearly parallel nerve trunks of "
+            "even calibre and high contrast, many thin connecting branches, low tortuosity, continuous fibres.",
         ),
         Cohort(
             name="T1NoDPN",
@@ -86,8 +87,8 @@ COHORTS: dict[str, Cohort] = {
             },
             age_years=(41.85, 14.46),
             prompt=_MODALITY
-            + "Type 1 diabetes without diabetic peripheral neuropathy: moderately reduced nerve density, fewer "
-            "branches, slightly thinner trunks, mildly increased tortuosity, mostly continuous fibres.",
+            + "Type 1 diabetes without diabetic peripheral neuropathy: moderately reduced nerve density, "
+            "fewer branches, slightly thinner trunks, mildly increased tortuosity, mostly continuous fibres.",
         ),
         Cohort(
             name="T1DPN",
@@ -101,8 +102,8 @@ COHORTS: dict[str, Cohort] = {
             },
             age_years=(60.79, 11.40),
             prompt=_MODALITY
-            + "Type 1 diabetes with diabetic peripheral neuropathy: marked loss of nerve fibres, few or no trunks, "
-            "sparse branches, thin, beaded, fragmented and tortuous fibres of low contrast.",
+            + "Type 1 diabetes with diabetic peripheral neuropathy: marked loss of nerve fibres, few or no "
+            "trunks, sparse branches, thin, beaded, fragmented and tortuous fibres of low contrast.",
         ),
     )
 }
