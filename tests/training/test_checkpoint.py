@@ -1,0 +1,63 @@
+"""Checkpoints come back as they were written, for both optimisers, and torn ones are refused."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from training.config import TrainingConfig
+from training.optimiser import Average, build_optimiser, learning_rate_factor
+from wdlora.errors import InputError
+
+
+def steps(parameter, optimiser, count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimiser.step()
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam8bit"])
+def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, name):
+    config = dataclasses.replace(TrainingConfig(), optimiser=name, learning_rate=0.1)
+    one = torch.nn.Parameter(torch.ones(128, 64))
+    optimiser = build_optimiser([one], config)
+    steps(one, optimiser, 3, 0)
+    path = save_checkpoint(tmp_path, 3, {"one": one}, optimiser, {"note": "x"}, keep=2)
+    parameters, state, facts = load_checkpoint(path)
+    two = torch.nn.Parameter(parameters["one"])
+    resumed = build_optimiser([two], config)
+    resumed.load_state_dict(state)
+    for parameter, each in ((one, optimiser), (two, resumed)):
+        steps(parameter, each, 3, 1)
+    assert torch.equal(one, two)
+    assert facts == {"note": "x", "step": 3}
+
+
+def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    for step in (5, 10, 1000000):
+        save_checkpoint(tmp_path, step, {"p": parameter}, optimiser, {}, keep=2)
+    left = list_checkpoints(tmp_path)
+    assert [path.name for path in left] == ["step-000010", "step-1000000"]
+    (left[1] / "parameters.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="step-1000000"):
+        load_checkpoint(left[1])
+
+
+def test_the_schedule_by_hand():
+    config = dataclasses.replace(TrainingConfig(), steps=150, warmup_steps=50)
+    assert learning_rate_factor(0, config) == pytest.approx(1 / 50)
+    assert learning_rate_factor(49, config) == 1
+    assert learning_rate_factor(100, config) == pytest.approx(0.5)
+    assert learning_rate_factor(150, config) == pytest.approx(0)
+
+
+def test_the_average_by_hand():
+    value = torch.zeros(1)
+    average = Average({"v": value}, decay=0.5)
+    value += 1
+    average.update({"v": value})  # decay min(.5, 2/11)
+    assert average.values["v"].item() == pytest.approx(9 / 11)

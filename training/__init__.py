@@ -1,0 +1,1 @@
+"""The CCM fine-tune and what is compared with it; run as `python -m training COMMAND …`."""

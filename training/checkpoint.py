@@ -1,0 +1,99 @@
+"""Checkpoints of a fine-tune: folders that appear whole or not at all, without pickles.
+
+A checkpoint `step-000250` holds `parameters.safetensors` (what is trained, and its average),
+`optimiser.safetensors` (the tensors of the optimiser's state) and `state.json` (everything else).
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wdlora.errors import InputError
+from wdlora.files import write_json
+
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    parameters: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    facts: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write the checkpoint of `step` under `folder` and remove all but the newest `keep`.
+
+    `facts` is stored as JSON (configuration fingerprint, data fingerprint, averages' step count …).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{step:06d}"
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        _save(parameters, temporary / "parameters.safetensors")
+        tensors: dict[str, Tensor] = {}
+        rest = _flatten(optimiser.state_dict(), tensors)
+        _save(tensors, temporary / "optimiser.safetensors")
+        write_json(temporary / "state.json", facts | {"step": step, "optimiser": rest})
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in list_checkpoints(folder)[:-keep] if keep else []:
+        shutil.rmtree(old)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, oldest first; half-written ones do not carry the name."""
+    found = [(int(m[1]), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint: parameters, the optimiser's state dict, and the facts. Raises InputError if torn."""
+    try:
+        facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        parameters = load_file(path / "parameters.safetensors")
+        state = _unflatten(facts.pop("optimiser"), load_file(path / "optimiser.safetensors"))
+    except Exception as error:
+        raise InputError(
+            f"The checkpoint {path.name} cannot be read ({error}); remove it and resume."
+        ) from None
+    return parameters, state, facts
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON: tensors move to `tensors` and leave their names; keys keep their type."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[key, _flatten(entry, tensors)] for key, entry in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_flatten(entry, tensors) for entry in value]
+    return value
+
+
+def _unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _unflatten(entry, tensors) for key, entry in value["items"]}
+    if isinstance(value, list):
+        return [_unflatten(entry, tensors) for entry in value]
+    return value

@@ -1,0 +1,184 @@
+"""The configuration of a fine-tune, and the presets that fill it.
+
+A preset is a TOML file of `training/presets`. Every field it sets says where the value comes from: `paper`
+(stated there), `inferred` (follows from what the paper states) or `ours`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from wdlora.errors import InputError
+
+PRESETS = Path(__file__).parent / "presets"
+SOURCES = ("paper", "inferred", "ours")
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "attention": ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
+    "text_attention": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+    "mlp": ("img_mlp.net.0.proj", "img_mlp.net.2"),
+    "text_mlp": ("txt_mlp.net.0.proj", "txt_mlp.net.2"),
+    "mapping": ("img_in", "txt_in", "proj_out"),
+}
+"""Groups of linear layers of QwenImageTransformer2DModel, by the ends of their names."""
+
+
+def _option(help: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides what a fine-tune computes. Lengths are in pixels unless the name says µm."""
+
+    method: Literal["wdlora", "lora", "magnitude"] = _option(
+        "wdlora: direction and magnitude; lora: plain; magnitude: only the magnitudes are trained", "wdlora"
+    )
+    rank: int = _option("rank of the low-rank direction update", 16)
+    alpha: float | None = _option("LoRA alpha; the update is scaled by alpha/rank; unset: alpha = rank", None)
+    targets: tuple[str, ...] = _option("groups of layers: " + ", ".join(TARGETS), ("attention",))
+    norm_gradient: bool = _option("let the gradient through the norm (off: DoRA section 4.3)", False)
+    precision: Literal["fp32", "bf16", "fp8", "nf4"] = _option("storage of the frozen transformer", "bf16")
+    gradient_checkpointing: bool = _option("recompute activations in the backward pass", True)
+
+    steps: int = _option("optimiser steps", 4000)
+    batch_size: int = _option("images a step and process", 1)
+    accumulation: int = _option("batches whose gradients are added up for one step", 1)
+    optimiser: Literal["adam8bit", "adamw"] = _option(
+        "adam8bit falls back to adamw where it cannot run", "adam8bit"
+    )
+    learning_rate: float = _option("peak learning rate", 1e-4)
+    beta1: float = _option("Adam's first moment", 0.9)
+    beta2: float = _option("Adam's second moment", 0.999)
+    weight_decay: float = _option("decoupled weight decay", 0.0)
+    warmup_steps: int = _option("steps of linear warm-up", 50)
+    cosine_cycles: float = _option("cosine cycles after the warm-up; 0.5 ends at zero", 0.5)
+    max_grad_norm: float = _option("gradients are clipped to this norm; 0: never", 1.0)
+    ema_decay: float = _option("decay of the averaged adapter that is written; 0: no averaging", 0.0)
+
+    foreground_weight: float = _option("loss weight of tokens on nerves", 2.0)
+    background_weight: float = _option("loss weight of the others", 1.0)
+    timesteps: Literal["uniform", "logit_normal", "shifted"] = _option(
+        "density of the noise level σ: uniform; sigmoid of a normal; the latter shifted", "uniform"
+    )
+    timestep_mean: float = _option("mean of the normal (logit_normal, shifted)", 0.0)
+    timestep_std: float = _option("its standard deviation", 1.0)
+    timestep_shift: float = _option("shift s of σ → sσ/(1+(s−1)σ) (shifted)", 2.2)
+    prompt_dropout: float = _option("share of examples with an empty prompt, for guidance", 0.1)
+    reference_dropout: float = _option("share of examples without the reference image (2509 and 2511)", 0.5)
+
+    size: int | None = _option("crop size, a multiple of 32; unset: whole images", None)
+    views: int = _option("augmented views a picture (crop, rotation by 90°, mirror), each cached", 1)
+    augment: bool = _option("rotations by 90° and mirrors, the same for image and mask", True)
+    validation_share: float = _option("share of the patients kept for validation", 0.2)
+
+    seed: int = _option("decides order, noise, views and initialisation", 0)
+    sample_every: int = _option("steps between sample sheets; 0: none", 500)
+    sample_steps: int = _option("sampler steps of the sheets", 20)
+    sample_cfg: float = _option("guidance scale of the sheets", 2.5)
+    sample_shift: float = _option("shift of the sampling schedule", 3.0)
+    save_every: int = _option("steps between checkpoints", 250)
+    keep_checkpoints: int = _option("older checkpoints are removed beyond this number", 3)
+    log_every: int = _option("steps between log lines", 10)
+
+    def __post_init__(self) -> None:
+        for name, low in {"rank": 1, "steps": 1, "batch_size": 1, "accumulation": 1, "views": 1}.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}.")
+        for name in ("prompt_dropout", "reference_dropout", "validation_share", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must lie in [0, 1), not {getattr(self, name)}.")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate must be positive, not {self.learning_rate}.")
+        if self.size is not None and (self.size <= 0 or self.size % 32):
+            raise InputError(f"size must be a positive multiple of 32, not {self.size}.")
+        if unknown := [name for name in self.targets if name not in TARGETS]:
+            raise InputError(
+                f"targets has unknown groups {', '.join(unknown)}; there are {', '.join(TARGETS)}."
+            )
+        if not self.targets:
+            raise InputError(f"targets is empty; name some of {', '.join(TARGETS)}.")
+
+    @property
+    def target_modules(self) -> list[str]:
+        """Name ends of the adapted layers, as peft takes them."""
+        return [end for group in self.targets for end in TARGETS[group]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all fields, 64 hex digits."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def presets() -> list[str]:
+    """Names of the presets, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
+    """Read a preset by name, or a TOML file by path, and apply overrides.
+
+    Raises InputError for an unknown preset, an unknown key, a value of the wrong type or a field without a
+    source.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not path.is_file():
+        raise InputError(f"There is no preset {name!r}; there are {', '.join(presets())}.")
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"The preset {path.name} is not valid TOML: {error}.") from None
+    values: dict[str, Any] = {}
+    for key, entry in entries.items():
+        if not isinstance(entry, dict) or set(entry) - {"value", "source", "note"} or "value" not in entry:
+            raise InputError(f"In the preset {path.name}, {key} must be a table of value, source and note.")
+        if entry.get("source") not in SOURCES:
+            raise InputError(
+                f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}."
+            )
+        values[key] = entry["value"]
+    return build(values | (overrides or {}), f"the preset {path.name}")
+
+
+def build(values: dict[str, Any], origin: str) -> TrainingConfig:
+    """Make a configuration of plain values; raises InputError naming an unknown key or a wrong type."""
+    hints = typing.get_type_hints(TrainingConfig)
+    if unknown := sorted(set(values) - set(hints)):
+        raise InputError(f"{origin} has the unknown key {', '.join(unknown)}; there are {', '.join(hints)}.")
+    return TrainingConfig(**{key: _converted(key, value, hints[key]) for key, value in values.items()})
+
+
+def _converted(key: str, value: Any, hint: Any) -> Any:
+    """`value` as the field's type; strings come from the command line."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value in (None, "none") and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    try:
+        if typing.get_origin(kind) is Literal:
+            if value in typing.get_args(kind):
+                return value
+            raise ValueError
+        if typing.get_origin(kind) is tuple:
+            return tuple(value.split(",") if isinstance(value, str) else value)
+        if kind is bool:
+            return {"true": True, "false": False}[str(value).lower()]
+        if kind is int and float(value) != int(float(value)):
+            raise ValueError
+        return kind(float(value)) if kind is int else kind(value)
+    except (ValueError, KeyError, TypeError):
+        allowed = (
+            " or ".join(map(str, typing.get_args(kind)))
+            if typing.get_origin(kind) is Literal
+            else kind.__name__
+        )
+        raise InputError(f"{key} must be {allowed}, not {value!r}.") from None

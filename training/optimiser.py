@@ -1,0 +1,63 @@
+"""Optimiser, learning-rate schedule and the averaged copy of the trained parameters."""
+
+import logging
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from training.config import TrainingConfig
+
+log = logging.getLogger(__name__)
+
+
+def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay, its state in 8 bits where `adam8bit` is asked for and can run.
+
+    bitsandbytes falls back to torch's AdamW, with one log line, where it is missing or cannot run here.
+    """
+    parameters = list(parameters)
+    options = {
+        "lr": config.learning_rate,
+        "betas": (config.beta1, config.beta2),
+        "weight_decay": config.weight_decay,
+    }
+    if config.optimiser == "adam8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+
+            return AdamW8bit(parameters, **options)
+        except (ImportError, RuntimeError) as error:
+            log.warning("8-bit Adam cannot run here (%s); using torch's AdamW.", error)
+    return torch.optim.AdamW(parameters, **options)
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Factor on the peak learning rate at `step` (0-based): linear warm-up, then cosine.
+
+    After the warm-up, ½(1 + cos(2π·cycles·progress)), never below 0; half a cycle ends at 0.
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    span = max(1, config.steps - config.warmup_steps)
+    progress = min(1.0, (step - config.warmup_steps) / span)
+    return max(0.0, 0.5 * (1 + math.cos(2 * math.pi * config.cosine_cycles * progress)))
+
+
+class Average:
+    """Exponential moving average of named parameters, with a warm-up: decay min(d, (1 + t)/(10 + t))."""
+
+    def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.values = {name: value.detach().clone() for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def update(self, parameters: dict[str, Tensor]) -> None:
+        """Move the average towards the parameters."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, value in self.values.items():
+            value.lerp_(parameters[name].detach(), 1 - decay)
