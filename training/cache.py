@@ -1,0 +1,73 @@
+"""What the frozen encoders made of an example, computed once and kept on disk.
+
+An entry is a safetensors file named by the SHA-256 of everything that decides its content: the pixels of
+image, mask and reference, the prompt, the encoders' own hashes and the version of the encoding. A changed
+prompt, mask, size or VAE therefore never meets an old entry.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wdlora.errors import InputError
+from wdlora.files import whole
+
+ENCODING_VERSION = 1
+"""Raise it whenever the same input would be encoded differently."""
+
+
+def entry_key(encoders: str, prompt: str, *images: np.ndarray | None) -> str:
+    """SHA-256 over the encoders' fingerprint, the prompt and the images (shape, type and bytes of each)."""
+    digest = hashlib.sha256(f"{ENCODING_VERSION}\0{encoders}\0{prompt}".encode())
+    for image in images:
+        if image is None:
+            digest.update(b"\0none")
+        else:
+            digest.update(f"\0{image.shape}{image.dtype}".encode())
+            digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+class Cache:
+    """A folder of entries; `get` computes what is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hits = self.misses = 0
+
+    def path(self, key: str) -> Path:
+        """Where the entry lies."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The entry, read or else computed and written whole; an unreadable file is computed again."""
+        path = self.path(key)
+        if path.exists():
+            try:
+                entry = load_file(path)
+                self.hits += 1
+                return entry
+            except (SafetensorError, OSError):
+                path.unlink(missing_ok=True)
+        self.misses += 1
+        entry = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
+        with whole(path) as temporary:
+            save_file(entry, temporary)
+        return entry
+
+    def require_space(self, entries: int, example: dict[str, Tensor]) -> None:
+        """Raise InputError if `entries` more files of the size of `example` do not fit on the disk."""
+        size = sum(tensor.nbytes for tensor in example.values()) + 1024
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if entries * size > free:
+            raise InputError(
+                f"The cache needs {entries * size / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free; "
+                "name another folder with --cache, or train on fewer views."
+            )
