@@ -1,0 +1,116 @@
+"""A data set as a folder: images, masks of the same names, and one table.
+
+    DATASET/images/NAME.png    DATASET/masks/NAME.png    DATASET/dataset.csv
+
+`dataset.csv` has a row an image with the columns `file`, `cohort` and `patient`, and optionally `eye`,
+`visit`, `pixel_size_um` and `reference` (the file of another image, of the same patient or cohort).
+Patients are named by whatever the table holds; use pseudonyms.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..cohorts import cohort as find_cohort
+from ..errors import InputError
+
+TABLE = "dataset.csv"
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".dcm")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a data set. `pixel_size_um` is None where the table does not tell."""
+
+    file: str
+    image: Path
+    mask: Path
+    cohort: str
+    patient: str
+    eye: str = ""
+    visit: str = ""
+    pixel_size_um: float | None = None
+    reference: str = ""
+
+
+def read_folder(folder: str | Path) -> list[Record]:
+    """Read the table of a data set and check it against the files; rows stay in their order.
+
+    Raises InputError, naming file and row, for a missing folder, table or column, no images, an image without
+    mask or row, an unknown cohort, an empty patient, and a reference that is the image itself or unknown.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no data set folder {folder}.")
+    images, masks = _pictures(folder / "images"), _pictures(folder / "masks")
+    if not images:
+        raise InputError(f"{folder} holds no images; they belong into {folder / 'images'}.")
+    if missing := sorted(set(images) - set(masks)):
+        raise InputError(
+            f"{len(missing)} of {len(images)} images have no mask of the same name in {folder / 'masks'}: "
+            f"{', '.join(images[name].name for name in missing[:5])}{' …' if len(missing) > 5 else ''}."
+        )
+    records = [_record(number, row, images, masks) for number, row in _rows(folder / TABLE)]
+    known = {Path(record.file).stem for record in records}
+    if unlisted := sorted(set(images) - known):
+        raise InputError(
+            f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}."
+        )
+    if len(known) < len(records):
+        raise InputError(f"{TABLE} lists {len(records) - len(known)} images twice.")
+    for record in records:
+        if record.reference and Path(record.reference).stem not in known - {Path(record.file).stem}:
+            raise InputError(
+                f"{TABLE}: the reference {record.reference!r} of {record.file} must be another of the images."
+            )
+    return records
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    if not table.is_file():
+        raise InputError(f"{table.parent} has no {TABLE} with the columns file, cohort and patient.")
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := {"file", "cohort", "patient"} - set(reader.fieldnames or ()):
+                raise InputError(f"{table} lacks the column {', '.join(sorted(missing))}.")
+            return [
+                (number, {key: (value or "").strip() for key, value in row.items() if key})
+                for number, row in enumerate(reader, start=2)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is not a UTF-8 CSV table: {error}.") from None
+
+
+def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: dict[str, Path]) -> Record:
+    where = f"{TABLE}, line {number}"
+    name = Path(row["file"]).stem
+    if name not in images:
+        raise InputError(f"{where}: there is no image {row['file']!r}.")
+    if not row["patient"]:
+        raise InputError(
+            f"{where}: {row['file']} has no patient; without it a split cannot keep patients apart."
+        )
+    try:
+        cohort = find_cohort(row["cohort"]).name
+        pixel_size = float(row["pixel_size_um"]) if row.get("pixel_size_um") else None
+        if pixel_size is not None and not pixel_size > 0:
+            raise ValueError(f"pixel_size_um must be positive, not {pixel_size}")
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    return Record(
+        file=images[name].name,
+        image=images[name],
+        mask=masks[name],
+        cohort=cohort,
+        patient=row["patient"],
+        eye=row.get("eye", ""),
+        visit=row.get("visit", ""),
+        pixel_size_um=pixel_size,
+        reference=row.get("reference", ""),
+    )
