@@ -61,6 +61,15 @@ class Cache:
             save_file(entry, temporary)
         return entry
 
+    def read(self, key: str) -> dict[str, Tensor]:
+        """An entry that `get` has made; raises InputError if somebody has removed it since."""
+        try:
+            return load_file(self.path(key))
+        except (SafetensorError, OSError):
+            raise InputError(
+                f"The cache {self.folder} has lost an entry; start again to encode it."
+            ) from None
+
     def require_space(self, entries: int, example: dict[str, Tensor]) -> None:
         """Raise InputError if `entries` more files of the size of `example` do not fit on the disk."""
         size = sum(tensor.nbytes for tensor in example.values()) + 1024

@@ -1,0 +1,109 @@
+"""What is trained on: image, mask, cohort and patient, from a folder or from phantoms."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wdlora.anatomy import phantom, sample_mask
+from wdlora.anatomy.images import read_image
+from wdlora.cohorts import COHORTS
+from wdlora.dataset.folder import Record, read_folder
+from wdlora.errors import InputError
+
+Pictures = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
+
+    `reference` is the identity of another example of the same patient or cohort, or empty.
+    """
+
+    identity: str
+    cohort: str
+    patient: str
+    reference: str
+    load: Callable[[], Pictures]
+
+
+def folder_examples(folder: str | Path) -> list[Example]:
+    """The examples of a data set folder (see `wdlora.dataset.folder`), in the table's order.
+
+    Where the table names no reference, another image of the same patient serves, else of the same cohort.
+    Raises InputError for what `read_folder` refuses; sizes are checked on loading.
+    """
+    records = read_folder(folder)
+    return [
+        Example(
+            identity=record.file,
+            cohort=record.cohort,
+            patient=record.patient,
+            reference=record.reference or _other(record, records),
+            load=_reader(record),
+        )
+        for record in records
+    ]
+
+
+def _other(record: Record, records: list[Record]) -> str:
+    """The next image, cyclically, of the same patient, else of the same cohort; never the image itself."""
+    start = records.index(record)
+    others = records[start + 1 :] + records[:start]
+    for attribute in ("patient", "cohort"):
+        for other in others:
+            if getattr(other, attribute) == getattr(record, attribute):
+                return other.file
+    return ""
+
+
+def _reader(record: Record) -> Callable[[], Pictures]:
+    def load() -> Pictures:
+        image = read_image(record.image).pixels
+        mask = read_image(record.mask).pixels > 0
+        if image.shape != mask.shape:
+            raise InputError(
+                f"The image {record.file} is {image.shape[0]}×{image.shape[1]} pixels and its mask "
+                f"{mask.shape[0]}×{mask.shape[1]}; they must lie on the same grid."
+            )
+        return as_uint8(image), mask
+
+    return load
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """Grey values as 8 bits: uint8 unchanged, uint16 and floats in [0, 1] scaled by their full range."""
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        return np.round(image / 257).astype(np.uint8)
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def phantom_examples(count: int, seed: int, size: int = 384, appearance: str = "cohort") -> list[Example]:
+    """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
+
+    `appearance` is that of `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and
+    dendritic cells.
+    """
+    if count < 1:
+        raise InputError(f"The number of phantoms a cohort must be at least 1, not {count}.")
+    examples = []
+    for name in COHORTS:
+        for index in range(count):
+            identity = f"phantom-{name}-{seed}-{index:05d}"
+            reference = f"phantom-{name}-{seed}-{(index + 1) % count:05d}" if count > 1 else ""
+            examples.append(
+                Example(identity, name, identity, reference, _drawer(name, seed, index, size, appearance))
+            )
+    return examples
+
+
+def _drawer(cohort: str, seed: int, index: int, size: int, appearance: str) -> Callable[[], Pictures]:
+    def load() -> Pictures:
+        plexus = sample_mask(cohort, seed=seed * 1_000_003 + index, size=size)
+        return phantom(plexus, seed=seed * 1_000_003 + index, appearance=appearance), plexus.mask
+
+    return load
