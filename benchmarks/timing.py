@@ -10,9 +10,7 @@ from collections.abc import Callable
 import torch
 
 
-def interleave(
-    candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 3
-) -> dict[str, float]:
+def interleave(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 3) -> dict[str, float]:
     """Median seconds a call of each candidate, measured A B C A B C … in one process."""
     for _ in range(warmup):
         for call in candidates.values():

@@ -66,9 +66,7 @@ class Cache:
         try:
             return load_file(self.path(key))
         except (SafetensorError, OSError):
-            raise InputError(
-                f"The cache {self.folder} has lost an entry; start again to encode it."
-            ) from None
+            raise InputError(f"The cache {self.folder} has lost an entry; start again to encode it.") from None
 
     def require_space(self, entries: int, example: dict[str, Tensor]) -> None:
         """Raise InputError if `entries` more files of the size of `example` do not fit on the disk."""

@@ -66,9 +66,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
         parameters = load_file(path / "parameters.safetensors")
         state = _unflatten(facts.pop("optimiser"), load_file(path / "optimiser.safetensors"))
     except Exception as error:
-        raise InputError(
-            f"The checkpoint {path.name} cannot be read ({error}); remove it and resume."
-        ) from None
+        raise InputError(f"The checkpoint {path.name} cannot be read ({error}); remove it and resume.") from None
     return parameters, state, facts
 
 

@@ -50,9 +50,7 @@ class TrainingConfig:
     steps: int = _option("optimiser steps", 4000)
     batch_size: int = _option("images a step and process", 1)
     accumulation: int = _option("batches whose gradients are added up for one step", 1)
-    optimiser: Literal["adam8bit", "adamw"] = _option(
-        "adam8bit falls back to adamw where it cannot run", "adam8bit"
-    )
+    optimiser: Literal["adam8bit", "adamw"] = _option("adam8bit falls back to adamw where it cannot run", "adam8bit")
     learning_rate: float = _option("peak learning rate", 1e-4)
     beta1: float = _option("Adam's first moment", 0.9)
     beta2: float = _option("Adam's second moment", 0.999)
@@ -99,9 +97,7 @@ class TrainingConfig:
         if self.size is not None and (self.size <= 0 or self.size % 32):
             raise InputError(f"size must be a positive multiple of 32, not {self.size}.")
         if unknown := [name for name in self.targets if name not in TARGETS]:
-            raise InputError(
-                f"targets has unknown groups {', '.join(unknown)}; there are {', '.join(TARGETS)}."
-            )
+            raise InputError(f"targets has unknown groups {', '.join(unknown)}; there are {', '.join(TARGETS)}.")
         if not self.targets:
             raise InputError(f"targets is empty; name some of {', '.join(TARGETS)}.")
 
@@ -142,9 +138,7 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
         if not isinstance(entry, dict) or set(entry) - {"value", "source", "note"} or "value" not in entry:
             raise InputError(f"In the preset {path.name}, {key} must be a table of value, source and note.")
         if entry.get("source") not in SOURCES:
-            raise InputError(
-                f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}."
-            )
+            raise InputError(f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}.")
         values[key] = entry["value"]
     return build(values | (overrides or {}), f"the preset {path.name}")
 
@@ -176,9 +170,5 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
             raise ValueError
         return kind(float(value)) if kind is int else kind(value)
     except (ValueError, KeyError, TypeError):
-        allowed = (
-            " or ".join(map(str, typing.get_args(kind)))
-            if typing.get_origin(kind) is Literal
-            else kind.__name__
-        )
+        allowed = " or ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else kind.__name__
         raise InputError(f"{key} must be {allowed}, not {value!r}.") from None

@@ -95,9 +95,7 @@ def phantom_examples(count: int, seed: int, size: int = 384, appearance: str = "
         for index in range(count):
             identity = f"phantom-{name}-{seed}-{index:05d}"
             reference = f"phantom-{name}-{seed}-{(index + 1) % count:05d}" if count > 1 else ""
-            examples.append(
-                Example(identity, name, identity, reference, _drawer(name, seed, index, size, appearance))
-            )
+            examples.append(Example(identity, name, identity, reference, _drawer(name, seed, index, size, appearance)))
     return examples
 
 

@@ -151,9 +151,7 @@ def load_batch(cache: Cache, views: list[Prepared], texts: list[str]) -> Batch:
     The reference's latents come along where every text of the batch ends in `+reference`.
     """
     pictures = [cache.read(view.pictures) for view in views]
-    parts = [
-        Conditioning(cache.read(view.texts[text])["embeds"]) for view, text in zip(views, texts, strict=True)
-    ]
+    parts = [Conditioning(cache.read(view.texts[text])["embeds"]) for view, text in zip(views, texts, strict=True)]
     names = ["control"] + ["reference"] * all(text.endswith("+reference") for text in texts)
     return Batch(
         target=torch.cat([entry["target"] for entry in pictures]),

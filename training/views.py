@@ -26,9 +26,7 @@ class View:
         return np.ascontiguousarray(turned[:, ::-1] if self.mirror else turned)
 
 
-def draw_view(
-    shape: tuple[int, int], size: int | None, augment: bool, seed: int, identity: str, index: int
-) -> View:
+def draw_view(shape: tuple[int, int], size: int | None, augment: bool, seed: int, identity: str, index: int) -> View:
     """The view number `index` of the example `identity`, decided by its arguments alone.
 
     Without `size` the largest centred crop whose sides are multiples of 32 is taken. Raises InputError if the

@@ -53,9 +53,7 @@ def read_folder(folder: str | Path) -> list[Record]:
     records = [_record(number, row, images, masks) for number, row in _rows(folder / TABLE)]
     known = {Path(record.file).stem for record in records}
     if unlisted := sorted(set(images) - known):
-        raise InputError(
-            f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}."
-        )
+        raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
     if len(known) < len(records):
         raise InputError(f"{TABLE} lists {len(records) - len(known)} images twice.")
     for record in records:
@@ -93,9 +91,7 @@ def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: di
     if name not in images:
         raise InputError(f"{where}: there is no image {row['file']!r}.")
     if not row["patient"]:
-        raise InputError(
-            f"{where}: {row['file']} has no patient; without it a split cannot keep patients apart."
-        )
+        raise InputError(f"{where}: {row['file']} has no patient; without it a split cannot keep patients apart.")
     try:
         cohort = find_cohort(row["cohort"]).name
         pixel_size = float(row["pixel_size_um"]) if row.get("pixel_size_um") else None
