@@ -73,7 +73,8 @@ COHORTS: dict[str, Cohort] = {
             age_years=(39.64, 14.15),
             prompt=_MODALITY
             + "Healthy control, no diabetes, no neuropathy: dense, long, nearly parallel nerve trunks of "
-            "even calibre and high contrast, many thin connecting branches, low tortuosity, continuous fibres.",
+            "even calibre and high contrast, many thin connecting branches, low tortuosity, "
+            "continuous fibres.",
         ),
         Cohort(
             name="T1NoDPN",

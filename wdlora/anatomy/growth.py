@@ -1,0 +1,357 @@
+"""A plexus grown to order: a number of trunks, of branch points on them, and a total length.
+
+Trunks cross the field side by side along a common course. Branches leave them at 25 to 65°, thin and oblique,
+and end freely (Y) or on another trunk (H). Free fibres, nerves that enter or leave the focal plane within the
+field, follow the same course and make up the rest of the length. Lengths in µm.
+"""
+
+import math
+
+import numpy as np
+
+from .orientation import STEP_UM, Course, arc_lengths, draw_course, evaluate, waves
+from .room import Room
+from .strand import LEAST_BRANCH_UM, LEAST_FREE_UM, OVERHANG_UM, Field, Strand
+
+REACH_UM = 11.0
+"""Least distance between fibres that do not meet."""
+
+ROOT_SPACING_UM = 20.0
+"""Least distance of branch points along a trunk, on whichever side."""
+
+EDGE_UM = 15.0
+"""Least distance of a branch point from the edge of the field."""
+
+BRANCH_ANGLES = (math.radians(25), math.radians(65))
+CONNECTING_SHARE = 0.45
+
+
+class Plexus:
+    """Strands in a field and the room that they leave."""
+
+    def __init__(self, rng: np.random.Generator, field: Field, excess: float, whorl: bool = False):
+        self.rng = rng
+        self.field = field
+        self.excess = excess
+        self.whorl = whorl
+        self.strands: list[Strand] = []
+        self.roots: list[tuple[int, float]] = []
+        self.room = Room(field.width, field.height, REACH_UM)
+        self.course: Course | None = None
+
+    @property
+    def length(self) -> float:
+        """Total length in the field."""
+        return sum(strand.length for strand in self.strands)
+
+    @property
+    def branch_points(self) -> int:
+        """Number of branch points on trunks."""
+        return len(self.roots)
+
+    def grow(self, trunks: int, branch_points: int, length: float) -> None:
+        """Grow everything; what finds no room stays away, and the counts say so."""
+        self._grow_trunks(trunks, length - 26.0 * branch_points)
+        self._grow_branches(branch_points, length)
+        self._grow_free(length)
+        self.tune(length)
+
+    # -- trunks
+
+    def _grow_trunks(self, count: int, budget: float) -> None:
+        """Place `count` trunks, straighter and more upright where the budget is tight."""
+        best: list[np.ndarray] = []
+        for calm in (1.0, 1.0, 0.75, 0.5, 0.3, 0.15, 0.05):
+            self.course = draw_course(self.rng, self.field.width, self.field.height, self.excess, self.whorl, calm)
+            lines = self._lines(count) if count else []
+            if len(lines) >= len(best):
+                best = lines
+            if len(lines) == count and self._visible(lines) <= budget:
+                break
+        for line in best:
+            self._accept(Strand(line, "trunk", self.field))
+
+    def _visible(self, lines: list[np.ndarray]) -> float:
+        return sum(Strand(line, "trunk", self.field).length for line in lines)
+
+    def _lines(self, count: int) -> list[np.ndarray]:
+        """Up to `count` lines that cross the field apart from each other."""
+        assert self.course is not None
+        course, field = self.course, self.field
+        along = course.parameters()
+        extent = field.width * abs(math.sin(course.direction)) + field.height * abs(math.cos(course.direction))
+        gap = min(70.0, 0.6 * extent / count)
+        found: list[np.ndarray] = []
+        while gap > 12.0:
+            tries = max(16, 5 * count)
+            across = (self.rng.random(tries) - 0.5) * extent
+            bent = across[:, None] + course.own(self.rng, along, tries)
+            points = course.lines(along, bent)
+            held = field.holds(points)
+            taken: list[int] = []
+            found = []
+            for row in range(tries):
+                line = self._crossing(points[row], held[row])
+                if line is None:
+                    continue
+                both = held[taken] & held[row]
+                apart = np.abs(bent[taken] - bent[row])
+                if taken and np.where(both, apart, np.inf).min() < gap:
+                    continue
+                taken.append(row)
+                found.append(line)
+                if len(found) == count:
+                    return found
+            gap *= 0.8
+        return found
+
+    def _crossing(self, points: np.ndarray, held: np.ndarray) -> np.ndarray | None:
+        """The part of a line that crosses the field with a little overhang, if that makes a clear trunk."""
+        run = np.flatnonzero(held)
+        if len(run) < 20 or run[-1] - run[0] + 1 != len(run):
+            return None
+        if not self.field.spans(points[run[0]], points[run[-1]], 0.065, 0.56):
+            return None
+        middle = points[run[0] + 18 : run[-1] - 17]
+        if not self.field.holds(middle, 8.0).all():
+            return None
+        over = math.ceil(OVERHANG_UM / STEP_UM)
+        return points[max(run[0] - over, 0) : run[-1] + over + 1]
+
+    # -- branches
+
+    def _grow_branches(self, count: int, length: float) -> None:
+        trunks = [i for i, strand in enumerate(self.strands) if strand.kind == "trunk"]
+        if not trunks or not count:
+            return
+        ways = self.rng.choice([-1.0, 1.0])
+        for attempt in range(12 + 5 * count):
+            wanted = count - self.branch_points
+            if wanted <= 0:
+                return
+            spare = length - self.length
+            share = 0.62 if spare * 0.38 > 1.5 * LEAST_FREE_UM else 1.0
+            mean = min(max(share * spare / wanted, LEAST_BRANCH_UM), 150.0)
+            desired = max(LEAST_BRANCH_UM, mean * float(self.rng.uniform(0.45, 1.5)))
+            if attempt > 8 + 2 * count:
+                desired = LEAST_BRANCH_UM
+            most = max(spare - 26.0 * (wanted - 1), LEAST_BRANCH_UM)
+            self._grow_branch(trunks, wanted, min(desired, most), most, ways)
+
+    def _grow_branch(self, trunks: list[int], wanted: int, desired: float, most: float, ways: float) -> None:
+        """Try a handful of branches at once and keep the one nearest to the desired length."""
+        rng = self.rng
+        tries = 10
+        owner = rng.choice(trunks, tries)
+        where = rng.random(tries)
+        # Most branches of a plexus leave their trunks in the same direction.
+        forward = np.where(rng.random(tries) < 0.75, ways, -ways)
+        side = rng.choice([-1.0, 1.0], tries)
+        angle = rng.uniform(*BRANCH_ANGLES, tries)
+        settles = rng.uniform(0.3, 0.9, tries)
+        roots = np.zeros((tries, 2))
+        at = np.zeros(tries)
+        heading = np.zeros(tries)
+        for k in range(tries):
+            trunk = self.strands[owner[k]]
+            index = int(len(trunk.path) * (0.02 + 0.96 * where[k]))
+            at[k], roots[k] = trunk.arc[index], trunk.path[index]
+            heading[k] = _heading(trunk.path, index)
+        ok = self.field.holds(roots, EDGE_UM)
+        for k in np.flatnonzero(ok):
+            ok[k] = self._root_is_free(int(owner[k]), at[k])
+        along = np.arange(0.0, 320.0, STEP_UM)
+        slope = 0.9 * math.sqrt(2 * self.excess)
+        wiggle = evaluate(waves(rng, slope / 18, (45.0, 150.0), 5), along[None] + 400.0 * where[:, None])
+        wiggle -= wiggle[:, :1]
+        fade = settles[:, None] + (1 - settles[:, None]) * np.exp(-along / 45.0)
+        course = heading[:, None] + np.where(forward < 0, math.pi, 0.0)[:, None]
+        course = course + (side * angle)[:, None] * fade + wiggle
+        steps = STEP_UM * np.stack([np.cos(course), np.sin(course)], axis=-1)
+        paths = np.concatenate([roots[:, None], roots[:, None] + np.cumsum(steps, axis=1)[:, :-1]], axis=1)
+        owners = self.room.owners(paths)
+        held = self.field.holds(paths)
+        leaving = (1.3 * REACH_UM / np.sin(angle)) / STEP_UM
+        connecting = wanted >= 2 and len(trunks) > 1 and rng.random() < CONNECTING_SHARE
+        best: tuple[float, Strand, list[tuple[int, float]]] | None = None
+        for k in np.flatnonzero(ok):
+            own = (owners[k] == owner[k] + 1) & (np.arange(len(along)) <= leaving[k])
+            hit = np.flatnonzero((owners[k] > 0) & ~own & held[k])
+            out = np.flatnonzero(~held[k])
+            end = int(hit[0]) if len(hit) else len(along) - 1
+            exits = len(out) > 0 and out[0] <= end
+            if exits:
+                end = int(out[0])
+            if end <= leaving[k] or end * STEP_UM < LEAST_BRANCH_UM:
+                continue
+            root = (int(owner[k]), float(at[k]))
+            if connecting and not exits and len(hit):
+                joined = self._join(paths[k], end, int(owners[k, end]) - 1, int(owner[k]))
+                if joined is not None:
+                    path, there = joined
+                    whole = float(arc_lengths(path)[-1])
+                    if whole <= most - 26.0:
+                        score = abs(whole - 1.4 * desired) - 60.0
+                        if best is None or score < best[0]:
+                            best = (score, Strand(path, "branch", self.field, int(owner[k])), [root, there])
+            over = math.ceil(OVERHANG_UM / STEP_UM) if exits else 0
+            strand = Strand(paths[k][: end + 1 + over], "branch", self.field, int(owner[k]))
+            strand.movable, strand.least = True, LEAST_BRANCH_UM
+            if strand.length > desired:
+                strand.stop = desired
+            score = abs(strand.length - desired)
+            if best is None or score < best[0]:
+                best = (score, strand, [root])
+        if best is not None and best[1].length <= most + 1e-6:
+            self.roots += best[2]
+            self._accept(best[1])
+
+    def _root_is_free(self, trunk: int, at: float) -> bool:
+        return all(other != trunk or abs(place - at) >= ROOT_SPACING_UM for other, place in self.roots)
+
+    def _join(self, path: np.ndarray, end: int, other: int, own: int) -> tuple[np.ndarray, tuple[int, float]] | None:
+        """Lead a branch that comes near the trunk `other` at index `end` on to its centreline, if it may."""
+        if other == own or self.strands[other].kind != "trunk":
+            return None
+        trunk = self.strands[other]
+        ahead = path[end : end + 24]
+        distance = np.hypot(*(ahead[:, None] - trunk.path[None]).transpose(2, 0, 1))
+        step, vertex = np.unravel_index(int(distance.argmin()), distance.shape)
+        if distance[step, vertex] > STEP_UM:
+            return None
+        last = end + int(step)
+        meeting = abs(math.sin(_heading(path, last) - _heading(trunk.path, int(vertex))))
+        if meeting < math.sin(BRANCH_ANGLES[0]) or not self._root_is_free(other, trunk.arc[vertex]):
+            return None
+        if not self.field.holds(trunk.path[vertex], EDGE_UM):
+            return None
+        owners = self.room.owners(path[end:last])
+        if ((owners > 0) & (owners != other + 1)).any():
+            return None
+        joined = path[: last + 1].copy()
+        bend = min(12, last)
+        joined[-bend:] += np.linspace(0, 1, bend)[:, None] ** 2 * (trunk.path[vertex] - joined[-1])
+        return joined, (other, float(trunk.arc[vertex]))
+
+    # -- free fibres
+
+    def _grow_free(self, length: float) -> None:
+        failures = 0
+        while failures < 7:
+            spare = length - self.length
+            if spare < LEAST_FREE_UM:
+                return
+            desired = float(self.rng.uniform(100.0, 310.0))
+            if spare < desired + LEAST_FREE_UM:
+                desired = spare if spare < 310.0 else spare / 2
+            strand = self._free_strand(desired)
+            if strand is None:
+                failures += 1
+            else:
+                self._accept(strand)
+
+    def _free_strand(self, desired: float) -> Strand | None:
+        """A fibre of about `desired` length where there is room along the course."""
+        assert self.course is not None
+        course, rng = self.course, self.rng
+        along = course.parameters()
+        tries = 8
+        extent = 2 * course.half_length
+        slant = 0.12 * rng.standard_normal(tries)
+        across = (rng.random(tries) - 0.5) * extent
+        bent = across[:, None] + slant[:, None] * along + course.own(rng, along, tries)
+        points = course.lines(along, bent)
+        held = self.field.holds(points)
+        open_ = (self.room.owners(points) == 0) & self.field.holds(points, -2 * OVERHANG_UM)
+        sideways = course.lines(along, bent + 14.0), course.lines(along, bent - 14.0)
+        lonely = (self.room.owners(sideways[0]) == 0) & (self.room.owners(sideways[1]) == 0)
+        best: tuple[float, np.ndarray, bool] | None = None
+        for k in range(tries):
+            first, last = _longest_run(open_[k] & held[k])
+            whole = (last - first) * STEP_UM
+            if whole < LEAST_FREE_UM:
+                continue
+            path = points[k, first : last + 1]
+            if not self.field.holds(path[2:-2], 6.0)[10:-10].all():
+                continue
+            from_edge = [first > 0 and not held[k, first - 1], last + 1 < len(along) and not held[k, last + 1]]
+            over = math.ceil(OVERHANG_UM / STEP_UM)
+            if from_edge[0] and (not from_edge[1] or rng.random() < 0.5):
+                path = points[k, max(first - over, 0) : last + 1]
+                starts_outside = True
+            elif from_edge[1]:
+                path = points[k, first : last + 1 + over][::-1]
+                starts_outside = True
+            else:
+                path = path if rng.random() < 0.5 else path[::-1]
+                starts_outside = False
+            if all(from_edge):
+                # Across the whole field it would count as a trunk: it ends well before the other edge.
+                path = path[: len(path) - math.ceil(0.13 * self.field.side / STEP_UM)]
+            if not starts_outside and whole > desired + 20:
+                skip = int(rng.uniform(0, whole - desired) / STEP_UM)
+                path = path[skip:]
+            # Fibres spread over the field: neighbours within twice the least distance count against a place.
+            crowded = 1 - float(lonely[k, first : last + 1].mean())
+            score = max(desired - whole, 0.0) + 200 * crowded + 30 * float(rng.random())
+            if best is None or score < best[0]:
+                best = (score, path, starts_outside)
+        if best is None:
+            return None
+        strand = Strand(best[1], "free", self.field, movable=True)
+        lead = strand.arc[np.searchsorted(strand.visible, 1e-9)] if best[2] else 0.0
+        strand.least = LEAST_FREE_UM + float(lead)
+        strand.stop = min(strand.stop, desired + float(lead))
+        if strand.stop < strand.least or self._would_span(strand):
+            return None
+        return strand
+
+    def _would_span(self, strand: Strand) -> bool:
+        used = strand.used()
+        used = used[self.field.holds(used)]
+        return len(used) < 2 or self.field.spans(used[0], used[-1], 0.07, 0.4)
+
+    # -- length
+
+    def tune(self, length: float) -> None:
+        """Move the tips of branches and free fibres until the plexus has this length, as far as they may."""
+        movable = [i for i, strand in enumerate(self.strands) if strand.movable]
+        for index in sorted(movable, key=lambda i: self.strands[i].kind != "free"):
+            change = length - self.length
+            if abs(change) < 0.5:
+                return
+            strand = self.strands[index]
+            before = strand.stop
+            limit = strand.arc[-1] if change < 0 else self._open_until(index)
+            strand.stop = float(np.clip(before + change, min(strand.least, before), max(limit, before)))
+            if strand.kind == "free" and self._would_span(strand):
+                strand.stop = before
+
+    def _open_until(self, index: int) -> float:
+        """How far the tip of a strand may grow before it comes near another or near the edge."""
+        strand = self.strands[index]
+        owners = self.room.owners(strand.path)
+        shut = (owners > 0) & (owners != index + 1) | ~self.field.holds(strand.path, 5.0)
+        shut &= strand.arc > strand.stop
+        blocked = np.flatnonzero(shut)
+        return float(strand.arc[blocked[0] - 1]) if len(blocked) else float(strand.arc[-1])
+
+    def _accept(self, strand: Strand) -> None:
+        self.strands.append(strand)
+        self.room.take(strand.used(), len(self.strands))
+
+
+def _heading(path: np.ndarray, index: int) -> float:
+    """Direction of a path at a point, radians."""
+    low, high = path[max(index - 3, 0)], path[min(index + 3, len(path) - 1)]
+    return math.atan2(high[1] - low[1], high[0] - low[0])
+
+
+def _longest_run(flags: np.ndarray) -> tuple[int, int]:
+    """First and last index of the longest run of True; (0, -1) if there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    if not len(edges):
+        return 0, -1
+    starts, ends = edges[::2], edges[1::2]
+    longest = int((ends - starts).argmax())
+    return int(starts[longest]), int(ends[longest]) - 1
