@@ -1,0 +1,291 @@
+"""Everything that cannot be used is answered with one sentence that says what, which value and where."""
+
+import io
+import json
+import pickle
+import re
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+
+from wdlora.adapter import Adapter
+from wdlora.errors import InputError
+
+Q = "transformer_blocks.0.attn.to_q"
+
+
+def good():
+    key = f"base_model.model.{Q}"
+    return {
+        f"{key}.lora_A.weight": torch.ones(2, 6),
+        f"{key}.lora_B.weight": torch.ones(4, 2),
+        f"{key}.lora_magnitude_vector": torch.ones(4),
+    }
+
+
+def refused(source, sentence, **kwargs):
+    with pytest.raises(InputError) as caught:
+        Adapter.load(source, **kwargs)
+    message = str(caught.value)
+    assert re.search(sentence, message), message
+    assert "\n" not in message
+    return message
+
+
+def with_changes(tmp_path, *without, **tensors):
+    content = {key: value for key, value in good().items() if not any(part in key for part in without)}
+    for part, tensor in tensors.items():
+        content[f"base_model.model.{Q}.{part.replace('__', '.')}"] = tensor
+    save_file(content, tmp_path / "a.safetensors")
+    return tmp_path / "a.safetensors"
+
+
+def test_absent(tmp_path):
+    refused(tmp_path / "no.safetensors", "no.safetensors does not exist$")
+
+
+def test_empty(tmp_path):
+    (tmp_path / "a.safetensors").touch()
+    refused(tmp_path / "a.safetensors", r"is empty \(0 bytes\)$")
+
+
+def test_folders(tmp_path):
+    refused(tmp_path, "is a folder with 0 .safetensors files")
+    (tmp_path / "a.safetensors").mkdir()
+    refused(tmp_path / "a.safetensors", "is a folder with 0")
+    save_file(good(), tmp_path / "b.safetensors")
+    refused(tmp_path, "is a folder|cannot be read")
+
+
+@pytest.mark.parametrize("keep", [3, 8, 40, -1, -30])
+def test_truncated_anywhere(tmp_path, keep):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save(good())[:keep])
+    refused(path, r"is truncated|truncated within its header")
+
+
+def test_longer_than_it_says(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save(good()) + b"123")
+    refused(path, "3 bytes follow its last tensor")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_by_the_name_of_safetensors(tmp_path, legacy):
+    path = tmp_path / "a.safetensors"
+    torch.save(good(), path, _use_new_zipfile_serialization=not legacy)
+    refused(path, "is a PyTorch pickle, not safetensors; pickles can run code and are never loaded")
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    stream = io.BytesIO()
+    pickle.dump(Bomb(), stream)
+    (tmp_path / "a.safetensors").write_bytes(stream.getvalue())
+    refused(tmp_path / "a.safetensors", "pickle")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content,sentence",
+    [(b"GGUF" + bytes(40), "GGUF"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"<html>", "not a")],
+)
+def test_other_files(tmp_path, content, sentence):
+    (tmp_path / "a.safetensors").write_bytes(content)
+    refused(tmp_path / "a.safetensors", sentence)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{",
+        "{}}",
+        '{"a": 1}',
+        '{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+        '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
+        '{"a": {"dtype": "Q9", "shape": [1], "data_offsets": [0, 4]}}',
+        '{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}',
+        '{"__metadata__": {"a": 1}, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        '{"\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+)
+def test_damaged_headers(tmp_path, header):
+    text = header.encode()
+    (tmp_path / "a.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    refused(tmp_path / "a.safetensors", "damaged header|cannot be read as safetensors|not a safetensors file")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"])
+def test_nan_and_infinity(tmp_path, value, part):
+    tensors = good()
+    key = f"base_model.model.{Q}.{part}"
+    tensors[key].view(-1)[1] = value
+    save_file(tensors, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", rf"has 1 NaN or infinite values in '{re.escape(key)}'")
+
+
+def test_nan_in_float8(tmp_path):
+    path = with_changes(tmp_path, "lora_A", lora_A__weight=torch.full((2, 6), float("nan")).to(torch.float8_e4m3fn))
+    refused(path, "has 12 NaN")
+
+
+def test_shapes_that_do_not_fit_together(tmp_path):
+    path = with_changes(tmp_path, "lora_B", lora_B__weight=torch.ones(4, 3))
+    refused(path, rf"layer '{Q}' does not fit together: A is \[2, 6\], B is \[4, 3\]")
+    path = with_changes(tmp_path, "lora_A", lora_A__weight=torch.ones(2, 3, 1, 1))
+    refused(path, rf"layer '{Q}' has A of shape \[2, 3, 1, 1\] and B of shape \[4, 2\]")
+    path = with_changes(tmp_path, "magnitude", lora_magnitude_vector=torch.ones(5))
+    refused(path, rf"layer '{Q}' has a magnitude of shape \[5\], but B is \[4, 2\]: 4 numbers are needed")
+    path = with_changes(tmp_path, "magnitude", dora_scale=torch.ones(6))
+    refused(path, r"a dora_scale of shape \[6\].*\[4, 1\] \(output axis\) or \[1, 6\] \(input axis\)")
+    path = with_changes(tmp_path, alpha=torch.ones(2))
+    refused(path, r"an alpha of shape \[2\]")
+
+
+def test_shapes_that_do_not_fit_the_base(tmp_path):
+    base = {f"{Q}.weight": torch.ones(8, 6)}
+    refused(with_changes(tmp_path), rf"layer '{Q}' fits a weight of shape \[4, 6\].*has \[8, 6\] there", base=base)
+
+
+def test_integers(tmp_path):
+    path = with_changes(tmp_path, "lora_A", lora_A__weight=torch.ones(2, 6, dtype=torch.int8))
+    refused(path, "is stored as 'I8', not as floating numbers")
+
+
+def test_rank_zero(tmp_path):
+    path = with_changes(tmp_path, "lora_A", "lora_B", lora_A__weight=torch.ones(0, 6), lora_B__weight=torch.ones(4, 0))
+    refused(path, rf"layer '{Q}' has rank 0 \(A is \[0, 6\], B is \[4, 0\]\)")
+
+
+@pytest.mark.parametrize("part,said", [("lora_A", "A (lora_A or lora_down)"), ("lora_B", "B (lora_B or lora_up)")])
+def test_missing_factors(tmp_path, part, said):
+    refused(with_changes(tmp_path, part), re.escape(f"layer '{Q}' has no {said}; the file is incomplete"))
+
+
+def test_magnitudes_for_some(tmp_path):
+    tensors = good() | {k.replace("to_q", "to_k"): v for k, v in good().items() if "magnitude" not in k}
+    save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", r"magnitudes for 1 of 2 layers; they are missing for '.*attn.to_k'")
+
+
+def test_magnitudes_for_none_where_the_configuration_wants_them(tmp_path):
+    tensors = {k: v for k, v in good().items() if "magnitude" not in k}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"use_dora": true}')
+    refused(tmp_path, "use_dora but holds no magnitude")
+
+
+def test_unknown_keys_are_named_and_counted(tmp_path):
+    path = with_changes(tmp_path, **{f"mystery{i}": torch.ones(1) for i in range(5)})
+    message = refused(path, r"holds unknown keys, 5 of 8 keys: ")
+    assert "mystery0" in message
+    assert "mystery2" in message
+    assert "and 2 more" in message
+
+
+def test_a_file_of_something_else(tmp_path):
+    save_file({f"layer.{i}.weight": torch.ones(1) for i in range(4)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", r"holds no LoRA layer; its 4 of 4 keys: 'layer.0.weight'")
+    save_file({}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "no LoRA layer; it has no tensors")
+
+
+@pytest.mark.parametrize(
+    "key,name",
+    [
+        ("lycoris_transformer_blocks_0_attn_to_q.hada_w1_a", "LoHa"),
+        ("lycoris_transformer_blocks_0_attn_to_q.lokr_w1", "LoKr"),
+        ("lora_unet_transformer_blocks_0_attn_to_q.lora_mid.weight", "LoCon with a Tucker core"),
+        ("lora_unet_transformer_blocks_0_attn_to_q.oft_blocks", "OFT"),
+        ("diffusion_model.transformer_blocks.0.attn.to_q.diff", "whole weight differences"),
+    ],
+)
+def test_other_methods_are_refused_by_name(tmp_path, key, name):
+    save_file({key: torch.ones(2, 2)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", rf"is not a LoRA: 1 of its 1 keys belong to {name}")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+        "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight",
+        "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight",
+        "transformer.transformer_blocks.0.attn.to_qq.lora_A.weight",
+    ],
+)
+def test_an_adapter_for_another_model(tmp_path, key):
+    save_file(good() | {key: torch.ones(2, 6)}, tmp_path / "a.safetensors")
+    message = refused(tmp_path / "a.safetensors", "was made for another model: 1 of its 4 keys name layers")
+    assert key in message
+
+
+def test_an_adapter_for_another_base(tmp_path):
+    base = {"transformer_blocks.7.attn.to_q.weight": torch.ones(4, 6)}
+    refused(with_changes(tmp_path), "another model: 3 of its 3 keys .* tensors in memory does not have", base=base)
+
+
+def test_the_same_part_twice(tmp_path):
+    save_file(good() | {f"transformer.{Q}.lora_A.weight": torch.ones(2, 6)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", "holds the same part of a layer twice")
+    path = with_changes(tmp_path, dora_scale=torch.ones(4))
+    refused(path, "holds the same part of a layer twice")
+
+
+@pytest.mark.parametrize(
+    "config,sentence",
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not a table"),
+        ('{"lora_alpha": "8"}', "the alpha '8'"),
+        ('{"lora_alpha": 1e999}', "the alpha 'inf'"),
+        ('{"peft_type": "LOHA"}', "'LOHA' adapter"),
+        ('{"alpha_pattern": []}', None),
+        ('{"alpha_pattern": [1]}', "alpha_pattern"),
+        ('{"alpha_pattern": {"(a+)+b": 1}}', "regular expression"),
+    ],
+)
+def test_configurations(tmp_path, config, sentence):
+    save_file(good(), tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(config)
+    if sentence is None:
+        Adapter.load(tmp_path)
+    else:
+        refused(tmp_path, sentence)
+
+
+def test_a_bound_export_that_lost_a_layer(tmp_path):
+    tensors = good() | {"wdlora.magnitudes": torch.ones(9)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", r"'wdlora.magnitudes' has shape \[9\], but its layers need \[4\]")
+
+
+def test_hostile_names_stay_on_one_short_line(tmp_path):
+    key = "a\n\x1b[31m" + "x" * 5000
+    save_file(good() | {key: torch.ones(1)}, tmp_path / "a.safetensors")
+    message = refused(tmp_path / "a.safetensors", "unknown keys, 1 of 4")
+    assert "\x1b" not in message
+    assert len(message) < 400
+
+
+def test_metadata_that_is_not_a_number(tmp_path):
+    save_file(good(), tmp_path / "a.safetensors", {"wdlora.rank": "many"})
+    refused(tmp_path / "a.safetensors", "'wdlora.rank' is 'many', not a number")
+    save_file(good(), tmp_path / "a.safetensors", {"lora_adapter_metadata": json.dumps({"r": 1})[:-1]})
+    refused(tmp_path / "a.safetensors", "lora_adapter_metadata is not valid JSON")
+
+
+def test_saving(tmp_path):
+    adapter = Adapter.from_tensors(good())
+    with pytest.raises(InputError, match=r"must end in \.safetensors"):
+        adapter.save(tmp_path / "out.pt", "diffusers")
+    with pytest.raises(InputError, match="'webui' is not one of peft, diffusers, comfyui"):
+        adapter.save(tmp_path / "out.safetensors", "webui")
+    assert not list(tmp_path.iterdir())

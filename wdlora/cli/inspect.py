@@ -1,0 +1,171 @@
+"""Show what an adapter file holds: dialect, rank, layers, parameters, metadata. With its base model also how far
+each block's rows turned (degrees) and their magnitudes changed (%)."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Adapter
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..adapter.compare import Movement
+
+EXAMPLE = "python -m wdlora inspect ccm.safetensors --base qwen_image_edit_bf16.safetensors --plot ccm.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("adapter", metavar="ADAPTER", help="a .safetensors file of any dialect, or peft's folder")
+    parser.add_argument("--base", metavar="MODEL", help="the base: a .safetensors file or a diffusers folder")
+    parser.add_argument("--plot", metavar="OUT.png", help="draw direction and magnitude by block (needs --base)")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect one file."""
+    if args.plot and not args.base:
+        raise InputError("--plot shows how far the adapter moves its base; name the base with --base")
+    adapter = Adapter.load(args.adapter, args.base)
+    report = describe(adapter)
+    if args.base:
+        from ..adapter.compare import by_block, movements, summary
+        from ..weights import Weights
+
+        base = Weights(args.base)
+        report["base"] = compared(adapter, base)
+        moved = movements(adapter, base, _progress)
+        report["total"] = summary(moved)
+        report["blocks"] = [{"block": block, **summary(group)} for block, group in by_block(moved).items()]
+        report["modules"] = [{"module": m.module, **summary([m])} for m in moved]
+        if args.plot:
+            _plot(moved, args.plot, args.adapter)
+    if args.json:
+        print(json.dumps(report, indent=2, ensure_ascii=True))
+    else:
+        print(text(report))
+    return 0
+
+
+def describe(adapter: Adapter) -> dict[str, Any]:
+    """What can be said of an adapter without its base."""
+    from ..adapter.names import block_and_target
+
+    layers = adapter.layers.values()
+    ranks = Counter(layer.rank for layer in layers)
+    kinds = Counter(block_and_target(name)[1] for name in adapter.layers)
+    axes = {layer.axis for layer in layers if layer.magnitude is not None}
+    return {
+        "dialect": adapter.dialect,
+        "method": "LoRA" if not axes else "WDLoRA",
+        "axis": " + ".join(sorted(axes)) or None,
+        "rank": adapter.rank,
+        "ranks": {str(rank): n for rank, n in sorted(ranks.items())},
+        "scaling": sorted({layer.scaling for layer in layers}),
+        "layers": len(adapter.layers),
+        "targets": dict(sorted(kinds.items())),
+        "parameters": adapter.parameters,
+        "magnitudes": sum(layer.magnitude.numel() for layer in layers if layer.magnitude is not None),
+        "storage": sorted({str(layer.lora_a.dtype).removeprefix("torch.") for layer in layers}),
+        "metadata": adapter.metadata.to_dict(),
+        "stock_comfyui": in_stock_comfyui(adapter),
+    }
+
+
+def in_stock_comfyui(adapter: Adapter) -> str:
+    """What ComfyUI's own LoRA loader (0.33) makes of the file; our WDLoRA Apply node applies all of them exactly."""
+    if "peft" in adapter.dialect:
+        return "not loaded by ComfyUI's own LoRA loader; the WDLoRA Apply node applies it exactly"
+    if not adapter.weight_decomposed:
+        return "a plain LoRA, which ComfyUI's own LoRA loader applies as it should"
+    if "bound" in adapter.dialect:
+        name = adapter.metadata.dora_scale_base or "the base it was exported for"
+        return f"exact in ComfyUI 0.33 on {name} alone; wrong once ComfyUI evaluates DoRA as published"
+    if all(layer.axis == "input" for layer in adapter.layers.values()):
+        return "decomposed over the input axis, which ComfyUI's own LoRA loader evaluates as published"
+    if "diffusers" in adapter.dialect or "without prefix" in adapter.dialect:
+        return "ComfyUI's own LoRA loader drops the magnitudes, a wrong picture; use the WDLoRA Apply node"
+    return "ComfyUI's own LoRA loader takes the wrong norm, a wrong picture; use the WDLoRA Apply node"
+
+
+def compared(adapter: Adapter, base: Any) -> dict[str, Any]:
+    """The base, and how it differs from the one of training."""
+    result = {"name": base.label, "quantisation": base.quantisation}
+    if adapter.metadata.base_sha256 or adapter.row_norms:
+        change = adapter.difference(base)
+        result |= {
+            "same_file": change.same_base,
+            "same_quantisation": change.same_quantisation,
+            "row_norms_median_percent": change.median_percent,
+            "row_norms_max_percent": change.max_percent,
+            "sentence": change.sentence,
+        }
+    else:
+        result["sentence"] = "the adapter does not record the base that it was trained on"
+    return result
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report for a terminal."""
+    method = {"LoRA": "LoRA", "WDLoRA": f"WDLoRA (weight-decomposed, {report['axis']} axis)"}[report["method"]]
+    ranks = report["ranks"]
+    rank = str(report["rank"]) if len(ranks) == 1 else ", ".join(f"{r} ({n} layers)" for r, n in ranks.items())
+    scalings = report["scaling"]
+    scaling = f"{scalings[0]:g}" if len(scalings) == 1 else f"{scalings[0]:g} to {scalings[-1]:g}"
+    kinds = ", ".join(f"{kind} ×{n}" for kind, n in report["targets"].items())
+    rows = [
+        ("dialect", report["dialect"]),
+        ("method", method),
+        ("rank", rank),
+        ("scaling", scaling),
+        ("layers", f"{report['layers']}: {kinds}"),
+        ("parameters", f"{report['parameters']:,}, of them {report['magnitudes']:,} magnitudes"),
+        ("storage", ", ".join(report["storage"])),
+        ("in ComfyUI", report["stock_comfyui"]),
+    ]
+    metadata = dict(report["metadata"])
+    other = metadata.pop("other", {})
+    for name in ("rank", "alpha", "targets"):
+        metadata.pop(name, None)
+    rows += [(name.replace("_", " "), _printable(value)) for name, value in metadata.items()]
+    if other:
+        rows.append(("other metadata", ", ".join(_printable(name) for name in sorted(other))))
+    lines = [f"{name:<22} {value}" for name, value in rows]
+    if "base" in report:
+        lines += ["", f"Against {_printable(report['base']['name'])} ({report['base']['quantisation']})"]
+        lines += [report["base"]["sentence"], ""]
+        lines.append(f"{'block':<8}{'rows turned by':>22}{'magnitudes changed by':>30}")
+        lines.append(f"{'':<8}{'median':>12}{'95 %':>10}{'median':>18}{'95 %':>12}")
+        lines += [_row("outer" if b["block"] is None else str(b["block"]), b) for b in report["blocks"]]
+        lines.append(_row("all", report["total"]))
+    return "\n".join(lines)
+
+
+def _row(name: str, s: dict[str, Any]) -> str:
+    if not s["rows"]:
+        return f"{name:<8}{'only rows of zeros':>22}"
+    turned = f"{s['direction_degrees_median']:>11.3f}°{s['direction_degrees_p95']:>9.3f}°"
+    return f"{name:<8}{turned}{s['magnitude_percent_median']:>16.3f} %{s['magnitude_percent_p95']:>10.3f} %"
+
+
+def _printable(value: object) -> str:
+    shown = "".join(c if c.isprintable() else "?" for c in str(value))
+    return shown if len(shown) <= 300 else shown[:299] + "…"
+
+
+def _plot(moved: "list[Movement]", path: str, adapter: str) -> None:
+    from pathlib import Path
+
+    from ..adapter.plot import plot
+
+    plot(moved, path, f"What {_printable(Path(adapter).name)} changes")
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def _progress(modules: Iterable[str]) -> Iterable[str]:
+    from tqdm import tqdm
+
+    return tqdm(list(modules), desc="measuring", unit="layer", disable=not sys.stderr.isatty(), leave=False)
