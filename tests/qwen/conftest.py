@@ -127,3 +127,73 @@ def mask() -> torch.Tensor:
     lines[20:23, 8:90] = True
     lines[:, 50:52] = True
     return lines
+
+
+def wan_name(name: str) -> str:
+    """The name in ComfyUI's Wan VAE of a tensor of diffusers' AutoencoderKLQwenImage."""
+    inner = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
+    inner |= {"conv_shortcut": "shortcut"}
+    side, _, rest = name.partition(".")
+    if side in ("quant_conv", "post_quant_conv"):
+        return {"quant_conv": "conv1", "post_quant_conv": "conv2"}[side] + f".{rest}"
+    part, _, rest = rest.partition(".")
+    outer = {"conv_in": "conv1", "norm_out": "head.0", "conv_out": "head.2"}
+    if part in outer:
+        return f"{side}.{outer[part]}.{rest}"
+    words = rest.split(".")
+    if part == "down_blocks":
+        words[1] = inner.get(words[1], words[1])
+        return f"{side}.downsamples." + ".".join(words)
+    if part == "mid_block" and words[0] == "attentions":
+        return f"{side}.middle.1." + ".".join(words[2:])
+    if part == "mid_block":
+        return f"{side}.middle.{2 * int(words[1])}.{inner[words[2]]}.{words[3]}"
+    block, kind, index = int(words[0]), words[1], int(words[2])
+    if kind == "upsamplers":
+        return f"{side}.upsamples.{4 * block + 3}." + ".".join(words[3:])
+    return f"{side}.upsamples.{4 * block + index}.{inner[words[3]]}.{words[4]}"
+
+
+@dataclasses.dataclass
+class Files:
+    """The model of `parts` in every layout. `diffusers`: a folder; the others single files, by what they are."""
+
+    diffusers: Any
+    transformer: Any
+    text_encoder: Any
+    vae: Any
+    tokenizer: Any
+
+
+@pytest.fixture(scope="session")
+def files(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The model in diffusers' layout and as ComfyUI's single files (float32, so that they compare exactly)."""
+    import json
+
+    from safetensors.torch import save_file
+
+    root = tmp_path_factory.mktemp("model")
+    folder = root / "Qwen-Image-Edit"
+    parts.tokenizer.save_pretrained(folder / "tokenizer")
+    parts.text_encoder.save_pretrained(folder / "text_encoder", max_shard_size="500KB")
+    parts.transformer.save_pretrained(folder / "transformer", max_shard_size="500KB")
+    parts.vae.save_pretrained(folder / "vae")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "QwenImageEditPipeline"}))
+
+    single = root / "models"
+    single.mkdir()
+    transformer = single / "qwen_image_edit_fp32.safetensors"
+    save_file(
+        {f"model.diffusion_model.{name}": tensor for name, tensor in parts.transformer.state_dict().items()},
+        transformer,
+    )
+    text_encoder = single / "qwen_2.5_vl.safetensors"
+    state = parts.text_encoder.state_dict()
+    renamed = {
+        n.replace("model.language_model.", "model.").replace("model.visual.", "visual."): t.contiguous()
+        for n, t in state.items()
+    }
+    save_file(renamed, text_encoder, metadata={"format": "pt"})
+    vae = single / "qwen_image_vae.safetensors"
+    save_file({wan_name(name): tensor for name, tensor in parts.vae.state_dict().items()}, vae)
+    return Files(folder, transformer, text_encoder, vae, folder / "tokenizer")

@@ -1,14 +1,14 @@
 """Qwen-Image-Edit through diffusers: load, encode, latents, sample.
 
-The names below are imported when they are first used, so that importing the package stays cheap.
+The names below are imported when they are first used, so that importing the package stays cheap. `encode` and
+`generate` are imported from the modules of the same name.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .encode import Conditioning, encode
-    from .generate import generate
+    from .encode import Conditioning
     from .latents import decode_latents, encode_image
     from .loading import QwenImageEdit, load
     from .patch import apply_adapter
@@ -20,9 +20,7 @@ _HOMES = {
     "QwenImageEdit": "loading",
     "apply_adapter": "patch",
     "decode_latents": "latents",
-    "encode": "encode",
     "encode_image": "latents",
-    "generate": "generate",
     "load": "loading",
     "sample": "sampling",
     "vl_view": "view",
@@ -33,9 +31,7 @@ __all__ = [
     "QwenImageEdit",
     "apply_adapter",
     "decode_latents",
-    "encode",
     "encode_image",
-    "generate",
     "load",
     "sample",
     "vl_view",

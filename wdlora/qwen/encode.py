@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from .memory import execution_device
 from .view import MERGE, patches, vl_view
 
 VARIANTS = ("edit", "2509", "2511")
@@ -160,7 +161,7 @@ def encode(
             sizes.append(values.shape[0] // MERGE**2)
         samples.append(token_ids(tokenizer, prompt_text(prompt, len(views), variant), sizes))
 
-    device = next(model.parameters()).device
+    device = execution_device(model)
     longest = max(len(ids) for ids, _, _ in samples)
     pad = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     ids = torch.tensor([i + [pad] * (longest - len(i)) for i, _, _ in samples], device=device)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from .memory import execution_device
 from .pixels import GRID, as_image
 
 SCALE = 8  # pixels a side of a latent cell
@@ -41,8 +42,7 @@ def encode_image(vae: Any, picture: Any) -> torch.Tensor:
     """
     image = as_image(picture)
     check_size(*image.shape[-2:])
-    parameter = next(vae.parameters())
-    pixels = (image * 2 - 1).unsqueeze(2).to(parameter.device, parameter.dtype)
+    pixels = (image * 2 - 1).unsqueeze(2).to(execution_device(vae), next(vae.parameters()).dtype)
     latents = vae.encode(pixels).latent_dist.mode().float()
     mean, std = _statistics(vae, latents)
     return (latents - mean) / std
@@ -51,9 +51,8 @@ def encode_image(vae: Any, picture: Any) -> torch.Tensor:
 @torch.no_grad()
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Decode normalised latents [B, 16, 1, h, w] to pictures, float32 [B, 3, 8·h, 8·w] in [0, 1]."""
-    parameter = next(vae.parameters())
     mean, std = _statistics(vae, latents)
-    values = (latents.float() * std + mean).to(parameter.device, parameter.dtype)
+    values = (latents.float() * std + mean).to(execution_device(vae), next(vae.parameters()).dtype)
     pixels = vae.decode(values, return_dict=False)[0][:, :, 0].float()
     return ((pixels + 1) / 2).clamp(0, 1)
 
