@@ -1,0 +1,1 @@
+"""Whether synthetic images can be trusted: fidelity against a floor, and agreement of biomarkers."""

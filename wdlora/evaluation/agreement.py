@@ -1,0 +1,58 @@
+"""Agreement of a biomarker measured on pictures with the one measured on the masks they were painted from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Slope and bias of measured against true values; each (value, low, high) with a 95 % bootstrap interval.
+
+    `bias` is the mean difference in the biomarker's unit, `bias_percent` the same in percent of the true mean.
+    """
+
+    slope: tuple[float, float, float]
+    bias: tuple[float, float, float]
+    bias_percent: tuple[float, float, float]
+    mean_absolute_error: float
+    n: int
+
+
+def agreement(true: NDArray, measured: NDArray, seed: int = 0, resamples: int = 2000) -> Agreement:
+    """Compare paired values [n]: least-squares slope of `measured` on `true`, and bias.
+
+    Intervals are percentiles of a bootstrap over pairs (Efron 1979). Raises InputError below three pairs, on
+    values that are not finite, and where the true values are all the same.
+    """
+    true, measured = np.asarray(true, float), np.asarray(measured, float)
+    if true.shape != measured.shape or true.ndim != 1 or len(true) < 3:
+        raise InputError(f"agreement needs at least 3 pairs of values, not {true.shape} and {measured.shape}")
+    if not (np.isfinite(true).all() and np.isfinite(measured).all()):
+        raise InputError("agreement needs finite values; leave out images in which the biomarker is undefined")
+    if np.ptp(true) == 0:
+        raise InputError(f"all true values are {true[0]:g}; a slope needs different ones")
+    generator = np.random.default_rng(seed)
+    picks = generator.integers(len(true), size=(resamples, len(true)))
+    x, y = true[picks], measured[picks]
+    centred = x - x.mean(1, keepdims=True)
+    slopes = (centred * y).sum(1) / np.maximum((centred**2).sum(1), 1e-12)
+    biases = (y - x).mean(1)
+    percents = 100 * biases / x.mean(1)
+    slope = float(np.polyfit(true, measured, 1)[0])
+    bias = float((measured - true).mean())
+
+    def interval(value: float, samples: NDArray) -> tuple[float, float, float]:
+        low, high = np.percentile(samples, (2.5, 97.5))
+        return value, float(low), float(high)
+
+    return Agreement(
+        interval(slope, slopes),
+        interval(bias, biases),
+        interval(100 * bias / float(true.mean()), percents),
+        float(np.abs(measured - true).mean()),
+        len(true),
+    )
