@@ -1,0 +1,25 @@
+"""The pack's nodes: thin V3 shells over the library, one topic a file.
+
+A file names its classes in `NODES`; `extension()` collects them when the host asks.
+"""
+
+import importlib
+from typing import Any
+
+FILES = ("masks", "biomarkers")
+
+
+def node_classes() -> list[Any]:
+    """Every node class of the pack, in the order of `FILES`."""
+    return [node for file in FILES for node in importlib.import_module(f".{file}", __name__).NODES]
+
+
+def extension() -> Any:
+    """The pack's `ComfyExtension`."""
+    from comfy_api.latest import ComfyExtension
+
+    class CornealConfocal(ComfyExtension):
+        async def get_node_list(self) -> list[Any]:
+            return node_classes()
+
+    return CornealConfocal()

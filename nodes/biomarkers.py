@@ -1,0 +1,101 @@
+"""Nodes that measure corneal nerves."""
+
+import json
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import engine, tensors
+
+CATEGORY = "CCM/biomarkers"
+
+# Rows of the table under the node: key of Biomarkers.to_dict(), label, unit, decimals.
+SHOWN = (
+    ("cnfl", "CNFL  nerve fibre length", "mm/mm²", 2),
+    ("cnfd", "CNFD  nerve fibre density", "no./mm²", 2),
+    ("cnbd", "CNBD  branch density", "no./mm²", 2),
+    ("ctbd", "CTBD  total branch density", "no./mm²", 2),
+    ("cnfa", "CNFA  nerve fibre area", "mm²/mm²", 4),
+    ("cnfw", "CNFW  nerve fibre width", "µm/mm²", 2),
+)
+
+
+class CCMBiomarkers(io.ComfyNode):
+    """Measures the corneal nerve biomarkers of masks and shows them as a table."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMBiomarkers",
+            display_name="CCM Biomarkers",
+            category=CATEGORY,
+            description="Measures corneal nerve fibre length, density, branching, area and width of nerve masks, "
+            "and shows them in a table under the node. For images, trace them first (CCM Trace).",
+            search_aliases=["CNFL", "CNFD", "CNBD", "measure nerves", "nerve fibre length", "ACCMetrics"],
+            is_output_node=True,
+            inputs=[
+                io.Mask.Input("masks", tooltip="Nerve masks, 1 on nerve; a batch is measured one by one."),
+                io.Float.Input(
+                    "pixel_size_um",
+                    default=round(400 / 384, 4),
+                    min=0.01,
+                    max=100.0,
+                    step=0.0001,
+                    round=0.0001,
+                    tooltip="Side of one pixel in µm. 1.0417 for the Heidelberg Rostock Cornea Module (400 µm "
+                    "in 384 pixels).",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="json",
+                    tooltip="Every biomarker of every mask, with units in docs/biomarkers.md, as JSON.",
+                ),
+                io.String.Output(display_name="csv", tooltip="The same as CSV, one line a mask."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, masks: Any, pixel_size_um: float) -> Any:
+        from ..wdlora.anatomy import measure
+
+        arrays = tensors.mask_arrays(masks, "masks")
+        progress = engine.current().progress(len(arrays))
+        measured = []
+        for array in arrays:
+            measured.append(measure(array, pixel_size_um=pixel_size_um).to_dict())
+            progress.advance()
+        text = json.dumps(measured, indent=1)
+        return io.NodeOutput(text, as_csv(measured), ui={"ccm_table": [biomarker_table(measured)], "text": [text]})
+
+
+def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """Table of the biomarkers of one mask, or their mean and SD over a batch."""
+    columns = ["biomarker", "value", "unit"] if len(measured) == 1 else ["biomarker", "mean", "SD", "unit"]
+    rows = []
+    for key, label, unit, digits in SHOWN:
+        values = [float(one[key]) for one in measured if one.get(key) is not None]
+        if not values:
+            continue
+        mean = sum(values) / len(values)
+        numbers = [f"{mean:.{digits}f}"]
+        if len(measured) > 1:
+            spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
+            numbers.append("–" if spread is None else f"{spread:.{digits}f}")
+        rows.append([label, *numbers, unit])
+    caption = "one mask" if len(measured) == 1 else f"{len(measured)} masks, mean and sample SD"
+    return tensors.table(columns, rows, caption)
+
+
+def as_csv(measured: list[dict[str, Any]]) -> str:
+    """One line a mask, after a line of names; only what is a number or a text."""
+    names = [key for key, value in measured[0].items() if isinstance(value, (int, float, str, type(None)))]
+    lines = [",".join(["mask", *names])]
+    lines += [
+        ",".join([str(index), *("" if one[name] is None else str(one[name]) for name in names)])
+        for index, one in enumerate(measured)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+NODES = [CCMBiomarkers]

@@ -1,0 +1,97 @@
+"""The narrow seam between the nodes and the host that runs them.
+
+Nodes speak to `current()` alone. In ComfyUI it is the engine of `comfy_engine.py`, on ComfyUI's own MODEL, CLIP
+and VAE; the embedded host registers its twin on diffusers before it asks for the nodes. Nothing is guessed from
+what can be imported.
+
+Shapes are ComfyUI's: IMAGE float [B, H, W, 3] and MASK float [B, H, W] in [0, 1], latents [B, 16, 1, h, w],
+CONDITIONING [[embeddings [1, tokens, hidden], {"attention_mask": …, "reference_latents": […], …}]].
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """The progress bar of the running node."""
+
+    def update(self, value: float, total: float | None = None, preview: Any = None) -> None:
+        """Say that `value` of `total` is done; `preview` is a PIL image. Raises the host's interruption."""
+
+    def advance(self, step: float = 1) -> None:
+        """Say that `step` more is done. Raises the host's interruption."""
+
+    def text(self, text: str) -> None:
+        """Show a line of text on the node. Raises the host's interruption."""
+
+
+class PatchReport(Protocol):
+    """What became of an adapter on a model."""
+
+    matched: Sequence[str]
+    """Layers of the model that the adapter changes."""
+    unmatched: Sequence[str]
+    """Layers of the adapter that the model lacks."""
+    base: str
+    """One sentence on the base that the adapter was trained on, empty where it is this one or not told."""
+
+
+class Engine(Protocol):
+    """What a host must do for the nodes."""
+
+    name: str
+
+    def load_model(self, path: str, dtype: str = "default") -> Any:
+        """MODEL of a single file or of a diffusers folder (the one with model_index.json, or `transformer`).
+
+        dtype: "default" keeps what the file holds, or "bfloat16", "float16", "float32", "fp8_e4m3fn".
+        """
+
+    def load_clip(self, path: str, tokenizer: str | None = None) -> Any:
+        """CLIP of a single file or a diffusers folder; `tokenizer` is a folder, where the host needs one."""
+
+    def load_vae(self, path: str) -> Any:
+        """VAE of a single file or a diffusers folder."""
+
+    def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
+        """CONDITIONING of a prompt and one to three IMAGEs [1, H, W, 3], each through the one VL view.
+
+        variant: "edit", "2509" or "2511": which template of Qwen-Image-Edit the text takes.
+        """
+
+    def vae_encode(self, vae: Any, image: Any) -> Any:
+        """IMAGE [B, H, W, 3], sides multiples of 16 → latents [B, 16, 1, H/8, W/8], unscaled."""
+
+    def vae_decode(self, vae: Any, latents: Any) -> Any:
+        """Latents [B, 16, 1, h, w] or [B, 16, h, w] → IMAGE [B, 8h, 8w, 3]."""
+
+    def patch(
+        self, model: Any, adapter: Any, direction_strength: float, magnitude_strength: float
+    ) -> tuple[Any, PatchReport]:
+        """MODEL with an `Adapter` applied (promise 1 of docs/architecture.md); the given MODEL is unchanged."""
+
+    def progress(self, total: float) -> Progress:
+        """Progress bar of the running node."""
+
+    def check_interrupted(self) -> None:
+        """Raise the host's own interruption if the user asked to stop; call it in loops."""
+
+    def unload(self) -> None:
+        """Free the memory that models hold, for a process that is about to start."""
+
+
+_registered: list[Engine] = []
+
+
+def register(engine: Engine) -> None:
+    """Make `engine` the one that nodes use; the embedded host calls this."""
+    _registered[:] = [engine]
+
+
+def current() -> Engine:
+    """The engine of the host that runs the nodes; ComfyUI's where no other was registered."""
+    if not _registered:
+        from .comfy_engine import ComfyEngine
+
+        register(ComfyEngine())
+    return _registered[0]

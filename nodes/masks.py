@@ -1,0 +1,80 @@
+"""Nodes that make nerve masks."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..wdlora.cohorts import COHORTS
+from . import engine, tensors
+
+CATEGORY = "CCM/masks"
+LEAST_DRAWN = 160  # pixels: 166 µm, a little above the least field of wdlora.anatomy.sample_mask
+
+
+class CCMSampleMasks(io.ComfyNode):
+    """Draws nerve masks whose biomarkers follow a cohort's published distribution."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMSampleMasks",
+            display_name="CCM Sample Masks",
+            category=CATEGORY,
+            description="Draws corneal nerve masks whose biomarkers follow the published distribution of a "
+            "clinical cohort. The same seed gives the same masks.",
+            search_aliases=["corneal nerve", "nerve mask", "phantom mask", "plexus", "sampler", "cohort"],
+            inputs=[
+                io.Combo.Input(
+                    "cohort",
+                    options=list(COHORTS),
+                    default="Control",
+                    tooltip="Clinical group whose published nerve length, density and width the masks follow: "
+                    "healthy, type 1 diabetes without neuropathy, type 1 diabetes with neuropathy.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=1,
+                    min=1,
+                    max=256,
+                    tooltip="Number of masks in the batch. Mask i has the seed: seed + i.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=384,
+                    min=64,
+                    max=1024,
+                    step=32,
+                    tooltip="Side of the square mask in pixels of 1.04 µm: 384 is the field of 400 µm, a smaller mask "
+                    "shows a smaller field. Below 160 it is the middle of a field of 160, the least that is drawn.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**53 - 1,
+                    control_after_generate=True,
+                    tooltip="Seed of the first mask. The same seed, cohort and size give the same mask.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="masks", tooltip="Nerve masks, 1 on nerve, [count, size, size]."),
+                io.String.Output(display_name="cohort", tooltip="The cohort's name, to link to the conditioning."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, cohort: str, count: int, size: int, seed: int) -> Any:
+        from ..wdlora.anatomy import sample_mask
+
+        drawn = max(size, LEAST_DRAWN)
+        edge = (drawn - size) // 2
+        progress = engine.current().progress(count)
+        masks = []
+        for index in range(count):
+            mask = sample_mask(cohort, seed=seed + index, size=drawn).mask
+            masks.append(mask[edge : edge + size, edge : edge + size])
+            progress.advance()
+        return io.NodeOutput(tensors.as_mask(masks), cohort)
+
+
+NODES = [CCMSampleMasks]

@@ -1,0 +1,138 @@
+"""`comfy_api.latest.ui` of the embedded host: what a node shows under itself, and images written to folders."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from .inputs import FolderType
+from .schema import ComfyNode
+
+
+class SavedResult(dict):
+    """A file in one of ComfyUI's folders, as the front end asks for it."""
+
+    def __init__(self, filename: str, subfolder: str, type: FolderType):
+        super().__init__(filename=filename, subfolder=subfolder, type=FolderType(type).value)
+
+
+class SavedImages:
+    """Pictures that were written, shown under the node."""
+
+    def __init__(self, results: list[SavedResult], is_animated: bool = False):
+        self.results = results
+        self.is_animated = is_animated
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the front end reads it."""
+        return {"images": self.results, **({"animated": (True,)} if self.is_animated else {})}
+
+
+class PreviewImage:
+    """Pictures [B, H, W, 3] shown under the node, kept in the folder for temporary files."""
+
+    def __init__(self, image: Any, animated: bool = False, cls: type[ComfyNode] | None = None, **_: Any):
+        prefix = f"ComfyUI_temp_{secrets.token_hex(3)}"
+        self.values = ImageSaveHelper.save_images(image, prefix, FolderType.temp, cls, compress_level=1)
+        self.animated = animated
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the front end reads it."""
+        return {"images": self.values, "animated": (self.animated,)}
+
+
+class PreviewMask(PreviewImage):
+    """Masks [B, H, W] shown under the node."""
+
+    def __init__(self, mask: Any, animated: bool = False, cls: type[ComfyNode] | None = None, **_: Any):
+        grey = mask.reshape(-1, mask.shape[-2], mask.shape[-1], 1).expand(-1, -1, -1, 3)
+        super().__init__(grey, animated, cls)
+
+
+class PreviewText:
+    """A text in the node's results."""
+
+    def __init__(self, value: str, **_: Any):
+        self.value = value
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the front end reads it."""
+        return {"text": (self.value,)}
+
+
+class ImageSaveHelper:
+    """Writes pictures as PNG with the graph in them, as ComfyUI does."""
+
+    @staticmethod
+    def save_images(
+        images: Any,
+        filename_prefix: str,
+        folder_type: FolderType,
+        cls: type[ComfyNode] | None,
+        compress_level: int = 4,
+    ) -> list[SavedResult]:
+        """Write a batch [B, H, W, C] of values 0–1 as numbered PNG files; returns where they are."""
+        hidden = cls.hidden if cls is not None else None
+        return save_png(
+            images,
+            filename_prefix,
+            folder_type,
+            prompt=hidden.prompt if hidden else None,
+            extra_pnginfo=hidden.extra_pnginfo if hidden else None,
+            compress_level=compress_level,
+        )
+
+    @staticmethod
+    def get_save_images_ui(
+        images: Any, filename_prefix: str, cls: type[ComfyNode] | None, compress_level: int = 4
+    ) -> SavedImages:
+        """Write a batch to the output folder and show it under the node."""
+        return SavedImages(ImageSaveHelper.save_images(images, filename_prefix, FolderType.output, cls, compress_level))
+
+
+def save_png(
+    images: Any,
+    filename_prefix: str,
+    folder_type: FolderType,
+    *,
+    prompt: Any = None,
+    extra_pnginfo: dict[str, Any] | None = None,
+    compress_level: int = 4,
+) -> list[SavedResult]:
+    """Write a batch [B, H, W, C] of values 0–1 as numbered PNG files with the graph in their text chunks.
+
+    Values are scaled by 255 and truncated, as ComfyUI does, so that both hosts write the same bytes of pixels.
+    Files appear whole or not at all. Raises InputError where the prefix leaves the folder.
+    """
+    import numpy as np
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from ...files import whole
+    from ..folders import active
+
+    folders = active()
+    folder, stem, counter, subfolder, _ = folders.get_save_image_path(
+        filename_prefix,
+        folders.get_directory_by_type(FolderType(folder_type).value),
+        images[0].shape[1],
+        images[0].shape[0],
+    )
+    text = PngInfo()
+    if prompt is not None:
+        text.add_text("prompt", json.dumps(prompt))
+    for key, value in (extra_pnginfo or {}).items():
+        text.add_text(key, json.dumps(value))
+    results = []
+    for index, image in enumerate(images):
+        pixels = np.clip(255.0 * image.cpu().float().numpy(), 0, 255).astype(np.uint8)
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        name = f"{stem.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
+        with whole(Path(folder) / name) as temporary:
+            picture.save(temporary, pnginfo=text, compress_level=compress_level)
+        results.append(SavedResult(name, subfolder, folder_type))
+    return results
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"the embedded host does not offer comfy_api.latest.ui.{name}")

@@ -1,0 +1,220 @@
+"""LoadImage, LoadImageMask, SaveImage, PreviewImage, ImageBatch."""
+
+import os
+import secrets
+from typing import Any
+
+from ...errors import InputError
+from ...files import sha256
+from ..api.inputs import FolderType
+from ..api.ui import save_png
+from ..folders import active
+
+LARGEST_PIXELS = 64_000_000
+
+
+def read_picture(path: str) -> tuple[Any, Any]:
+    """Read a picture file: IMAGE [B, H, W, 3] and MASK [B, H, W] (1 where transparent; 64 × 64 zeros without alpha).
+
+    The frames of an animation that have the first one's size become the batch. Raises InputError for a file
+    that is no picture, or is larger than 64 million pixels.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+    images: list[Any] = []
+    masks: list[Any] = []
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > LARGEST_PIXELS:
+                size = f"{file.width} × {file.height}"
+                raise InputError(f"{os.path.basename(path)} is {size} pixels, more than 64 million: make it smaller")
+            for frame in ImageSequence.Iterator(file):
+                upright = ImageOps.exif_transpose(frame)
+                if upright.mode.startswith("I"):  # 16 bit grey
+                    grey = np.asarray(upright).astype(np.float32) / 65535
+                    pixels = np.stack([grey] * 3, axis=-1)
+                else:
+                    pixels = np.asarray(upright.convert("RGB")).astype(np.float32) / 255
+                if images and pixels.shape != tuple(images[0].shape):
+                    continue
+                images.append(torch.from_numpy(pixels))
+                alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
+                masks.append(
+                    torch.zeros(64, 64)
+                    if alpha is None
+                    else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255)
+                )
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as problem:
+        if isinstance(problem, InputError):
+            raise
+        raise InputError(f"{os.path.basename(path)} cannot be read as a picture: {problem}") from problem
+    return torch.stack(images), torch.stack(masks)
+
+
+class LoadImage:
+    """A picture of the input folder."""
+
+    CATEGORY = "image"
+    ESSENTIALS_CATEGORY = "Basics"
+    SEARCH_ALIASES = [
+        "load image",
+        "open image",
+        "import image",
+        "image input",
+        "upload image",
+        "read image",
+        "image loader",
+    ]
+    RETURN_TYPES: tuple[str, ...] = ("IMAGE", "MASK")
+    FUNCTION = "load_image"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        folders = active()
+        names = [entry.name for entry in os.scandir(folders.input) if entry.is_file()]
+        pictures = sorted(folders.filter_files_content_types(names, ["image"]))
+        return {"required": {"image": (pictures, {"image_upload": True})}}
+
+    def load_image(self, image: str) -> tuple:
+        return read_picture(active().get_annotated_filepath(image))
+
+    @classmethod
+    def IS_CHANGED(cls, image: str) -> str:
+        return sha256(active().get_annotated_filepath(image))
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        if image is not None and not active().exists_annotated_filepath(image):
+            return f"Invalid image file: {image}"
+        return True
+
+
+class LoadImageMask:
+    """One channel of a picture of the input folder as a mask."""
+
+    CATEGORY = "image"
+    ESSENTIALS_CATEGORY = "Image Tools"
+    SEARCH_ALIASES = ["import mask", "alpha mask", "channel mask"]
+    RETURN_TYPES = ("MASK",)
+    FUNCTION = "load_image_mask"
+    CHANNELS = ("alpha", "red", "green", "blue")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        image = LoadImage.INPUT_TYPES()["required"]
+        return {"required": {**image, "channel": (list(cls.CHANNELS),)}}
+
+    def load_image_mask(self, image: str, channel: str) -> tuple:
+        picture, mask = read_picture(active().get_annotated_filepath(image))
+        if channel == "alpha":
+            return (mask,)
+        return (picture[..., self.CHANNELS.index(channel) - 1].clone(),)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str, channel: str) -> str:
+        return LoadImage.IS_CHANGED(image)
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        return LoadImage.VALIDATE_INPUTS(image)
+
+
+class SaveImage:
+    """Numbered PNG files in the output folder, with the graph in them."""
+
+    CATEGORY = "image"
+    ESSENTIALS_CATEGORY = "Basics"
+    DESCRIPTION = "Saves the input images to your ComfyUI output directory."
+    SEARCH_ALIASES = ["save", "save image", "export image", "output image", "write image", "download"]
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "images": ("IMAGE", {"tooltip": "The images to save."}),
+                "filename_prefix": (
+                    "STRING",
+                    {
+                        "default": "ComfyUI",
+                        "tooltip": "The prefix for the file to save. This may include formatting information such "
+                        "as %date:yyyy-MM-dd% or %Empty Latent Image.width% to include values from nodes.",
+                    },
+                ),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self, images: Any, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Any = None
+    ) -> dict[str, Any]:
+        saved = save_png(images, filename_prefix, FolderType.output, prompt=prompt, extra_pnginfo=extra_pnginfo)
+        return {"ui": {"images": saved}, "result": (images,)}
+
+
+class PreviewImage:
+    """Pictures shown under the node."""
+
+    CATEGORY = "image"
+    ESSENTIALS_CATEGORY = "Basics"
+    DESCRIPTION = "Preview the images without saving them to the ComfyUI output directory."
+    SEARCH_ALIASES = [
+        "preview",
+        "preview image",
+        "show image",
+        "view image",
+        "display image",
+        "image viewer",
+    ]
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"images": ("IMAGE",)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(self, images: Any, prompt: Any = None, extra_pnginfo: Any = None) -> dict[str, Any]:
+        prefix = f"ComfyUI_temp_{secrets.token_hex(3)}"
+        saved = save_png(images, prefix, FolderType.temp, prompt=prompt, extra_pnginfo=extra_pnginfo, compress_level=1)
+        return {"ui": {"images": saved}, "result": (images,)}
+
+
+class ImageBatch:
+    """Two batches of pictures of one size as one batch."""
+
+    CATEGORY = "image/batch"
+    DEPRECATED = True
+    SEARCH_ALIASES = ["combine images", "merge images", "stack images"]
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "batch"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"image1": ("IMAGE",), "image2": ("IMAGE",)}}
+
+    def batch(self, image1: Any, image2: Any) -> tuple:
+        import torch
+
+        if image1.shape[1:] != image2.shape[1:]:
+            sizes = f"{tuple(image1.shape[1:])} and {tuple(image2.shape[1:])}"
+            raise InputError(f"the pictures differ in size, {sizes}; the embedded host batches equal sizes only")
+        return (torch.cat((image1, image2)),)
+
+
+NODES = [
+    (LoadImage, "Load Image", "nodes"),
+    (LoadImageMask, "Load Image (as Mask)", "nodes"),
+    (SaveImage, "Save Image", "nodes"),
+    (PreviewImage, "Preview Image", "nodes"),
+    (ImageBatch, "Batch Images (DEPRECATED)", "nodes"),
+]

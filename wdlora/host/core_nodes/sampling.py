@@ -1,0 +1,285 @@
+"""ModelSamplingAuraFlow, CFGNorm, KSampler, VAEDecode, VAEEncode, EmptySD3LatentImage: what paints."""
+
+from typing import Any
+
+from ...errors import InputError
+from ..api import io
+from ..engine import HostModel
+from ..pack import engine_module
+from ..preview import Previewer
+
+LARGEST_SIDE = 16384
+_SAMPLERS = ["euler", "heun"]
+_SCHEDULERS = ["simple"]
+_SEED_TIP = "The random seed used for creating the noise."
+_CFG_TIP = (
+    "The Classifier-Free Guidance scale balances creativity and adherence to the prompt. Higher values result in "
+    "images more closely matching the prompt however too high values will negatively impact quality."
+)
+_KNOWN_CONDITIONS = {"attention_mask", "pooled_output", "reference_latents", "reference_latents_method"}
+
+
+class ModelSamplingAuraFlow:
+    """Sets the shift of the schedule."""
+
+    CATEGORY = "model/patch"
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "patch_aura"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        shift = {"default": 1.73, "min": 0.0, "max": 100.0, "step": 0.01}
+        return {"required": {"model": ("MODEL",), "shift": ("FLOAT", shift)}}
+
+    def patch_aura(self, model: HostModel, shift: float) -> tuple:
+        if shift <= 0:
+            raise InputError(f"the shift must be above 0, but is {shift:g}; the official workflows use 3 or 3.1")
+        return (model.having(shift=shift),)
+
+
+class CFGNorm(io.ComfyNode):
+    """Keeps the guided estimate's norm at most at the conditional one's."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CFGNorm",
+            category="advanced/guidance",
+            inputs=[
+                io.Model.Input("model"),
+                io.Float.Input("strength", default=1.0, min=0.0, max=100.0, step=0.01),
+                io.Boolean.Input(
+                    "pre_cfg",
+                    default=False,
+                    optional=True,
+                    tooltip="Rescale the noise before guidance instead of the estimate after it. The embedded host "
+                    "does the latter only.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="patched_model")],
+            is_experimental=True,
+        )
+
+    @classmethod
+    def execute(cls, model: HostModel, strength: float, pre_cfg: bool = False) -> io.NodeOutput:
+        if pre_cfg:
+            raise InputError("the embedded host does not offer CFGNorm with pre_cfg: switch it off")
+        return io.NodeOutput(model.having(cfg_norm=strength))
+
+
+class KSampler:
+    """Paints latents: noise, schedule and guidance as in ComfyUI."""
+
+    CATEGORY = "model/sampling"
+    DESCRIPTION = ("Uses the provided model, positive and negative conditioning to denoise the latent image. ").strip()
+    SEARCH_ALIASES = ["sampler", "sample", "generate", "denoise", "diffuse", "txt2img", "img2img"]
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The denoised latent.",)
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        def number(tooltip: str, **options: Any) -> dict[str, Any]:
+            return {**options, "tooltip": tooltip}
+
+        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
+        cfg = {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}
+        denoise_tip = (
+            "The amount of denoising applied, lower values will maintain the structure of the initial image "
+            "allowing for image to image sampling."
+        )
+        return {
+            "required": {
+                "model": ("MODEL", {"tooltip": "The model used for denoising the input latent."}),
+                "seed": ("INT", number(_SEED_TIP, **seed)),
+                "steps": (
+                    "INT",
+                    number("The number of steps used in the denoising process.", default=20, min=1, max=10000),
+                ),
+                "cfg": ("FLOAT", number(_CFG_TIP, **cfg)),
+                "sampler_name": (_SAMPLERS, {"tooltip": "The algorithm used when sampling."}),
+                "scheduler": (
+                    _SCHEDULERS,
+                    {"tooltip": "The scheduler controls how noise is gradually removed to form the image."},
+                ),
+                "positive": ("CONDITIONING", {"tooltip": "What you want to include in the image."}),
+                "negative": ("CONDITIONING", {"tooltip": "What you want to exclude from the image."}),
+                "latent_image": ("LATENT", {"tooltip": "The latent image to denoise."}),
+                "denoise": (
+                    "FLOAT",
+                    number(denoise_tip, default=1.0, min=0.0, max=1.0, step=0.01),
+                ),
+            }
+        }
+
+    def sample(
+        self,
+        model: HostModel,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict[str, Any],
+        denoise: float = 1.0,
+    ) -> tuple:
+        import torch
+
+        from ...qwen.sampling import auraflow_table, flux_table, guided, initial_noise, sample, simple_schedule
+
+        latents = _latents(latent_image)
+        if denoise == 0:
+            return ({**latent_image, "samples": latents},)
+        engine = engine_module().current()
+        transformer = engine.transformer_of(model)
+        mean, std = latent_statistics()
+        start = None if torch.count_nonzero(latents) == 0 else (latents.float() - mean) / std
+        table = flux_table() if model.shift is None else auraflow_table(model.shift)
+        schedule = simple_schedule(table, steps, denoise)
+        noise = initial_noise(latents.shape, seed).to(engine.device)
+        denoiser = guided(
+            _denoiser(transformer, positive, "positive"),
+            _denoiser(transformer, negative, "negative"),
+            cfg,
+            model.cfg_norm,
+        )
+        progress, previewer = engine.progress(steps), Previewer(engine)
+
+        def tell(step: int, total: int, estimate: Any, _: Any) -> None:
+            progress.update(step + 1, total, previewer(estimate.cpu() * std + mean))
+
+        start = None if start is None else start.to(engine.device)
+        painted = sample(denoiser, noise, schedule, tell, latents=start, sampler=sampler_name)
+        return ({**latent_image, "samples": painted.float().cpu() * std + mean},)
+
+
+class VAEDecode:
+    """Latents to pictures."""
+
+    CATEGORY = "model/latent"
+    DESCRIPTION = "Decodes latent images back into pixel space images."
+    SEARCH_ALIASES = ["decode", "decode latent", "latent to image", "render latent"]
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = ("The decoded image.",)
+    FUNCTION = "decode"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "samples": ("LATENT", {"tooltip": "The latent to be decoded."}),
+                "vae": ("VAE", {"tooltip": "The VAE model used for decoding the latent."}),
+            }
+        }
+
+    def decode(self, vae: Any, samples: dict[str, Any]) -> tuple:
+        return (engine_module().current().vae_decode(vae, samples["samples"]),)
+
+
+class VAEEncode:
+    """A picture to latents."""
+
+    CATEGORY = "model/latent"
+    SEARCH_ALIASES = ["encode", "encode image", "image to latent"]
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"pixels": ("IMAGE",), "vae": ("VAE",)}}
+
+    def encode(self, vae: Any, pixels: Any) -> tuple:
+        if pixels.shape[0] != 1:
+            raise InputError(
+                f"VAE Encode was given {pixels.shape[0]} pictures; ComfyUI reads a batch as the frames of a video "
+                "with this VAE, so the embedded host takes one picture at a time"
+            )
+        return ({"samples": engine_module().current().vae_encode(vae, pixels)},)
+
+
+class EmptySD3LatentImage:
+    """Empty latents of a size."""
+
+    CATEGORY = "model/latent"
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "generate"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        side = {"default": 1024, "min": 16, "max": LARGEST_SIDE, "step": 16}
+        return {
+            "required": {
+                "width": ("INT", side),
+                "height": ("INT", side),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096}),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1) -> tuple:
+        import torch
+
+        from ...qwen.latents import latent_shape
+
+        return ({"samples": torch.zeros(latent_shape(height, width, batch_size))},)
+
+
+def latent_statistics() -> tuple[Any, Any]:
+    """(mean, standard deviation) of the latents [1, 16, 1, 1, 1], those published with the Wan 2.1 VAE."""
+    import inspect
+
+    import torch
+    from diffusers import AutoencoderKLQwenImage
+
+    defaults = inspect.signature(AutoencoderKLQwenImage.__init__).parameters
+    shape = (1, -1, 1, 1, 1)
+    return (
+        torch.tensor(defaults["latents_mean"].default).view(shape),
+        torch.tensor(defaults["latents_std"].default).view(shape),
+    )
+
+
+def _latents(latent_image: dict[str, Any]) -> Any:
+    """The latents [B, 16, 1, h, w] of a LATENT. Raises InputError for what this host cannot do with one."""
+    strange = sorted({"noise_mask", "batch_index"} & set(latent_image))
+    if strange:
+        raise InputError(f"the embedded host's KSampler does not offer latents with {', '.join(strange)}")
+    samples = latent_image["samples"]
+    cells = samples if samples.ndim == 5 else samples.unsqueeze(2)
+    if cells.ndim != 5 or cells.shape[1] != 16 or cells.shape[2] != 1:
+        raise InputError(
+            f"latents of shape {list(samples.shape)} are not those of Qwen-Image, [B, 16, 1, h, w]: link the LATENT "
+            "of CCM Conditioning"
+        )
+    return cells
+
+
+def _denoiser(transformer: Any, conditioning: list, name: str) -> Any:
+    """The transformer under one CONDITIONING. Raises InputError for what this host cannot do with one."""
+    from ...qwen.denoiser import denoiser
+    from ...qwen.encode import Conditioning
+
+    if len(conditioning) != 1:
+        raise InputError(f"the {name} conditioning has {len(conditioning)} parts; the embedded host takes one")
+    embeds, extra = conditioning[0]
+    strange = sorted(key for key, value in extra.items() if key not in _KNOWN_CONDITIONS and value is not None)
+    if strange:
+        raise InputError(f"the embedded host's KSampler does not offer conditioning with {', '.join(strange)}")
+    method = extra.get("reference_latents_method")
+    own = "index_timestep_zero" if transformer.config.zero_cond_t else "index"
+    if method not in (None, own):
+        raise InputError(f"this model sees references by {own!r}, but the {name} conditioning asks for {method!r}")
+    mean, std = latent_statistics()
+    references = [(latent.float() - mean) / std for latent in extra.get("reference_latents") or []]
+    return denoiser(transformer, Conditioning(embeds, extra.get("attention_mask")), references)
+
+
+NODES = [
+    (ModelSamplingAuraFlow, "ModelSamplingAuraFlow", "comfy_extras.nodes_model_advanced"),
+    (CFGNorm, None, "comfy_extras.nodes_cfg"),
+    (KSampler, "KSampler", "nodes"),
+    (VAEDecode, "VAE Decode", "nodes"),
+    (VAEEncode, "VAE Encode", "nodes"),
+    (EmptySD3LatentImage, "EmptySD3LatentImage", "comfy_extras.nodes_sd3"),
+]

@@ -1,0 +1,298 @@
+"""The seam of `nodes/engine.py` on diffusers: MODEL, CLIP and VAE of the embedded host.
+
+The objects keep ComfyUI's conventions, so that a graph means the same in both hosts: latents outside the sampler
+are the VAE's own (not normalised), and CONDITIONING and LATENT have ComfyUI's shapes.
+"""
+
+import gc
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from .context import Progress, check_interrupted
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..adapter import Adapter
+    from ..qwen.loading import Plan
+
+DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
+
+
+@dataclass(frozen=True)
+class Patch:
+    """An adapter at its strengths."""
+
+    adapter: "Adapter"
+    direction_strength: float
+    magnitude_strength: float
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What became of an adapter on a model; see `nodes/engine.py`."""
+
+    matched: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    base: str
+
+
+@dataclass(frozen=True, eq=False)
+class HostModel:
+    """MODEL: a transformer, shared by all that derive from it, and what this one adds.
+
+    shift: of ModelSamplingAuraFlow, None for the model's own schedule. cfg_norm: strength of CFGNorm, or None.
+    patches: adapters in the order in which they were applied. path: the file, for hashes.
+    """
+
+    transformer: Any
+    path: str
+    shift: float | None = None
+    cfg_norm: float | None = None
+    patches: tuple[Patch, ...] = ()
+
+    def having(self, **changes: Any) -> "HostModel":
+        """This MODEL with some things changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class HostClip:
+    """CLIP: the vision–language encoder and its tokenizer."""
+
+    text_encoder: Any
+    tokenizer: Any
+    path: str
+
+
+@dataclass(frozen=True, eq=False)
+class HostVae:
+    """VAE: diffusers' AutoencoderKLQwenImage."""
+
+    vae: Any
+    path: str
+
+
+@dataclass
+class HostEngine:
+    """Does what the nodes ask on diffusers. requested: "cpu", "cuda", …, or None for the best device there is.
+
+    On an accelerator one part of the model lies there at a time and the others in main memory.
+    """
+
+    requested: str | None = None
+    name: str = "embedded"
+    _parts: "weakref.WeakSet[Any]" = field(default_factory=weakref.WeakSet)
+    _last_vae: "weakref.ref[HostVae] | None" = None
+
+    @property
+    def device(self) -> "torch.device":
+        """Where models compute. Raises InputError for CUDA where there is none."""
+        from ..qwen.memory import pick_device
+
+        return pick_device(self.requested)
+
+    def load_model(self, path: str, dtype: str = "default") -> HostModel:
+        """MODEL of a single file or of a diffusers folder."""
+        import torch
+
+        from ..qwen.checkpoint import Checkpoint, variant_of
+        from ..qwen.loading import plan_transformer
+
+        if dtype not in DTYPES:
+            raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        weights = Checkpoint(_part(path, "transformer"))
+        storage = {"default": "auto", "fp8_e4m3fn": "fp8"}.get(dtype, "full")
+        full = getattr(torch, dtype) if dtype in ("bfloat16", "float16", "float32") else None
+        shown_zero = True if variant_of(Path(path), weights) == "2511" else None
+        return HostModel(self._fill(plan_transformer(weights, shown_zero, storage), full), str(path))
+
+    def load_clip(self, path: str, tokenizer: str | None = None) -> HostClip:
+        """CLIP of a single file or a diffusers folder.
+
+        The tokenizer is looked for in `tokenizer`; else beside the file, in the folders above it, and in their
+        subfolders `tokenizer` and `comfy/text_encoders`.
+        """
+        from ..qwen.checkpoint import Checkpoint
+        from ..qwen.loading import plan_text_encoder
+
+        place = _part(path, "text_encoder")
+        words = _tokenizer(place, tokenizer)
+        return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path))
+
+    def load_vae(self, path: str) -> HostVae:
+        """VAE of a single file or a diffusers folder."""
+        from ..qwen.checkpoint import Checkpoint
+        from ..qwen.loading import plan_vae
+
+        loaded = HostVae(self._fill(plan_vae(Checkpoint(_part(path, "vae")))), str(path))
+        self._last_vae = weakref.ref(loaded)
+        return loaded
+
+    def _fill(self, plan: "Plan", dtype: "torch.dtype | None" = None) -> Any:
+        """Read a planned part into main memory, and remember it as one of those that take turns."""
+        import torch
+
+        from ..qwen.memory import pick_dtype
+
+        part = plan.fill(torch.device("cpu"), pick_dtype(dtype, self.device), self.device)
+        plan.weights.close()
+        self._parts.add(part)
+        return part
+
+    def encode(self, clip: HostClip, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
+        """CONDITIONING of a prompt and IMAGEs [1, H, W, 3]."""
+        from ..qwen.encode import encode
+
+        pictures = tuple(image[..., :3].movedim(-1, 1) for image in images)
+        self.ready(clip.text_encoder)
+        conditioning = encode(clip.text_encoder, clip.tokenizer, prompt, [pictures], variant)
+        extra: dict[str, Any] = {"pooled_output": None}
+        if conditioning.mask is not None:
+            extra["attention_mask"] = conditioning.mask.cpu()
+        return [[conditioning.embeds.float().cpu(), extra]]
+
+    def vae_encode(self, vae: HostVae, image: Any) -> Any:
+        """IMAGE [B, H, W, 3] → latents [B, 16, 1, H/8, W/8], unscaled: the mode of the posterior."""
+        import torch
+
+        from ..qwen.latents import check_size
+
+        check_size(*image.shape[1:3])
+        self.ready(vae.vae)
+        dtype = next(vae.vae.parameters()).dtype
+        with torch.no_grad():
+            pixels = (image[..., :3].movedim(-1, 1)[:, :, None] * 2 - 1).to(self.device, dtype)
+            latents = [vae.vae.encode(one[None]).latent_dist.mode().float().cpu() for one in pixels]
+        return torch.cat(latents)
+
+    def vae_decode(self, vae: HostVae, latents: Any) -> Any:
+        """Latents [B, 16, 1, h, w] or [B, 16, h, w] → IMAGE [B, 8h, 8w, 3]."""
+        import torch
+
+        cells = latents if latents.ndim == 5 else latents.unsqueeze(2)
+        if cells.ndim != 5 or cells.shape[2] != 1:
+            raise InputError(f"latents of shape {list(latents.shape)} are not those of pictures [B, 16, 1, h, w]")
+        self.ready(vae.vae)
+        dtype = next(vae.vae.parameters()).dtype
+        images = []
+        with torch.no_grad():
+            for one in cells:
+                pixels = vae.vae.decode(one[None].to(self.device, dtype), return_dict=False)[0][0, :, 0].float()
+                images.append(((pixels + 1) / 2).clamp(0, 1).movedim(0, -1).cpu())
+        return torch.stack(images)
+
+    def patch(
+        self, model: HostModel, adapter: "Adapter", direction_strength: float, magnitude_strength: float
+    ) -> tuple[HostModel, PatchReport]:
+        """MODEL with an adapter applied after those that it carries.
+
+        Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
+        another shape.
+        """
+        modules = dict(model.transformer.named_modules())
+        matched = {name: layer for name, layer in adapter.layers.items() if name in modules}
+        unmatched = tuple(name for name in adapter.layers if name not in matched)
+        if not matched:
+            example = next(iter(adapter.layers), "none at all")
+            raise InputError(
+                f"the adapter fits another model: {Path(model.path).name} has none of its layers (such as {example})"
+            )
+        for name, layer in matched.items():
+            shape = (getattr(modules[name], "out_features", 0), getattr(modules[name], "in_features", 0))
+            if tuple(layer.shape) != shape:
+                raise InputError(
+                    f"the adapter fits another model: its layer {name} is {list(layer.shape)}, "
+                    f"that of {Path(model.path).name} is {list(shape)}"
+                )
+        fitting = replace(
+            adapter,
+            layers=matched,
+            row_norms=None
+            if adapter.row_norms is None
+            else {name: norm for name, norm in adapter.row_norms.items() if name in matched},
+        )
+        patched = model.having(
+            patches=(*model.patches, Patch(fitting, float(direction_strength), float(magnitude_strength)))
+        )
+        return patched, PatchReport(tuple(matched), unmatched, _said_of_base(fitting, model.path))
+
+    def progress(self, total: float) -> Progress:
+        """Progress bar of the running node."""
+        return Progress(total)
+
+    def check_interrupted(self) -> None:
+        """Raise the host's interruption if the user asked to stop."""
+        check_interrupted()
+
+    def unload(self) -> None:
+        """Bring every part of every model to main memory and give the accelerator's memory back."""
+        import torch
+
+        if self.device.type != "cpu":
+            for part in list(self._parts):
+                part.to("cpu")
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def ready(self, part: Any) -> None:
+        """Bring one part of a model to the device, and the others away from it."""
+        device = self.device
+        if device.type == "cpu":
+            return
+        for other in list(self._parts):
+            if other is not part:
+                other.to("cpu")
+        part.to(device)
+
+    def transformer_of(self, model: HostModel) -> Any:
+        """The transformer in the state that this MODEL asks for: its adapters on, no others, on the device."""
+        from ..qwen.patch import AdapterStack
+
+        stack = AdapterStack.of(model.transformer)
+        wanted = [(patch.adapter, patch.direction_strength, patch.magnitude_strength) for patch in model.patches]
+        carried = [(e.adapter, e.direction_strength, e.magnitude_strength) for e in stack.applied]
+        same = len(wanted) == len(carried) and all(
+            one[0] is other[0] and one[1:] == other[1:] for one, other in zip(wanted, carried, strict=True)
+        )
+        if not same:
+            stack.clear()
+        self.ready(model.transformer)
+        if not same:
+            for adapter, direction, magnitude in wanted:
+                stack.add(adapter, direction, magnitude)
+        return model.transformer
+
+    def last_vae(self) -> HostVae | None:
+        """The VAE that was loaded last, for previews."""
+        return self._last_vae() if self._last_vae is not None else None
+
+
+def _part(path: str, name: str) -> Path:
+    """A file, or the folder of a part: `path/name` where path is a whole diffusers folder."""
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"{path} does not exist")
+    return place / name if (place / "model_index.json").is_file() else place
+
+
+def _tokenizer(text_encoder: Path, given: str | None) -> Any:
+    from ..qwen.loading import load_tokenizer
+
+    return load_tokenizer(
+        *([text_encoder, *list(text_encoder.absolute().parents)[:4]] if given is None else [Path(given)])
+    )
+
+
+def _said_of_base(adapter: "Adapter", path: str) -> str:
+    """One sentence on another base than the adapter's own; empty where it is the same or nothing is known."""
+    known = adapter.metadata
+    if known.base_sha256 is None and known.base_model is None and adapter.row_norms is None:
+        return ""
+    difference = adapter.difference(path)
+    return "" if difference.same_base and difference.same_quantisation is not False else difference.sentence

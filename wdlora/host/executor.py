@@ -1,0 +1,333 @@
+"""Execution of a validated graph: in order, with caching by input signature, progress and interruption.
+
+The messages are ComfyUI's: execution_start, execution_cached, executing, progress_state, progress, executed,
+and execution_success, execution_error or execution_interrupted.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from . import context
+from .context import Interrupted
+from .folders import Folders, using
+from .registry import Registry
+from .validation import is_link
+
+log = logging.getLogger(__name__)
+_LONGEST_VALUE = 400
+
+
+class Sink(Protocol):
+    """Where the messages of a run go."""
+
+    def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
+        """One message; client_id None is for everybody."""
+
+    def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
+        """A PIL image that a node shows while it runs."""
+
+    def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
+        """A line of text that a node shows while it runs."""
+
+
+class Silence:
+    """A sink that drops everything."""
+
+    def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
+        """Drop a message."""
+
+    def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
+        """Drop a preview."""
+
+    def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
+        """Drop a text."""
+
+
+@dataclass
+class Job:
+    """A graph to run.
+
+    outputs: the output nodes that validation found sound. stop: set it, and the job ends at its next report of
+    progress or before its next node.
+    """
+
+    prompt_id: str
+    prompt: dict[str, Any]
+    outputs: list[str]
+    number: float = 0
+    extra_data: dict[str, Any] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def client_id(self) -> str | None:
+        """The browser that asked."""
+        return self.extra_data.get("client_id")
+
+
+@dataclass
+class Result:
+    """What a run left: `outputs` as the front end shows them, `values` per node, and the messages sent."""
+
+    status: str = "success"
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    meta: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, tuple] = field(default_factory=dict)
+    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    executed: list[str] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        """The message execution_error, if there was one."""
+        return next((data for event, data in self.messages if event == "execution_error"), None)
+
+
+@dataclass
+class _Entry:
+    values: tuple
+    ui: dict[str, Any] | None
+
+
+class Executor:
+    """Runs one job at a time and keeps the results of the last graph for the next."""
+
+    def __init__(self, registry: Registry, folders: Folders, sink: Sink | None = None):
+        self.registry = registry
+        self.folders = folders
+        self.sink: Sink = sink or Silence()
+        self._cache: dict[str, _Entry] = {}
+
+    def clear_cache(self) -> None:
+        """Forget all kept results."""
+        self._cache.clear()
+
+    def execute(self, job: Job) -> Result:
+        """Run a job to its end. Never raises for what a node does: the result tells."""
+        import torch
+
+        with using(self.folders), torch.inference_mode():
+            return _Run(self, job).execute(self._cache)
+
+
+class _Run:
+    def __init__(self, executor: Executor, job: Job):
+        self.registry, self.sink = executor.registry, executor.sink
+        self.job, self.stop = job, job.stop
+        self.result = Result()
+        self.states: dict[str, dict[str, Any]] = {}
+
+    # What `context.Listener` asks for
+
+    def progress(self, node_id: str, value: float, total: float, preview: Any = None) -> None:
+        """Tell the front end how far a node is."""
+        self._set_state(node_id, "running", value, total)
+        data = {"value": value, "max": total, "prompt_id": self.job.prompt_id, "node": node_id}
+        self.sink.send("progress", data, self.job.client_id)
+        if preview is not None:
+            metadata = {"prompt_id": self.job.prompt_id, **_identity(node_id)}
+            self.sink.send_preview(preview, metadata, self.job.client_id)
+
+    def text(self, node_id: str, text: str) -> None:
+        """Show a line of text on a node."""
+        self.sink.send_text(node_id, text, self.job.client_id)
+
+    def execute(self, cache: dict[str, _Entry]) -> Result:
+        """Run every node that the outputs need and that the cache lacks."""
+        self._message("execution_start", {})
+        order = execution_order(self.job.prompt, self.job.outputs)
+        signatures = Signatures(self.job.prompt, self.registry)
+        keys = {node_id: signatures[node_id] for node_id in order}
+        for stale in set(cache) - set(keys.values()):
+            del cache[stale]
+        self._message("execution_cached", {"nodes": [node for node in order if keys[node] in cache]})
+        inputs: dict[str, Any] = {}
+        for node_id in order:
+            try:
+                entry = cache.get(keys[node_id])
+                if entry is None:
+                    if self.stop.is_set():
+                        raise Interrupted
+                    self._send("executing", {"node": node_id, "display_node": node_id})
+                    self._set_state(node_id, "running", 0, 1)
+                    inputs = self._inputs(node_id)
+                    entry = cache[keys[node_id]] = self._run_node(node_id, inputs)
+                    self.result.executed.append(node_id)
+            except Interrupted as interruption:
+                self._fail(node_id, interruption)
+                self._message("execution_interrupted", self._where(node_id), everybody=True)
+                return self.result
+            except Exception as error:
+                log.debug("node %s failed", node_id, exc_info=True)
+                self._fail(node_id, error)
+                self._message("execution_error", {**self._where(node_id), **_describe(error, inputs)})
+                return self.result
+            self._finish(node_id, entry)
+        self._message("execution_success", {})
+        return self.result
+
+    def _run_node(self, node_id: str, inputs: dict[str, Any]) -> _Entry:
+        node_type = self.registry.get(self.job.prompt[node_id]["class_type"])
+        assert node_type is not None
+        hidden = {
+            "unique_id": node_id,
+            "prompt": self.job.prompt,
+            "dynprompt": self.job.prompt,
+            "extra_pnginfo": self.job.extra_data.get("extra_pnginfo"),
+        }
+        with context.node(context.NodeContext(node_id, self, self.stop)):
+            values, ui = node_type.run(inputs, hidden)
+        return _Entry(values, ui)
+
+    def _inputs(self, node_id: str) -> dict[str, Any]:
+        node = self.job.prompt[node_id]
+        node_type = self.registry.get(node["class_type"])
+        assert node_type is not None
+        types = node_type.input_types()
+        declared = {**types.get("required", {}), **types.get("optional", {})}
+        return {
+            name: self.result.values[value[0]][value[1]] if is_link(value) else value
+            for name, value in node["inputs"].items()
+            if name in declared
+        }
+
+    def _finish(self, node_id: str, entry: _Entry) -> None:
+        self.result.values[node_id] = entry.values
+        self._set_state(node_id, "finished", 1, 1)
+        if entry.ui is not None:
+            self.result.outputs[node_id] = entry.ui
+            self.result.meta[node_id] = {
+                "node_id": node_id,
+                "display_node": node_id,
+                "parent_node": None,
+                "real_node_id": node_id,
+            }
+            self._send("executed", {"node": node_id, "display_node": node_id, "output": entry.ui})
+
+    def _fail(self, node_id: str, error: BaseException) -> None:
+        self.result.status = "error"
+        self.result.error = error
+        if node_id in self.states:
+            self._set_state(node_id, "error", 0, 1)
+
+    def _where(self, node_id: str) -> dict[str, Any]:
+        class_type = self.job.prompt[node_id]["class_type"]
+        return {"node_id": node_id, "node_type": class_type, "executed": list(self.result.executed)}
+
+    def _set_state(self, node_id: str, state: str, value: float, total: float) -> None:
+        self.states[node_id] = {
+            "value": value,
+            "max": total,
+            "state": state,
+            "prompt_id": self.job.prompt_id,
+            **_identity(node_id),
+        }
+        self._send("progress_state", {"nodes": dict(self.states)})
+
+    def _send(self, event: str, data: dict[str, Any]) -> None:
+        self.sink.send(event, {**data, "prompt_id": self.job.prompt_id}, self.job.client_id)
+
+    def _message(self, event: str, data: dict[str, Any], everybody: bool = False) -> None:
+        data = {"prompt_id": self.job.prompt_id, **data, "timestamp": int(time.time() * 1000)}
+        self.result.messages.append((event, data))
+        self.sink.send(event, data, None if everybody else self.job.client_id)
+
+
+def execution_order(prompt: dict[str, Any], outputs: list[str]) -> list[str]:
+    """Every node that `outputs` need, parents first. The graph must be free of cycles (validation sees to it)."""
+    order: list[str] = []
+    seen: set[str] = set()
+    todo = [(output, False) for output in reversed(outputs)]
+    while todo:
+        node_id, done = todo.pop()
+        if done:
+            order.append(node_id)
+        elif node_id not in seen:
+            seen.add(node_id)
+            todo.append((node_id, True))
+            links = [value[0] for value in prompt[node_id]["inputs"].values() if is_link(value)]
+            todo.extend((parent, False) for parent in reversed(links) if parent in prompt)
+    return order
+
+
+class Signatures:
+    """Hash of what a node's result depends on: its class, its values, its fingerprint, and its ancestors' hashes.
+
+    Ask in execution order. A node whose fingerprint is NaN, or cannot be taken, never equals anything.
+    """
+
+    def __init__(self, prompt: dict[str, Any], registry: Registry):
+        self.prompt = prompt
+        self.registry = registry
+        self._known: dict[str, str] = {}
+
+    def __getitem__(self, node_id: str) -> str:
+        if node_id not in self._known:
+            self._known[node_id] = self._hash(node_id)
+        return self._known[node_id]
+
+    def _hash(self, node_id: str) -> str:
+        node = self.prompt[node_id]
+        node_type = self.registry.get(node["class_type"])
+        assert node_type is not None
+        types = node_type.input_types()
+        declared = {**types.get("required", {}), **types.get("optional", {})}
+        inputs = {name: value for name, value in sorted(node["inputs"].items()) if name in declared}
+        depends = {
+            "class": node["class_type"],
+            "inputs": {
+                name: ["link", self[value[0]], value[1]] if is_link(value) else ["value", value]
+                for name, value in inputs.items()
+            },
+            "fingerprint": _fingerprint(node_type.fingerprint, inputs),
+            "node": node_id if node_type.not_idempotent or "UNIQUE_ID" in node_type.hidden().values() else None,
+        }
+        return hashlib.sha256(json.dumps(depends, default=repr, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(fingerprint: Callable[..., Any] | None, inputs: dict[str, Any]) -> Any:
+    if fingerprint is None:
+        return None
+    try:
+        value = fingerprint(**{name: None if is_link(value) else value for name, value in inputs.items()})
+    except Exception as problem:
+        log.debug("a node's fingerprint failed: %s", problem)
+        return uuid.uuid4().hex
+    return uuid.uuid4().hex if value != value else value
+
+
+def _identity(node_id: str) -> dict[str, Any]:
+    return {
+        "node_id": node_id,
+        "display_node_id": node_id,
+        "parent_node_id": None,
+        "real_node_id": node_id,
+    }
+
+
+def _describe(error: BaseException, inputs: dict[str, Any]) -> dict[str, Any]:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return {
+        "exception_message": f"{error}\n",
+        "exception_type": name,
+        "traceback": traceback.format_tb(error.__traceback__),
+        "current_inputs": {key: [_format(value)] for key, value in inputs.items()},
+        "current_outputs": [],
+    }
+
+
+def _format(value: Any) -> Any:
+    if value is None or isinstance(value, (int, float, bool)):
+        return value
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}"
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"

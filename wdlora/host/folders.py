@@ -1,0 +1,259 @@
+"""ComfyUI's folders for the embedded host: input, output, temp, user and the model folders.
+
+`Folders` is one set of directories. `functions()` gives the functions of ComfyUI's module `folder_paths`, which
+act on the set that is active: the one of the run that is going on, or the last one that a host opened.
+Every path that comes from a workflow or a request is resolved and must stay inside its folder.
+"""
+
+import mimetypes
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+WEIGHTS = frozenset({".safetensors", ".sft"})
+_LEGACY = {"unet": "diffusion_models", "clip": "text_encoders"}
+_MODEL_FOLDERS = {
+    "diffusion_models": ("diffusion_models", "unet"),
+    "text_encoders": ("text_encoders", "clip"),
+    "vae": ("vae",),
+    "loras": ("loras",),
+    "diffusers": ("diffusers",),
+    "embeddings": ("embeddings",),
+}
+
+
+def inside(root: str | os.PathLike, *parts: str) -> Path:
+    """Join `parts` to `root`, links resolved. Raises InputError where the result lies outside `root`."""
+    base = Path(os.path.realpath(root))
+    try:
+        path = Path(os.path.realpath(base.joinpath(*parts)))
+    except ValueError:
+        raise InputError(f"the path {'/'.join(parts)!r} is not a path") from None
+    if path != base and base not in path.parents:
+        raise InputError(f"the path {'/'.join(parts)!r} leaves its folder; give one inside it")
+    return path
+
+
+class Folders:
+    """The directories of one host, made when they are missing.
+
+    base: holds input, output, temp, user and models. models: directories with ComfyUI's model folders in them
+    (diffusion_models, text_encoders, vae, loras), searched in order; default `base/models`.
+    output: another place for results.
+    """
+
+    def __init__(
+        self,
+        base: str | os.PathLike,
+        models: Iterable[str | os.PathLike] = (),
+        output: str | os.PathLike | None = None,
+    ):
+        self.base = Path(base).resolve()
+        self.input = self.base / "input"
+        self.output = Path(output).resolve() if output is not None else self.base / "output"
+        self.temp = self.base / "temp"
+        self.user = self.base / "user"
+        roots = [self.base / "models", *(Path(root).resolve() for root in models)]
+        self.models_dir = str(roots[0])
+        for folder in (self.input, self.output, self.temp, self.user / "default" / "workflows", roots[0]):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"cannot make the folder {folder}: {error.strerror}") from error
+        self.folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {
+            kind: ([str(root / name) for root in roots for name in names], set(WEIGHTS))
+            for kind, names in _MODEL_FOLDERS.items()
+        }
+
+    def get_input_directory(self) -> str:
+        """Where uploads and pictures to load lie."""
+        return str(self.input)
+
+    def get_output_directory(self) -> str:
+        """Where results go."""
+        return str(self.output)
+
+    def get_temp_directory(self) -> str:
+        """Where previews go."""
+        return str(self.temp)
+
+    def get_user_directory(self) -> str:
+        """Where the front end keeps settings and workflows."""
+        return str(self.user)
+
+    def get_directory_by_type(self, type_name: str | None) -> str:
+        """The folder called "input", "output" or "temp". Raises InputError for another name."""
+        folders = {"input": self.input, "output": self.output, "temp": self.temp}
+        if type_name not in folders:
+            raise InputError(f"there is no folder {type_name!r}; the folders are input, output and temp")
+        return str(folders[type_name])
+
+    def get_folder_paths(self, folder_name: str) -> list[str]:
+        """The directories of a model folder such as "loras". Raises InputError for an unknown one."""
+        kind = _LEGACY.get(folder_name, folder_name)
+        if kind not in self.folder_names_and_paths:
+            known = ", ".join(self.folder_names_and_paths)
+            raise InputError(f"there is no model folder {folder_name!r}; the folders are {known}")
+        return list(self.folder_names_and_paths[kind][0])
+
+    def add_model_folder_path(self, folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
+        """Search another directory for a kind of model, first where `is_default`."""
+        kind = _LEGACY.get(folder_name, folder_name)
+        paths, _ = self.folder_names_and_paths.setdefault(kind, ([], set(WEIGHTS)))
+        if full_folder_path in paths and is_default:
+            paths.remove(full_folder_path)
+        if full_folder_path not in paths:
+            paths.insert(0 if is_default else len(paths), full_folder_path)
+
+    def get_filename_list(self, folder_name: str) -> list[str]:
+        """Names of the files in a model folder, relative to it, sorted."""
+        paths = self.get_folder_paths(folder_name)
+        endings = self.folder_names_and_paths[_LEGACY.get(folder_name, folder_name)][1]
+        names: set[str] = set()
+        for root in paths:
+            for folder, subfolders, files in os.walk(root, followlinks=True):
+                subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+                names.update(
+                    os.path.relpath(os.path.join(folder, name), root)
+                    for name in files
+                    if os.path.splitext(name)[1].lower() in endings and not name.startswith(".")
+                )
+        return sorted(names)
+
+    def get_full_path(self, folder_name: str, filename: str) -> str | None:
+        """The file of that name in a model folder, or None. `..` does not climb out of it."""
+        relative = os.path.relpath(os.path.join("/", filename), "/")
+        for root in self.get_folder_paths(folder_name):
+            path = os.path.join(root, relative)
+            if os.path.isfile(path):
+                return path
+        return None
+
+    def get_full_path_or_raise(self, folder_name: str, filename: str) -> str:
+        """As `get_full_path`; raises FileNotFoundError, as ComfyUI does, and names the folder."""
+        path = self.get_full_path(folder_name, filename)
+        if path is None:
+            first = self.get_folder_paths(folder_name)[0]
+            raise FileNotFoundError(
+                f"Model in folder '{folder_name}' with filename '{filename}' not found; put it into {first}"
+            )
+        return path
+
+    def annotated_filepath(self, name: str) -> tuple[str, str | None]:
+        """Split "mask.png [output]" into the name and its folder; without a note the folder is None."""
+        for kind in ("output", "input", "temp"):
+            if name.endswith(f"[{kind}]"):
+                return name[: -len(kind) - 2].rstrip(), self.get_directory_by_type(kind)
+        return name, None
+
+    def get_annotated_filepath(self, name: str, default_dir: str | None = None) -> str:
+        """The path of "mask.png" or "mask.png [output]". Raises InputError outside the folder."""
+        bare, folder = self.annotated_filepath(name)
+        return str(inside(folder or default_dir or self.input, bare))
+
+    def exists_annotated_filepath(self, name: str) -> bool:
+        """Whether such a file exists inside its folder."""
+        try:
+            return os.path.isfile(self.get_annotated_filepath(name))
+        except InputError:
+            return False
+
+    def filter_files_content_types(self, files: list[str], content_types: list[str]) -> list[str]:
+        """Those of `files` whose name says that they are one of `content_types`, such as "image"."""
+        kinds = {file: (mimetypes.guess_type(file)[0] or "").split("/")[0] for file in files}
+        return [file for file in files if kinds[file] in content_types]
+
+    def get_save_image_path(
+        self, filename_prefix: str, output_dir: str, image_width: int = 0, image_height: int = 0
+    ) -> tuple[str, str, int, str, str]:
+        """Where the next numbered picture goes.
+
+        Returns (folder, stem, first free number, subfolder, prefix with %width%, %year%, … filled in).
+        Raises InputError where the prefix leaves `output_dir`.
+        """
+        now = time.localtime()
+        values = {
+            "width": str(image_width),
+            "height": str(image_height),
+            "year": f"{now.tm_year}",
+            "month": f"{now.tm_mon:02}",
+            "day": f"{now.tm_mday:02}",
+            "hour": f"{now.tm_hour:02}",
+            "minute": f"{now.tm_min:02}",
+            "second": f"{now.tm_sec:02}",
+        }
+        for key, value in values.items():
+            filename_prefix = filename_prefix.replace(f"%{key}%", value)
+        subfolder, stem = os.path.split(os.path.normpath(filename_prefix))
+        folder = inside(output_dir, subfolder)
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = [
+            int(digits)
+            for name in os.listdir(folder)
+            if name.startswith(f"{stem}_")
+            and (digits := name[len(stem) + 1 :].split(".")[0].split("_")[0])
+            and digits.isdigit()
+        ]
+        return str(folder), stem, max(taken, default=0) + 1, subfolder, filename_prefix
+
+    def get_input_subfolders(self) -> list[str]:
+        """Folders below the input folder, relative to it."""
+        return sorted(p.relative_to(self.input).as_posix() for p in self.input.rglob("*") if p.is_dir())
+
+
+_running: ContextVar[Folders | None] = ContextVar("folders", default=None)
+_opened: list[Folders] = []
+
+
+def active() -> Folders:
+    """The folders of the run that is going on, or the last ones that a host opened."""
+    folders = _running.get() or (_opened[-1] if _opened else None)
+    if folders is None:
+        raise InputError("no embedded host is open, so there are no folders yet")
+    return folders
+
+
+def open_folders(folders: Folders) -> None:
+    """Make `folders` the ones that `folder_paths` acts on outside a run."""
+    _opened[:] = [folders]
+
+
+@contextmanager
+def using(folders: Folders) -> Iterator[None]:
+    """Make `folders` the ones that `folder_paths` acts on in this thread or task."""
+    token = _running.set(folders)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def functions() -> dict[str, Any]:
+    """ComfyUI's module `folder_paths` as a dictionary: functions that act on the active folders."""
+
+    def forward(name: str) -> Callable[..., Any]:
+        method = getattr(Folders, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(active(), name)(*args, **kwargs)
+
+        call.__name__, call.__doc__ = name, method.__doc__
+        return call
+
+    def module_getattr(name: str) -> Any:
+        if name in ("folder_names_and_paths", "models_dir"):
+            return getattr(active(), name)
+        raise AttributeError(f"the embedded host does not offer folder_paths.{name}")
+
+    methods = [name for name in vars(Folders) if not name.startswith("_")]
+    return {
+        **{name: forward(name) for name in methods},
+        "supported_pt_extensions": set(WEIGHTS),
+        "__getattr__": module_getattr,
+    }
