@@ -1,0 +1,289 @@
+"""Checkpoints of Qwen-Image-Edit's three parts: which layout a file has, and how big its model is.
+
+Sizes are read from the tensors' shapes, so a model of any width loads. What is not the wanted part is refused
+by its name before a tensor is read.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError
+from ..weights import SCALES, Weights, several
+
+FULL_PRECISION = {"F64", "F32", "F16", "BF16"}
+FLOAT8 = {"F8_E4M3", "F8_E5M2"}
+MARKER_2511 = "__index_timestep_zero__"
+# Tensors beside the weights: quantisation scales and ComfyUI's markers.
+_BESIDE = (*SCALES, ".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8", MARKER_2511)
+
+
+class Checkpoint(Weights):
+    """Weights that can also be read as stored, so that fp8 stays fp8."""
+
+    def stored(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """A tensor in its storage type and, for a scaled weight, its scale (one number, or one a row)."""
+        layer = name.removesuffix(".weight")
+        scale = next((self._raw(layer + suffix) for suffix in SCALES if layer + suffix in self), None)
+        return self._raw(name), scale if name.endswith(".weight") else None
+
+    def dtype(self, name: str) -> str:
+        """The storage type as safetensors spells it ("BF16"), from the header."""
+        return self._entry(name)[2].dtype
+
+    def check_storage(self, names: Iterable[str]) -> None:
+        """Raise InputError naming the layout unless every tensor is bf16/fp16/fp32 or (scaled) fp8."""
+        for name in names:
+            kind = self._format(name.removesuffix(".weight")).get("format") if name.endswith(".weight") else None
+            dtype = self.dtype(name)
+            if kind in (None, "float8_e4m3fn", "float8_e5m2") and dtype in FULL_PRECISION | FLOAT8:
+                continue
+            raise InputError(
+                f"{self.label} is quantised as {_layout(self, name, kind or dtype.lower())}, which is not supported "
+                "here: give the bf16 or the fp8 file of the same model"
+            )
+
+    def metadata(self, key: str) -> str | None:
+        """An entry of a safetensors file's metadata."""
+        from ..weights import read_header
+
+        for file in self.files:
+            text = read_header(file)[1].get(key)
+            if text is not None:
+                return text
+        return None
+
+
+def is_beside(name: str) -> bool:
+    """Whether a tensor only describes others (a scale, a marker)."""
+    return name.endswith(_BESIDE)
+
+
+def _layout(weights: Checkpoint, name: str, kind: str) -> str:
+    if any(other.startswith(f"{name}.quant_state") for other in weights):
+        return "bitsandbytes nf4"
+    conf = weights._format(name.removesuffix(".weight"))
+    if conf.get("convrot"):
+        return f"{kind} with rotation (convrot)"
+    return str(kind)
+
+
+def identify(weights: Weights) -> str:
+    """Say in a few words what a checkpoint seems to hold, from its keys."""
+    names = set(weights)
+
+    def any_in(*parts: str) -> bool:
+        return any(part in name for part in parts for name in names)
+
+    if any_in("lora_A", "lora_B", "lora_up", "lora_down", "lora.up"):
+        return "an adapter (LoRA)"
+    if any_in(".qweight", ".wscales", ".smooth_factor"):
+        return "an SVDQuant (nunchaku) model"
+    if any_in("time_text_embed.addition_t_embedding"):
+        return "Qwen-Image-Layered"
+    if any_in("controlnet_blocks.", "controlnet_x_embedder"):
+        return "a ControlNet"
+    if {"txt_norm.weight", "img_in.weight", "transformer_blocks.0.attn.norm_q.weight"} <= names:
+        return "a Qwen-Image model"
+    if any_in("double_blocks.0.", "single_transformer_blocks."):
+        return "a Flux model"
+    if any_in("input_blocks.0.", "down_blocks.0.resnets", "model.diffusion_model.input_blocks") and not any_in(
+        "decoder.mid_block", "quant_conv"
+    ):
+        return "a Stable Diffusion UNet"
+    if any_in("joint_blocks.0."):
+        return "Stable Diffusion 3"
+    if any_in("decoder.middle.0.residual", "decoder.mid_block.", "decoder.mid.block_1"):
+        return "a VAE"
+    if any_in("visual.patch_embed", "visual.blocks"):
+        return "a Qwen-VL text encoder"
+    if any_in("model.layers.0.", "encoder.block.0.", "text_model.encoder", "language_model.layers"):
+        return "a text encoder"
+    if any_in("blocks.0.cross_attn", "blocks.0.self_attn"):
+        return "a Wan model"
+    return f"an unknown model (tensors {several(sorted(names))})" if names else "no tensors"
+
+
+def transformer_config(weights: Checkpoint) -> dict[str, Any]:
+    """The arguments of diffusers' QwenImageTransformer2DModel, from the tensors' shapes.
+
+    RoPE axes are (16, 56, 56) at a head dimension of 128 and in the same proportions otherwise. Raises
+    InputError if the tensors are not those of a Qwen-Image-Edit transformer.
+    """
+    kind = identify(weights)
+    if kind != "a Qwen-Image model":
+        raise InputError(f"{weights.label} is not a Qwen-Image-Edit transformer: it holds {kind}")
+    needed = ["proj_out.weight", "txt_in.weight", "norm_out.linear.weight", "img_in.bias"]
+    if missing := [name for name in needed if name not in weights]:
+        raise InputError(f"{weights.label} is incomplete: it lacks {several(missing)}")
+    head = weights.shape("transformer_blocks.0.attn.norm_q.weight")[0]
+    width, channels = weights.shape("img_in.weight")
+    joint = weights.shape("txt_norm.weight")[0]
+    out = weights.shape("proj_out.weight")[0]
+    if channels != 64 or out != 64 or width % head:
+        raise InputError(
+            f"{weights.label} is not a Qwen-Image-Edit transformer: it takes {channels} and gives {out} channels "
+            f"a token at a width of {width} with heads of {head}, where 64 and 64 are expected"
+        )
+    return {
+        "patch_size": 2,
+        "in_channels": channels,
+        "out_channels": out // 4,
+        "num_layers": count(weights, "transformer_blocks."),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": joint,
+        "axes_dims_rope": rope_axes(head),
+        "zero_cond_t": MARKER_2511 in weights,
+    }
+
+
+def rope_axes(head_dim: int) -> tuple[int, int, int]:
+    """How a head's dimensions are divided between frame, row and column: even numbers, 1 : 3.5 : 3.5."""
+    frame = 2 * round(head_dim / 16)
+    side = (head_dim - frame) // 2
+    side -= side % 2
+    return head_dim - 2 * side, side, side
+
+
+def count(names: Iterable[str], prefix: str) -> int:
+    """How many numbered blocks lie under `prefix`."""
+    found = {int(n[len(prefix) :].split(".", 1)[0]) for n in names if n.startswith(prefix)}
+    if found != set(range(len(found))):
+        missing = min(set(range(max(found))) - found)
+        raise InputError(f"the checkpoint is incomplete: it lacks {prefix}{missing}")
+    return len(found)
+
+
+def text_encoder_names(weights: Weights) -> dict[str, str]:
+    """Names in transformers' Qwen2_5_VLModel → names in the file, for ComfyUI's and transformers' layouts."""
+    names = {}
+    for stored in weights:
+        name = stored
+        for prefix in ("text_encoders.qwen25_7b.transformer.", "model."):
+            name = name.removeprefix(prefix)
+        if name.split(".", 1)[0] in ("embed_tokens", "layers", "norm"):
+            name = f"language_model.{name}"
+        if name.startswith(("language_model.", "visual.")):
+            names[name] = stored
+    return names
+
+
+def text_encoder_config(weights: Checkpoint, names: dict[str, str], tokenizer: Any) -> Any:
+    """The Qwen2_5_VLConfig of a text encoder from the tensors' shapes and the tokenizer's special tokens.
+
+    What shapes do not tell is that of Qwen2.5-VL-7B, which ComfyUI hard-codes: heads of 128, mrope sections
+    (16, 24, 24), vision windows of 112 pixels, 16 vision heads, full attention in blocks 7, 15, 23 and 31. A JSON
+    object under `vision_config` in the file's metadata overrides the vision tower's. Raises InputError if it is
+    another model.
+    """
+    from transformers import Qwen2_5_VLConfig
+
+    kind = identify(weights)
+    needed = ["language_model.embed_tokens.weight", "language_model.layers.0.self_attn.k_proj.weight"]
+    if any(name not in names for name in needed) or kind not in ("a Qwen-VL text encoder", "a text encoder"):
+        raise InputError(f"{weights.label} is not a Qwen2.5-VL text encoder: it holds {kind}")
+    if "visual.patch_embed.proj.weight" not in names:
+        raise InputError(
+            f"{weights.label} has no vision tower, so it cannot see the mask: give the full Qwen2.5-VL text encoder"
+        )
+
+    def shape(name: str) -> tuple[int, ...]:
+        if name not in names:
+            raise InputError(f"{weights.label} is not a Qwen2.5-VL text encoder: it lacks {name}")
+        return weights.shape(names[name])
+
+    head = 128
+    vocabulary, hidden = shape("language_model.embed_tokens.weight")
+    queries = shape("language_model.layers.0.self_attn.q_proj.weight")[0]
+    keys = shape("language_model.layers.0.self_attn.k_proj.weight")[0]
+    if queries != hidden or hidden % head or keys % head:
+        raise InputError(
+            f"{weights.label} is not a Qwen2.5-VL text encoder: its width {hidden} and its {queries} queries "
+            f"are not one multiple of {head}"
+        )
+    vision_hidden = shape("visual.patch_embed.proj.weight")[0]
+    vision = {
+        "depth": count(names, "visual.blocks."),
+        "hidden_size": vision_hidden,
+        "intermediate_size": shape("visual.blocks.0.mlp.gate_proj.weight")[0],
+        "num_heads": 16,
+        "out_hidden_size": hidden,
+    }
+    if (override := weights.metadata("vision_config")) is not None:
+        try:
+            vision |= {str(key): value for key, value in json.loads(override).items()}
+        except (ValueError, AttributeError):
+            raise InputError(f"{weights.label} has an unreadable vision_config in its metadata") from None
+
+    def token(text: str) -> int:
+        return int(tokenizer.convert_tokens_to_ids(text))
+
+    largest = max(token("<|image_pad|>"), token("<|im_end|>"))
+    if largest >= vocabulary:
+        raise InputError(
+            f"the tokenizer's token {largest} lies outside {weights.label}'s vocabulary of {vocabulary}: "
+            "give the tokenizer that belongs to this text encoder"
+        )
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "intermediate_size": shape("language_model.layers.0.mlp.gate_proj.weight")[0],
+            "num_hidden_layers": count(names, "language_model.layers."),
+            "num_attention_heads": hidden // head,
+            "num_key_value_heads": keys // head,
+            "max_position_embeddings": 128000,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+            "bos_token_id": None,
+            "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        vision_config=vision,
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+    )
+
+
+def vae_config(weights: Checkpoint) -> tuple[dict[str, Any], bool]:
+    """The arguments of AutoencoderKLQwenImage from the tensors' shapes, and whether the layout is Wan's.
+
+    Raises InputError if it is another VAE.
+    """
+    wan = "decoder.middle.0.residual.0.gamma" in weights
+    diffusers = "decoder.mid_block.resnets.0.norm1.gamma" in weights
+    layout = {
+        True: ("decoder.head.0.gamma", "conv2.weight", "encoder.conv1.weight"),
+        False: ("decoder.norm_out.gamma", "post_quant_conv.weight", "encoder.conv_in.weight"),
+    }[wan]
+    if not (wan or diffusers) or any(name not in weights for name in layout):
+        raise InputError(f"{weights.label} is not the VAE of Qwen-Image: it holds {identify(weights)}")
+    base = weights.shape(layout[0])[0]
+    latent = weights.shape(layout[1])[0]
+    channels = weights.shape(layout[2])[1]
+    if latent != 16 or channels != 3:
+        raise InputError(
+            f"{weights.label} is not the VAE of Qwen-Image-Edit: it turns {channels} channels into {latent}, "
+            "where 3 and 16 are expected"
+        )
+    return {"base_dim": base, "z_dim": 16}, wan
+
+
+def variant_of(path: Path | None, weights: Weights | None) -> str | None:
+    """Which of the three models a checkpoint is, as far as its marker and its name tell; None if they do not.
+
+    Edit and 2509 differ in nothing but their numbers, so for single files only the name can say.
+    """
+    if weights is not None and MARKER_2511 in weights:
+        return "2511"
+    name = "" if path is None else path.name.lower()
+    for number in ("2511", "2509"):
+        if number in name:
+            return number
+    return "edit" if "edit" in name else None
