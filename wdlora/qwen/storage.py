@@ -84,6 +84,8 @@ def to_nf4(weight: Tensor, bias: Tensor | None, device: torch.device, dtype: tor
             "install requirements-train.txt or choose fp8"
         ) from None
     layer = Linear4bit(1, 1, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta")
+    # On CPUs with AVX512-BF16 bitsandbytes would rewrite the weight in place at the first use, with bf16 scales.
+    layer.support_avx512bf16_for_cpu = False
     layer.out_features, layer.in_features = weight.shape
     layer.weight = Params4bit(weight.to(dtype).contiguous(), requires_grad=False, quant_type="nf4", module=layer)
     layer.bias = None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False)
