@@ -21,7 +21,7 @@ from torch import Tensor
 from .errors import InputError
 
 # A squared norm below this part of ‖W‖² + ‖sBA‖² has lost digits to cancellation: its row is taken in float64.
-CANCELLED = 0.1
+CANCELLED = 0.25
 # Below this part of ‖W‖ + ‖sBA‖ a row's direction is rounding noise, even in float64.
 NO_DIRECTION = 1e-13
 # A gain above this multiplies the rounding errors of a nearly cancelled row: that row is composed in float64.
@@ -78,8 +78,8 @@ def settle_norm(
     """
     norm = norm_sq.clamp_min(0).sqrt()
     cancelled = torch.nonzero(norm_sq < CANCELLED * parts_sq).flatten()
-    step = max(1, CHUNK_ELEMENTS // max(1, lora_a.shape[1]))
-    for index in cancelled.split(step):
+    for rows in row_chunks(len(cancelled), lora_a.shape[1]):
+        index = cancelled[rows]
         direction = weight_rows(index).double()
         direction.addmm_(lora_b[index].double(), lora_a.double(), alpha=scaling)
         exact = torch.linalg.vector_norm(direction, dim=1)
@@ -216,7 +216,7 @@ def _factors(weight: Tensor, lora_a: Tensor, lora_b: Tensor) -> tuple[Tensor, Te
 def weight_times(weight: Tensor, lora_a: Tensor) -> Tensor:
     """WAᵀ [out, r] in A's dtype, the weight [out, in] converted by rows where it is stored in another."""
     if weight.dtype == lora_a.dtype:
-        return weight @ lora_a.T
+        return (lora_a @ weight.T).T.contiguous()  # faster than W @ Aᵀ at small ranks
     product = lora_a.new_empty(weight.shape[0], lora_a.shape[0])
     for rows in row_chunks(*weight.shape):
         torch.mm(weight[rows].to(lora_a.dtype), lora_a.T, out=product[rows])

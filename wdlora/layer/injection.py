@@ -1,0 +1,93 @@
+"""Putting the variants into a model through peft's own hook for custom layers, for one model at a time."""
+
+import copy
+from typing import Any, TypeVar
+
+import peft
+import torch
+from peft.tuners.lora.layer import Linear, LoraLayer, LoraVariant
+from torch import nn
+
+from ..decomposition import compute_dtype
+from ..errors import InputError
+from .variants import PlainVariant, WeightDecomposedVariant
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Adapted(LoraLayer):
+    """What the adapted layers share: which variant answers a configuration, and adapters in float32."""
+
+    _weight_sq: tuple[Any, torch.Tensor] | None = None
+
+    def resolve_lora_variant(self, *, config: peft.LoraConfig, **kwargs: Any) -> LoraVariant:
+        """The variant that `config` asks for."""
+        return WeightDecomposedVariant(config.norm_gradient) if config.use_dora else PlainVariant()
+
+    def _get_base_layer_device_and_dtype(self, base_layer: nn.Module) -> tuple[torch.device, torch.dtype]:
+        """Where peft puts the adapter: beside the base, in float32 whatever the base is stored in."""
+        weight: Any = base_layer.weight
+        return weight.device, compute_dtype(weight.dtype)
+
+    def _cast_input_dtype(self, x: Any, dtype: torch.dtype) -> Any:
+        """Leave the input as it is: the variants compute in the base's dtype, not in the adapter's."""
+        return x
+
+
+class AdaptedLinear(Adapted, Linear):
+    """An adapted torch.nn.Linear."""
+
+
+def adapted_classes() -> dict[type[nn.Module], type[LoraLayer]]:
+    """Which adapted layer stands for which linear layer, the special ones first."""
+    classes: dict[type[nn.Module], type[LoraLayer]] = {}
+    try:
+        from .quantised import CLASSES
+    except (ImportError, RuntimeError, AttributeError):
+        pass  # bitsandbytes is optional and fails in any of these ways where its binaries do not fit the machine
+    else:
+        classes.update(CLASSES)
+    classes[nn.Linear] = AdaptedLinear
+    return classes
+
+
+def inject_adapter(model: Model, config: peft.LoraConfig, adapter_name: str, norm_gradient: bool) -> Model:
+    """`wdlora.layer.inject`."""
+    config = _checked(config)
+    config.norm_gradient = norm_gradient
+    config._register_custom_module(adapted_classes())
+    strangers = [name for name, m in model.named_modules() if isinstance(m, LoraLayer) and not isinstance(m, Adapted)]
+    if strangers:
+        raise InputError(
+            f"{len(strangers)} layers, the first {strangers[0]!r}, already carry adapters that peft made by itself; "
+            "inject into the base model first and load those adapters into it afterwards"
+        )
+    if adapter_name in getattr(model, "peft_config", {}):
+        raise InputError(f"the model already has an adapter named {adapter_name!r}; choose another name")
+    peft.inject_adapter_in_model(config, model, adapter_name)
+    others = []
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            if isinstance(module, Adapted):
+                module.set_adapter(adapter_name)
+            else:
+                others.append(f"{name} ({type(module.get_base_layer()).__name__})")
+    if others:
+        raise InputError(
+            f"only linear layers can be adapted, but the targets include {others[0]}; narrow target_modules"
+        )
+    if hasattr(model, "_hf_peft_config_loaded"):  # diffusers asks for it before it saves or switches adapters
+        vars(model)["_hf_peft_config_loaded"] = True
+    return model
+
+
+def _checked(config: peft.LoraConfig) -> peft.LoraConfig:
+    """A copy of `config`, refused where it asks for more than plain or weight-decomposed LoRA."""
+    if not isinstance(config, peft.LoraConfig):
+        raise InputError(f"the configuration is a {type(config).__name__}, but a peft.LoraConfig is needed")
+    if config.lora_bias:
+        raise InputError("lora_bias=True is not supported: leave it False, the adapter changes the weight only")
+    for field in config.__dataclass_fields__.values():
+        if field.metadata.get("is_lora_variant") and field.name != "use_dora" and getattr(config, field.name):
+            raise InputError(f"{field.name} is another LoRA variant and cannot be combined with this one; remove it")
+    return copy.deepcopy(config)
