@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from wdlora.adapter import Adapter, AdapterLayer, Metadata
-from wdlora.adapter.compare import by_block, movement, movements, summary
+from wdlora.adapter.compare import by_block, movement, movements, same_storage, summary
 from wdlora.adapter.plot import plot
 from wdlora.errors import InputError
 from wdlora.weights import Weights
@@ -171,3 +171,17 @@ def test_row_norms_of_the_training_storage_are_kept(tmp_path):
     loaded = Adapter.load(adapter.save(tmp_path / "a.safetensors", base=base))
     assert all(torch.equal(norm, torch.full((16,), 3.0)) for norm in loaded.row_norms.values())
     assert loaded.metadata.base_quantisation == "nf4"
+
+
+@pytest.mark.parametrize(
+    "one,other,same",
+    [
+        ("bf16", "bfloat16", True),
+        ("fp8", "float8_e4m3fn, scaled", True),
+        ("nf4", "bfloat16", False),
+        ("float16", "float16", True),
+        ("fp32", "float16", False),
+    ],
+)
+def test_names_of_storage(one, other, same):
+    assert same_storage(one, other) == same

@@ -3,6 +3,7 @@
 FUZZ_CASES sets the number of cases of all tests together (`make fuzz`: 10,000).
 """
 
+import json
 import os
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from wdlora.adapter import Adapter
+from wdlora.cli.inspect import describe, text
 from wdlora.errors import InputError
 from wdlora.weights import Weights
 
@@ -78,17 +80,17 @@ METADATA = st.dictionaries(
 )
 
 
-def valid() -> bytes:
+def valid() -> dict[str, torch.Tensor]:
     tensors = {}
     for name in ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.attn.to_v"):
         key = f"base_model.model.{name}"
         tensors[f"{key}.lora_A.weight"] = torch.ones(2, 6)
         tensors[f"{key}.lora_B.weight"] = torch.ones(4, 2)
         tensors[f"{key}.lora_magnitude_vector"] = torch.ones(4)
-    return save(tensors, {"wdlora.rank": "2", "lora_adapter_metadata": '{"lora_alpha": 2}'})
+    return tensors
 
 
-VALID = valid()
+VALID = save(valid(), {"wdlora.rank": "2", "lora_adapter_metadata": '{"lora_alpha": 2}'})
 HEADER_END = 8 + int.from_bytes(VALID[:8], "little")
 
 
@@ -107,6 +109,15 @@ def outcome(path, content: bytes) -> Adapter | None:
     for layer in adapter.layers.values():
         assert layer.rank > 0
         assert torch.isfinite(layer.lora_a.float()).all()
+    report = describe(adapter)
+    json.dumps(report, allow_nan=False)
+    assert text(report).replace("\n", "").isprintable()
+    try:
+        again = Adapter.from_tensors(adapter.state_dict("peft"), adapter.peft_config())
+    except InputError as error:
+        sound(error)
+    else:
+        assert again.layers.keys() == adapter.layers.keys()
     return adapter
 
 
@@ -135,7 +146,7 @@ def test_the_undamaged_file_loads(path):
     assert len(outcome(path, VALID).layers) == 2
 
 
-@fuzz(0.35)
+@fuzz(0.3)
 @given(
     edits=st.lists(
         st.tuples(
@@ -170,17 +181,26 @@ def test_any_bytes(path, content):
     outcome(path, content)
 
 
-@fuzz(0.2)
+@fuzz(0.15)
 @given(header=JSON_TEXT | st.text(max_size=60), rest=st.binary(max_size=16))
 def test_any_json_header(path, header, rest):
-    import json
-
     text = header if isinstance(header, str) else json.dumps(header)
     encoded = text.encode("utf-8", "surrogatepass")
     outcome(path, len(encoded).to_bytes(8, "little") + encoded + rest)
 
 
 @fuzz(0.2)
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(valid())), st.none() | TENSORS, max_size=3),
+    additions=st.dictionaries(KEYS, TENSORS, max_size=1),
+    metadata=METADATA,
+)
+def test_changed_tensors(path, changes, additions, metadata):
+    tensors = {key: tensor for key, tensor in (valid() | changes | additions).items() if tensor is not None}
+    outcome(path, save({key: tensor.clone() for key, tensor in tensors.items()}, metadata or None))
+
+
+@fuzz(0.1)
 @given(tensors=st.dictionaries(KEYS, TENSORS, max_size=6), metadata=METADATA)
 def test_any_keys_shapes_and_values(path, tensors, metadata):
     outcome(path, save({key: tensor.clone() for key, tensor in tensors.items()}, metadata or None))
@@ -189,8 +209,6 @@ def test_any_keys_shapes_and_values(path, tensors, metadata):
 @fuzz(0.15)
 @given(config=CONFIGS, extra=st.dictionaries(KEYS, TENSORS, max_size=2))
 def test_any_configuration(path, config, extra):
-    import json
-
     tensors = {
         "transformer.img_in.lora_A.weight": torch.ones(2, 6),
         "transformer.img_in.lora_B.weight": torch.ones(4, 2),

@@ -133,9 +133,11 @@ def test_diffusers_loads_the_peft_file_when_told_its_prefix(tmp_path, adapter):
 
 
 @pytest.mark.parametrize("use_dora", [True, False])
-@pytest.mark.parametrize("way", ["save_pretrained", "state dict", "save_lora_weights"])
-def test_what_peft_and_diffusers_save_loads_here(tmp_path, way, use_dora):
+@pytest.mark.parametrize("way", ["save_pretrained", "state dict", "save_lora_weights", "wdlora.layer"])
+def test_what_peft_diffusers_and_our_layer_save_loads_here(tmp_path, way, use_dora):
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, inject_adapter_in_model
+
+    from wdlora.layer import inject
 
     config = LoraConfig(r=4, lora_alpha=6, target_modules=TARGETS, use_dora=use_dora, init_lora_weights=False)
     if way == "save_pretrained":
@@ -143,9 +145,13 @@ def test_what_peft_and_diffusers_save_loads_here(tmp_path, way, use_dora):
         model.save_pretrained(tmp_path)
         adapter = Adapter.load(tmp_path)
     else:
-        model = inject_adapter_in_model(config, tiny_transformer()).eval()
+        model = tiny_transformer()
+        model = (inject(model, config) if way == "wdlora.layer" else inject_adapter_in_model(config, model)).eval()
+        for name, parameter in model.named_parameters():
+            if "lora_magnitude_vector" in name:
+                parameter.data *= 1.2
         state = get_peft_model_state_dict(model)
-        if way == "state dict":
+        if way != "save_lora_weights":
             adapter = Adapter.from_tensors(state, config.to_dict())
         else:
             serialisable = config.to_dict() | {"target_modules": TARGETS}
@@ -201,6 +207,18 @@ def test_comfyui_export_is_exact_there_and_comes_back_bit_for_bit(tmp_path, adap
     assert back.metadata.note is None
     assert back.metadata.dora_scale_base_sha256 is None
     assert_same(back, adapter)
+
+
+def test_comfyui_export_of_tiny_and_zero_rows():
+    """ComfyUI adds fp32's epsilon to the norm: on a row of 1e-6 that is a tenth, on a row of zeros everything."""
+    name = "transformer_blocks.0.attn.to_q"
+    generator = torch.Generator().manual_seed(4)
+    w, a, b = (torch.randn(*shape, generator=generator) for shape in ((3, 6), (2, 6), (3, 2)))
+    w[0], w[1] = 0, 1e-6 * w[1] / w[1].norm()
+    layer = AdapterLayer(a, b, torch.tensor([0.5, 2.0, 3.0]))
+    tensors = Adapter({name: layer}).state_dict("comfyui", {f"{name}.weight": w})
+    painted = stock_comfyui(tensors, {f"{name}.weight": w})[name]
+    torch.testing.assert_close(painted, layer.compose(w), rtol=2e-6, atol=0)  # a few fp32 roundings
 
 
 def test_comfyui_export_keeps_input_axis_and_plain_layers_as_they_are(tmp_path):

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from .layer import AdapterLayer
 
 
+# Short names of storage types, as training presets use them.
+STORAGE = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8_e4m3fn", "int8": "int8_tensorwise"}
+
+
+def same_storage(one: str, other: str) -> bool:
+    """Whether two names mean the same storage: "bf16" and "bfloat16", "fp8" and "float8_e4m3fn, scaled"."""
+    plain = [name.removesuffix(", scaled") for name in (one, other)]
+    return STORAGE.get(plain[0], plain[0]) == STORAGE.get(plain[1], plain[1])
+
+
 @dataclass(frozen=True)
 class Difference:
     """Another base against the one that the adapter was trained on.
@@ -58,7 +68,9 @@ def difference(adapter: "Adapter", base: "Base") -> Difference:
     adapter.check_fit(weights)
     known = adapter.metadata
     same = None if known.base_sha256 is None or weights.sha256 is None else known.base_sha256 == weights.sha256
-    quantisation = None if known.base_quantisation is None else known.base_quantisation == weights.quantisation
+    quantisation = None
+    if known.base_quantisation is not None:
+        quantisation = same_storage(known.base_quantisation, weights.quantisation)
     median = largest = None
     if adapter.row_norms is not None:
         changes = []

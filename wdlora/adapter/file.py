@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files import whole, write_json
 from ..weights import TensorInfo, Weights, open_safetensors, read_header, safetensors_name
 from . import names
+from .compare import same_storage
 from .layer import AdapterLayer
 from .metadata import Metadata
 from .read import MAGNITUDES, ROW_NORMS, Scalings, configuration, layers_of
@@ -200,7 +201,9 @@ class Adapter:
         self.check_fit(weights)
         known = self.metadata
         same = known.base_sha256 in (None, weights.sha256)
-        if self.row_norms is None and same and known.base_quantisation in (None, weights.quantisation):
+        if known.base_quantisation is not None:
+            same = same and same_storage(known.base_quantisation, weights.quantisation)
+        if self.row_norms is None and same:
             self.row_norms = {name: row_sq(weights.module(name)).sqrt().float().cpu() for name in self._natural()}
         if self.metadata.base_sha256 is None:
             self.metadata = self.metadata.replace(
@@ -255,7 +258,7 @@ class Adapter:
     def _comfyui_tensors(self, base: Weights | None) -> "dict[str, Tensor]":
         import torch
 
-        from ..decomposition import row_sq
+        from ..decomposition import gain, row_sq
 
         bound = [layer.magnitude for layer in self.layers.values() if layer.axis == "output"]
         if base is None and any(magnitude is not None for magnitude in bound):
@@ -279,8 +282,10 @@ class Adapter:
                 continue
             assert base is not None
             weight = base.module(name)
-            norm = row_sq(weight).sqrt() + torch.finfo(torch.float32).eps  # ComfyUI adds it before it divides
-            tensors[f"{key}.dora_scale"] = (layer.gain(weight)[:, 0] * norm).float().cpu()[:, None]
+            weight_sq = row_sq(weight)
+            g = gain(weight, layer.lora_a, layer.lora_b, layer.magnitude, layer.scaling, weight_sq=weight_sq)
+            norm = weight_sq.sqrt() + torch.finfo(torch.float32).eps  # ComfyUI adds it before it divides
+            tensors[f"{key}.dora_scale"] = (g * norm).float().cpu()[:, None]
             magnitudes.append(layer.magnitude)
         if magnitudes:
             tensors[MAGNITUDES] = torch.cat(magnitudes)

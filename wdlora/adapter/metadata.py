@@ -1,5 +1,6 @@
 """What an adapter file says about itself. safetensors metadata are strings; ours begin with "wdlora."."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -85,6 +86,8 @@ def _value(name: str, text: str) -> Any:
                 raise ValueError
             return int(text)
         if name == "alpha":
+            if not math.isfinite(float(text)):
+                raise ValueError
             return float(text)
     except ValueError:
         raise InputError(f"the metadata {quoted(PREFIX + name)} is {quoted(text)}, not a number") from None

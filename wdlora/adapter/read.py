@@ -188,8 +188,11 @@ def _sorted_keys(infos: Mapping[str, TensorInfo], label: str, base: Weights | No
             f"{quoted(method[1][0])}; only low-rank factors, with or without magnitudes, are read"
         )
     if unknown:
-        holds = "no LoRA layer; its" if len(unknown) == len(keys) else "unknown keys,"
-        raise InputError(f"{label} holds {holds} {len(unknown)} of {len(keys)} keys: {several(unknown)}")
+        if len(unknown) == len(keys):
+            raise InputError(f"{label} holds no LoRA layer: none of its {len(keys)} keys is known ({several(unknown)})")
+        raise InputError(
+            f"{label} holds {len(unknown)} unknown key{'s' * (len(unknown) > 1)} among {len(keys)}: {several(unknown)}"
+        )
     if not keys:
         raise InputError(f"{label} holds no LoRA layer; it has no tensors")
     if foreign:
