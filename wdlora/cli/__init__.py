@@ -17,6 +17,8 @@ COMMANDS = {
     "convert": "write an adapter in another dialect",
     "sample-masks": "draw nerve masks that match a cohort",
     "measure": "measure corneal nerve biomarkers in masks or images",
+    "run": "run a workflow in this process, without ComfyUI",
+    "serve": "the ComfyUI front end with this pack's nodes, in a browser",
     "demo": "three cohorts from mask to measured picture",
 }
 

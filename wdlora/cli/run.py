@@ -1,0 +1,124 @@
+"""Run a workflow in this process: no ComfyUI, no server, no GPU needed.
+
+WORKFLOW is an API-format JSON file (ComfyUI: File → Export (API)), a shipped workflow of the front end's format, whose
+API twin is then used, or a PNG that Save Image wrote. Pictures are read from DATA/input, models from DATA/models.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from .serve import add_host_arguments
+
+EXAMPLE = (
+    "python -m wdlora run workflows/api/ccm_synthesis.json --miniature --set 'CCM Sample Masks.seed=7' --out pictures"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The graph, what to change in it, and where results go."""
+    parser.add_argument("workflow", metavar="WORKFLOW", help="the graph: JSON in API format, or a PNG with one in it")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="change a value (repeatable)"
+    )
+    parser.add_argument(
+        "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="FILE", help="copy a file to the input folder first"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for results (default: DATA/output)")
+    parser.add_argument("--json", action="store_true", help="print what came out as JSON")
+    add_host_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the graph and say which files came of it."""
+    from ..host import Host, graph
+    from ..host.terminal import TerminalProgress
+
+    prompt = graph.read(args.workflow)
+    for assignment in args.set:
+        graph.set_value(prompt, assignment)
+    titles = {id: graph.title(id, node) for id, node in prompt.items()}
+    with TerminalProgress(titles) as progress:
+        host = Host(args.data, args.models, args.out, progress, args.device)
+        for file in args.input:
+            _copy(Path(file), host.folders.input)
+        if args.miniature:
+            graph.use_miniature(prompt, host.object_info())
+            titles.update({id: graph.title(id, node) for id, node in prompt.items()})
+        started = time.monotonic()
+        verdict, result = host.run(prompt)
+        seconds = time.monotonic() - started
+    if result is None:
+        raise InputError(_refusal(verdict, titles))
+    failure = result.failure
+    if failure is not None:
+        message = f"{titles[failure['node_id']]}: {' '.join(failure['exception_message'].split())}"
+        if isinstance(result.error, InputError):
+            raise InputError(message)
+        print(f"{message} ({failure['exception_type']})", file=sys.stderr)
+        return 1
+    outputs = _outputs(host, result.outputs, titles)
+    left_out = [f"{titles[id]}: {_sentence(errors)}" for id, errors in verdict.node_errors.items()]
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if args.json:
+        json.dump(
+            {"status": result.status, "seconds": round(seconds, 3), "outputs": outputs, "left_out": left_out},
+            sys.stdout,
+            indent=2,
+            ensure_ascii=False,
+        )
+        print()
+        return 0
+    for output in outputs:
+        for file in output["files"]:
+            print(f"{output['title']}: {file}")
+        for text in output["texts"]:
+            tqdm.write(f"{output['title']}:\n{text}", file=sys.stdout)
+    return 0
+
+
+def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[dict[str, Any]]:
+    """What each output node showed: paths of files, and texts."""
+    listed = []
+    for node_id, values in shown.items():
+        items = [item for kind in values.values() for item in kind]
+        files = [item for item in items if isinstance(item, dict) and "filename" in item]
+        paths = [
+            Path(host.folders.get_directory_by_type(file["type"])) / file["subfolder"] / file["filename"]
+            for file in files
+        ]
+        texts = [text for text in values.get("text", []) if isinstance(text, str)]
+        listed.append(
+            {"node": node_id, "title": titles[node_id], "files": [str(path) for path in paths], "texts": texts}
+        )
+    return listed
+
+
+def _refusal(verdict: Any, titles: dict[str, str]) -> str:
+    if not verdict.node_errors:
+        return verdict.error["message"]
+    return "; ".join(f"{titles[id]}: {_sentence(errors)}" for id, errors in verdict.node_errors.items())
+
+
+def _sentence(errors: dict[str, Any]) -> str:
+    return ", ".join(f"{error['message']} ({error['details']})" for error in errors["errors"])
+
+
+def _copy(file: Path, folder: Path) -> None:
+    from ..files import whole
+
+    if not file.is_file():
+        raise InputError(f"there is no file {file} to copy to the input folder")
+    with whole(folder / file.name) as temporary:
+        shutil.copyfile(file, temporary)

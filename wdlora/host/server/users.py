@@ -1,0 +1,166 @@
+"""Routes of the user's own things: /users, /settings, /userdata."""
+
+import json
+import mimetypes
+import os
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ...errors import InputError
+from ...files import whole, write_json
+from ..folders import Folders, inside
+from .security import is_active
+
+SEEDED = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Notification.ShowVersionUpdates": False,
+    "Comfy.Workflow.ShowMissingNodesWarning": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": True,
+}
+"""Settings of a user who comes for the first time: no tutorial, no question of what is new elsewhere."""
+
+
+class UserRoutes:
+    """Handlers of the one user's settings and files."""
+
+    def __init__(self, folders: Folders):
+        self.root = folders.user / "default"
+        self.settings_file = self.root / "comfy.settings.json"
+        if not self.settings_file.exists():
+            write_json(self.settings_file, SEEDED)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, without the prefix /api."""
+        return [
+            web.get("/users", self.users),
+            web.get("/settings", self.get_settings),
+            web.get("/settings/{id}", self.get_setting),
+            web.post("/settings", self.post_settings),
+            web.post("/settings/{id}", self.post_setting),
+            web.get("/userdata", self.list_files),
+            web.get("/userdata/{file}", self.get_file),
+            web.post("/userdata/{file}", self.post_file),
+            web.delete("/userdata/{file}", self.delete_file),
+            web.post("/userdata/{file}/move/{dest}", self.move_file),
+        ]
+
+    async def users(self, _: web.Request) -> web.Response:
+        """One user, whose things are kept on the server."""
+        return web.json_response({"storage": "server", "migrated": True})
+
+    def _settings(self) -> dict[str, Any]:
+        try:
+            settings = json.loads(self.settings_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    async def get_settings(self, _: web.Request) -> web.Response:
+        """All settings."""
+        return web.json_response(self._settings())
+
+    async def get_setting(self, request: web.Request) -> web.Response:
+        """One setting, or null."""
+        return web.json_response(self._settings().get(request.match_info["id"]))
+
+    async def post_settings(self, request: web.Request) -> web.Response:
+        """Change some settings."""
+        new = await _json(request)
+        if not isinstance(new, dict):
+            raise web.HTTPBadRequest(text="settings are a JSON object")
+        write_json(self.settings_file, {**self._settings(), **new})
+        return web.Response()
+
+    async def post_setting(self, request: web.Request) -> web.Response:
+        """Change one setting to the JSON value of the body."""
+        write_json(self.settings_file, {**self._settings(), request.match_info["id"]: await _json(request)})
+        return web.Response()
+
+    def _path(self, request: web.Request, name: str = "file", must_exist: bool = False) -> Path:
+        try:
+            path = inside(self.root, request.match_info[name])
+        except InputError as error:
+            raise web.HTTPForbidden(text=str(error)) from None
+        if must_exist and not path.is_file():
+            raise web.HTTPNotFound
+        return path
+
+    async def list_files(self, request: web.Request) -> web.Response:
+        """Files of a folder: names, split names, or names with size and time."""
+        query = request.query
+        if not query.get("dir"):
+            raise web.HTTPBadRequest(text="Directory not provided")
+        try:
+            folder = inside(self.root, query["dir"])
+        except InputError as error:
+            raise web.HTTPForbidden(text=str(error)) from None
+        if not folder.is_dir():
+            raise web.HTTPNotFound(text="Directory not found")
+        found = folder.rglob("*") if query.get("recurse", "").lower() == "true" else folder.glob("*")
+        files = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        if query.get("full_info", "").lower() == "true":
+            return web.json_response([_info(path, folder) for path in files])
+        names = [path.relative_to(folder).as_posix() for path in files]
+        split = query.get("split", "").lower() == "true"
+        return web.json_response([[name, *name.split("/")] for name in names] if split else names)
+
+    async def get_file(self, request: web.Request) -> web.StreamResponse:
+        """One file, as a download."""
+        path = self._path(request, must_exist=True)
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        headers = {
+            "Content-Type": "application/octet-stream" if is_active(kind) else kind,
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": "attachment",
+        }
+        return web.FileResponse(path, headers=headers)
+
+    async def post_file(self, request: web.Request) -> web.Response:
+        """Keep the body as a file."""
+        path = self._path(request)
+        if request.query.get("overwrite") == "false" and path.exists():
+            raise web.HTTPConflict(text="File already exists")
+        if path.is_dir():
+            raise web.HTTPBadRequest(text="there is a folder of that name")
+        content = await request.read()
+        with whole(path) as temporary:
+            temporary.write_bytes(content)
+        return self._told(request, path)
+
+    async def delete_file(self, request: web.Request) -> web.Response:
+        """Remove a file."""
+        self._path(request, must_exist=True).unlink()
+        return web.Response(status=204)
+
+    async def move_file(self, request: web.Request) -> web.Response:
+        """Rename a file."""
+        source, target = self._path(request, must_exist=True), self._path(request, "dest")
+        if request.query.get("overwrite") == "false" and target.exists():
+            raise web.HTTPConflict(text="File already exists")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+        return self._told(request, target)
+
+    def _told(self, request: web.Request, path: Path) -> web.Response:
+        root = Path(os.path.realpath(self.root))
+        full = request.query.get("full_info", "").lower() == "true"
+        return web.json_response(_info(path, root) if full else path.relative_to(root).as_posix())
+
+
+def _info(path: Path, folder: Path) -> dict[str, Any]:
+    stat = path.stat()
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "size": stat.st_size,
+        "modified": int(stat.st_mtime * 1000),
+        "created": int(stat.st_ctime * 1000),
+    }
+
+
+async def _json(request: web.Request) -> Any:
+    try:
+        return json.loads(await request.text())
+    except (ValueError, RecursionError):
+        raise web.HTTPBadRequest(text="the body is no JSON") from None
