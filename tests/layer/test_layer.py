@@ -362,3 +362,32 @@ def test_what_cannot_be_adapted_is_named():
         inject(small(), config(lora_bias=True, use_dora=False))
     with pytest.raises(InputError, match="LoraConfig"):
         inject(small(), peft.IA3Config(target_modules=["0"], feedforward_modules=[]))
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_the_quick_norm_of_16_bit_weights(dtype, ratio):
+    """5e-5 while training (half of QUICK_TOLERANCE, which bounds the square), whether or not BA is aligned with W."""
+    from wdlora.layer.function import norm_constant, norm_exact, quick_product
+    from wdlora.layer.storage import weight_rows
+
+    for aligned in (False, True):
+        model = inject(small(dtype), config())
+        rows = weight_rows(model[0].get_base_layer())
+        a, b, _, scaling = (t.detach() if isinstance(t, torch.Tensor) else t for t in parts(model[0]))
+        weight = rows.dense.double()
+        if aligned:
+            a = weight[:RANK].float()
+            b = torch.linalg.lstsq(a.double().T, weight.T).solution.T.float().contiguous()
+        else:
+            b = torch.randn(b.shape, generator=torch.Generator().manual_seed(4))
+        b *= ratio * weight.norm() / (scaling * b.double() @ a.double()).norm()
+        exact = (weight + scaling * b.double() @ a.double()).norm(dim=1)
+        arguments = rows, a, b, scaling, rows.row_sq()
+        assert (norm_constant(*arguments) / exact - 1).abs().max() <= 5.1e-5
+        assert (norm_exact(*arguments) / exact - 1).abs().max() <= 1e-6
+        product = quick_product(rows.dense, a).double()
+        expected = weight @ a.double().T
+        assert (
+            (product - expected).abs() <= torch.finfo(dtype).eps * expected.abs() + 1e-5 * expected.abs().max()
+        ).all()

@@ -146,6 +146,12 @@ def _norm_constant(weight: WeightRows, lora_a: Tensor, lora_b: Tensor, scaling: 
         doubt = torch.finfo(weight.dense.dtype).eps * 2 * abs(scaling) * (lora_b * product).abs().sum(1)
         if bool((doubt <= QUICK_TOLERANCE * norm_sq).all()):
             return norm_sq.sqrt()
+    return norm_exact(weight, lora_a, lora_b, scaling, weight_sq)
+
+
+@torch.no_grad()
+def norm_exact(weight: WeightRows, lora_a: Tensor, lora_b: Tensor, scaling: float, weight_sq: Tensor) -> Tensor:
+    """‖W + sBA‖ of every row, [out], to float32's accuracy on every storage: what a merge uses."""
     sums = factored_sq(weight_sq, weight.times(lora_a), lora_a, lora_b, scaling)
     return settle_norm(*sums, weight.at, lora_a, lora_b, scaling)
 

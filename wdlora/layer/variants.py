@@ -1,5 +1,6 @@
 """Plain and weight-decomposed LoRA on linear layers, as the variants that peft calls."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ..decomposition import apply_gain, compute_dtype, gain_of
 from ..decomposition import gain as pristine_gain
 from ..errors import InputError
-from .function import AdaptedLinear, norm_constant, norm_with_gradient
+from .function import AdaptedLinear, norm_constant, norm_exact, norm_with_gradient
 from .storage import weight_rows
 
 
@@ -105,21 +106,23 @@ class WeightDecomposedVariant(PlainVariant):
         if a.is_meta or b.is_meta or rows.weight.is_meta:
             magnitude = torch.empty(b.shape[0], dtype=b.dtype, device="meta")
         else:
-            magnitude = norm_constant(rows, a, b, scaling, weight_sq(module)).clone()
+            magnitude = norm_exact(rows, a, b, scaling, weight_sq(module)).clone()
         module.lora_magnitude_vector[adapter_name] = Magnitude(magnitude)
 
     def gain(self, module: LoraLayer, adapter: str) -> Tensor:
         """The gain [out] of the forward pass, differentiable in m (and in A and B if the norm is)."""
+        return self._gain(module, adapter, norm_with_gradient if self.norm_gradient else norm_constant)
+
+    def _gain(self, module: LoraLayer, adapter: str, norm: Callable[..., Tensor]) -> Tensor:
         a, b, scaling = _factors(module, adapter)
         with torch.autocast(a.device.type, enabled=False):
-            norm = norm_with_gradient if self.norm_gradient else norm_constant
             rows = weight_rows(module.get_base_layer())
             return gain_of(module.lora_magnitude_vector[adapter].weight, norm(rows, a, b, scaling, weight_sq(module)))
 
     def _gain_to_merge(self, module: LoraLayer, adapter: str, weight: Tensor) -> Tensor:
         """From the pristine base, also when other adapters have been merged into `weight` before."""
         if not module.merged_adapters:
-            return self.gain(module, adapter)
+            return self._gain(module, adapter, norm_exact)
         a, b, scaling = _factors(module, adapter)
         pristine = weight.to(compute_dtype(weight.dtype), copy=True)
         for name in reversed(module.merged_adapters):
