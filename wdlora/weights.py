@@ -224,6 +224,11 @@ class Weights:
         lines = "".join(f"{sha256(file)}  {file.name}\n" for file in self.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    @property
+    def size(self) -> int:
+        """Bytes in its files."""
+        return sum(file.stat().st_size for file in self.files)
+
     @cached_property
     def quantisation(self) -> str:
         """The storage of the linear weights, e.g. "bfloat16", "float8_e4m3fn, scaled"; mixtures joined by " + "."""

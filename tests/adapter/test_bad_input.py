@@ -246,6 +246,8 @@ def test_the_same_part_twice(tmp_path):
         ("[]", "not a table"),
         ('{"lora_alpha": "8"}', "the alpha '8'"),
         ('{"lora_alpha": 1e999}', "the alpha 'inf'"),
+        ('{"lora_alpha": 1' + "0" * 400 + "}", "the alpha '1000"),
+        ('{"lora_alpha": NaN}', "the alpha 'nan'"),
         ('{"peft_type": "LOHA"}', "'LOHA' adapter"),
         ('{"alpha_pattern": []}', None),
         ('{"alpha_pattern": [1]}', "alpha_pattern"),
@@ -259,6 +261,11 @@ def test_configurations(tmp_path, config, sentence):
         Adapter.load(tmp_path)
     else:
         refused(tmp_path, sentence)
+
+
+def test_a_scaling_beyond_float32(tmp_path):
+    path = with_changes(tmp_path, alpha=torch.tensor(1e300, dtype=torch.float64))
+    refused(path, r"has the scaling 5e\+299, too large for float32")
 
 
 def test_a_bound_export_that_lost_a_layer(tmp_path):

@@ -71,6 +71,9 @@ def test_convert_there_and_back(files, capsys):
     assert "wrong as soon as ComfyUI evaluates DoRA as published" in " ".join(err.split())
     status, out, _ = run(capsys, "inspect", c)
     assert "exact in ComfyUI 0.33 on base.safetensors alone" in out
+    assert "its dora_scale is bound to this file" in run(capsys, "inspect", c, "--base", base)[1]
+    save_file({k: v * 2 for k, v in load_file(base).items()}, files / "other.safetensors")
+    assert "dora_scale is not bound to this" in run(capsys, "inspect", c, "--base", files / "other.safetensors")[1]
     status, out, err = run(capsys, "convert", c, files / "back", "--json")
     assert json.loads(out)["dialect"] == "peft"
     before, after = load_file(a), load_file(files / "back" / "adapter_model.safetensors")

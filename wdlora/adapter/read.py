@@ -21,6 +21,7 @@ MAGNITUDES = "wdlora.magnitudes"
 ROW_NORMS = "wdlora.base_row_norms"
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 LONGEST_KEY = 512
+LARGEST = 3.4e38  # in float32, in which everything is computed
 CONFIG_PREFIXES = ("transformer.", "base_model.model.")
 
 Parts = dict[str, dict[str, str]]
@@ -63,7 +64,7 @@ class Scalings:
     def _number(self, value: Any) -> float | None:
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             raise InputError(f"{self.label}: the alpha {quoted(value)} in its configuration is not a number")
         return float(value)
 
@@ -130,6 +131,8 @@ def layers_of(
         a, b = tensor(keys["lora_a"]), tensor(keys["lora_b"])
         rank = a.shape[0]
         scaling = float(tensor(keys["alpha"]).reshape(())) / rank if "alpha" in keys else scalings.of(module, rank)
+        if not abs(scaling) <= LARGEST:
+            raise InputError(f"{label}: layer {quoted(module)} has the scaling {scaling:g}, too large for float32")
         axis: Axis = "output"
         magnitude = None
         if "magnitude" in keys:

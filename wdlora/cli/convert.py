@@ -7,6 +7,7 @@ import sys
 
 from ..adapter import DIALECTS, Adapter
 from ..errors import InputError
+from .inspect import announce
 
 EXAMPLE = (
     "python -m wdlora convert ccm.safetensors ccm_comfyui.safetensors --to comfyui --base qwen_image_edit.safetensors"
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
     base = None if args.base is None else Weights(args.base)
     adapter = Adapter.load(args.adapter, base)
+    if base is not None:
+        announce(base)
     if args.to == "comfyui" and base is None and adapter.weight_decomposed and _output_axis(adapter):
         raise InputError(
             "ComfyUI's dialect is bound to the base that the adapter will be used on, because stock ComfyUI "

@@ -13,6 +13,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..adapter.compare import Movement
+    from ..weights import Weights
 
 EXAMPLE = "python -m wdlora inspect ccm.safetensors --base qwen_image_edit_bf16.safetensors --plot ccm.png"
 
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         from ..weights import Weights
 
         base = Weights(args.base)
+        announce(base)
         report["base"] = compared(adapter, base)
         moved = movements(adapter, base, _progress)
         report["total"] = summary(moved)
@@ -91,9 +93,15 @@ def in_stock_comfyui(adapter: Adapter) -> str:
     return "ComfyUI's own LoRA loader takes the wrong norm, a wrong picture; use the WDLoRA Apply node"
 
 
-def compared(adapter: Adapter, base: Any) -> dict[str, Any]:
+def announce(base: "Weights") -> None:
+    """On a terminal, say that a large base is read once for its hash, which takes a while."""
+    if sys.stderr.isatty() and base.size > 1e9:
+        print(f"hashing {base.label} ({base.size / 1e9:.0f} GB), once …", file=sys.stderr)
+
+
+def compared(adapter: Adapter, base: "Weights") -> dict[str, Any]:
     """The base, and how it differs from the one of training."""
-    result = {"name": base.label, "quantisation": base.quantisation}
+    result: dict[str, Any] = {"name": base.label, "quantisation": base.quantisation}
     if adapter.metadata.base_sha256 or adapter.row_norms:
         change = adapter.difference(base)
         result |= {
@@ -105,6 +113,10 @@ def compared(adapter: Adapter, base: Any) -> dict[str, Any]:
         }
     else:
         result["sentence"] = "the adapter does not record the base that it was trained on"
+    bound_to = adapter.metadata.dora_scale_base_sha256
+    if "bound" in adapter.dialect and bound_to is not None:
+        result["dora_scale_is_for_this_base"] = bound_to == base.sha256
+        result["sentence"] += f"; its dora_scale is {'' if bound_to == base.sha256 else 'not '}bound to this file"
     return result
 
 
