@@ -41,6 +41,9 @@ class TrainingConfig:
         "wdlora: direction and magnitude; lora: plain; magnitude: only the magnitudes are trained", "wdlora"
     )
     rank: int = _option("rank of the low-rank direction update", 16)
+    extra_rank: Literal["none", "match_wdlora"] = _option(
+        "match_wdlora: plain LoRA gets one rank more in as many layers as make up for WDLoRA's magnitudes", "none"
+    )
     alpha: float | None = _option("LoRA alpha; the update is scaled by alpha/rank; unset: alpha = rank", None)
     targets: tuple[str, ...] = _option("groups of layers: " + ", ".join(TARGETS), ("attention",))
     norm_gradient: bool = _option("let the gradient through the norm (off: DoRA section 4.3)", False)

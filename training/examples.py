@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from wdlora.dataset.folder import Record, read_folder
 from wdlora.errors import InputError
 
 Pictures = tuple[np.ndarray, np.ndarray]
+Appearance = Literal["cohort", "common"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def as_uint8(image: np.ndarray) -> np.ndarray:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def phantom_examples(count: int, seed: int, size: int = 384, appearance: str = "cohort") -> list[Example]:
+def phantom_examples(count: int, seed: int, size: int = 384, appearance: Appearance = "cohort") -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
     `appearance` is that of `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and
@@ -99,7 +101,7 @@ def phantom_examples(count: int, seed: int, size: int = 384, appearance: str = "
     return examples
 
 
-def _drawer(cohort: str, seed: int, index: int, size: int, appearance: str) -> Callable[[], Pictures]:
+def _drawer(cohort: str, seed: int, index: int, size: int, appearance: Appearance) -> Callable[[], Pictures]:
     def load() -> Pictures:
         plexus = sample_mask(cohort, seed=seed * 1_000_003 + index, size=size)
         return phantom(plexus, seed=seed * 1_000_003 + index, appearance=appearance), plexus.mask

@@ -37,8 +37,8 @@ def noise_levels(count: int, config: TrainingConfig, generator: torch.Generator)
 
 
 def interpolate(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """x_σ = (1 − σ)·z + σ·n for tokens [B, N, C] and σ [B]."""
-    level = sigma.to(latents.dtype)[:, None, None]
+    """x_σ = (1 − σ)·z + σ·n for latents of any shape [B, …] and σ [B]."""
+    level = sigma.to(latents.dtype).view(-1, *[1] * (latents.ndim - 1))
     return (1 - level) * latents + level * noise
 
 

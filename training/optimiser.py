@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> 
     bitsandbytes falls back to torch's AdamW, with one log line, where it is missing or cannot run here.
     """
     parameters = list(parameters)
-    options = {
+    options: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": (config.beta1, config.beta2),
         "weight_decay": config.weight_decay,

@@ -1,0 +1,94 @@
+"""Presets load, say where their values come from, and refuse what they do not know."""
+
+import pytest
+
+from training.config import PRESETS, TARGETS, load_preset, presets
+from wdlora.errors import InputError
+
+
+def test_every_preset_loads():
+    assert set(presets()) == {
+        *(f"{family}_r{rank}" for family in ("paper", "lora") for rank in (8, 16, 32)),
+        "paper_text",
+        "consumer_24gb",
+        "miniature",
+    }
+    for name in presets():
+        load_preset(name)
+
+
+def test_the_papers_settings():
+    """Section IV.D and Table III of the paper."""
+    for rank in (8, 16, 32):
+        config = load_preset(f"paper_r{rank}")
+        assert (config.method, config.rank, config.targets) == ("wdlora", rank, ("attention",))
+        assert (config.learning_rate, config.beta1, config.beta2) == (1e-4, 0.9, 0.999)
+        assert (config.warmup_steps, config.cosine_cycles, config.steps) == (50, 0.5, 4000)
+        assert (config.foreground_weight, config.background_weight) == (2.0, 1.0)
+        assert config.optimiser == "adam8bit"
+        lora = load_preset(f"lora_r{rank}")
+        assert lora.method == "lora"
+        assert {**lora.to_dict(), "method": "wdlora"} == config.to_dict()
+
+
+def test_the_fingerprint_follows_every_field():
+    config = load_preset("miniature")
+    assert config.fingerprint() == load_preset("miniature").fingerprint()
+    assert config.fingerprint() != load_preset("miniature", {"seed": "1"}).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"rnak": 4}, "unknown key rnak"),
+        ({"rank": "four"}, "rank must be int, not 'four'"),
+        ({"rank": 0}, "rank must be at least 1"),
+        ({"rank": 2.5}, "rank must be int"),
+        ({"method": "dora"}, "method must be wdlora or lora or magnitude, not 'dora'"),
+        ({"targets": "attention,everything"}, "unknown groups everything"),
+        ({"augment": "perhaps"}, "augment must be bool"),
+        ({"size": 100}, "multiple of 32"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"prompt_dropout": 1}, r"prompt_dropout must lie in \[0, 1\)"),
+    ],
+)
+def test_bad_values_are_named(overrides, message):
+    with pytest.raises(InputError, match=message):
+        load_preset("miniature", overrides)
+
+
+def test_text_from_the_command_line_becomes_the_fields_type():
+    config = load_preset("miniature", {"rank": "8", "targets": "attention,mlp", "augment": "false", "size": "none"})
+    assert (config.rank, config.targets, config.augment, config.size) == (8, ("attention", "mlp"), False, None)
+
+
+def test_a_preset_must_name_its_sources(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[rank]\nvalue = 4\nsource = "guessed"\n')
+    with pytest.raises(InputError, match="source of rank must be paper or inferred or ours"):
+        load_preset(str(path))
+    path.write_text("rank = 4\n")
+    with pytest.raises(InputError, match="rank must be a table"):
+        load_preset(str(path))
+    path.write_text("rank = \n")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_preset(str(path))
+    with pytest.raises(InputError, match="no preset 'papr'"):
+        load_preset("papr")
+
+
+def test_targets_are_layers_of_the_transformer():
+    """Counts on the full-size model without its weights: Table III's 11.80M at rank 8 is 240 layers · 8 · 6144."""
+    import torch
+    from diffusers import QwenImageTransformer2DModel
+
+    with torch.device("meta"):
+        model = QwenImageTransformer2DModel()
+    linears = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    for ends in TARGETS.values():
+        for end in ends:
+            assert any(name == end or name.endswith(f".{end}") for name in linears), end
+    attention = [m for n, m in linears.items() if n.endswith(TARGETS["attention"])]
+    assert len(attention) == 240
+    assert sum(8 * (m.in_features + m.out_features) for m in attention) == 11_796_480
+    assert PRESETS.is_dir()

@@ -1,0 +1,84 @@
+"""Fine-tune Qwen-Image-Edit, or the miniature, on corneal confocal microscopy images.
+
+The data are a folder (images/, masks/ and dataset.csv with the columns file, cohort and patient) or phantoms.
+Everything goes to the output folder: checkpoints, log, sample sheets, the adapter and a model card. Ctrl-C saves
+and ends; the same command with --resume goes on where it stopped. On several GPUs or machines start it with
+`accelerate launch -m training finetune …`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from wdlora.errors import InputError
+
+EXAMPLE = "python -m training finetune --preset miniature --model miniature --data phantoms:64 --out runs/first"
+
+MINIATURE = "miniature"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--preset", required=True, help="name of a preset, or a TOML file; `list` shows them")
+    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--data", default="phantoms:64", help="a data set folder, or phantoms:N (N a cohort)")
+    parser.add_argument("--appearance", choices=("cohort", "common"), default="cohort", help="of the phantoms")
+    parser.add_argument("--model", help="a diffusers folder, or `miniature`; or use the three below")
+    parser.add_argument("--transformer", help="single file (ComfyUI's layout)")
+    parser.add_argument("--text-encoder", help="single file")
+    parser.add_argument("--vae", help="single file")
+    parser.add_argument("--tokenizer", help="folder with the tokenizer, or a ComfyUI checkout")
+    parser.add_argument("--variant", choices=("edit", "2509", "2511"), help="where the files do not tell")
+    parser.add_argument("--pixel-size-um", type=float, help="of the images; phantoms have 1.0417")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change fields of the preset")
+    parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from training.config import load_preset, presets
+    from training.pipeline import Job, finetune
+
+    if args.preset == "list":
+        for name in presets():
+            config = load_preset(name)
+            print(f"{name:16} {config.method}, rank {config.rank}, {', '.join(config.targets)}, {config.steps} steps")
+        return 0
+    if args.out is None:
+        raise InputError("Name the folder of the run with --out.")
+    overrides: dict[str, Any] = dict(_pair(text) for text in args.set)
+    config = load_preset(args.preset, overrides)
+    job = Job(
+        config=config,
+        preset=Path(args.preset).stem + ("" if not overrides else " with " + ", ".join(args.set)),
+        out=args.out,
+        data=args.data,
+        appearance=args.appearance,
+        model=args.model,
+        parts={"transformer": args.transformer, "text_encoder": args.text_encoder, "vae": args.vae},
+        tokenizer=args.tokenizer,
+        variant=args.variant,
+        pixel_size_um=args.pixel_size_um,
+        cache=args.cache,
+        device=args.device,
+        resume=args.resume,
+    )
+    result = finetune(job)
+    if args.json:
+        print(json.dumps(result))
+    elif result["finished"]:
+        print(f"Adapter: {result['adapter']}")
+    else:
+        print(f"Stopped after step {result['step']}; add --resume to go on.")
+    return 0 if result["finished"] else 130
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set takes KEY=VALUE, not {text!r}.")
+    return key, value

@@ -1,0 +1,163 @@
+"""Judging a run as it goes: validation loss, and fixed masks painted with fixed seeds, traced and measured."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from training.cache import Cache
+from training.config import TrainingConfig
+from training.objective import flow_loss, interpolate, token_weights
+from training.prepare import Prepared, load_batch
+from wdlora.anatomy import measure, trace
+from wdlora.anatomy.overlap import dice
+from wdlora.files import whole
+from wdlora.qwen.denoiser import compute_dtype, denoiser, velocity
+from wdlora.qwen.latents import decode_latents, pack
+from wdlora.qwen.sampling import guided, initial_noise, sample, sigmas
+
+LEVELS = (0.15, 0.4, 0.65, 0.9)
+"""Noise levels at which the validation loss is taken."""
+
+
+class Monitor:
+    """Validates on `views` and paints the first `pictures` of every cohort.
+
+    Sheets go to `out/sheets/step-000500.png`, scalars to TensorBoard in `out/tensorboard` where it is installed.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        vae: Any,
+        views: list[Prepared],
+        cache: Cache,
+        out: Path,
+        pixel_size_um: float,
+        pictures: int = 2,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.vae, self.views, self.cache, self.out = config, vae, views, cache, out
+        self.pixel_size_um, self.device = pixel_size_um, torch.device(device)
+        cohorts = dict.fromkeys(view.cohort for view in views)
+        self.shown = [view for name in cohorts for view in [v for v in views if v.cohort == name][:pictures]]
+        self.writer = _tensorboard(out / "tensorboard")
+
+    def judge(self, transformer: Any, step: int) -> dict[str, float]:
+        """Validation loss, Dice of traced output and mask, and CNFL error; writes the sheet of this step."""
+        facts = {"validation_loss": validation_loss(transformer, self.views, self.cache, self.config, self.device)}
+        if self.shown:
+            painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
+            masks = [self.cache.read(view.pictures)["nerves"].numpy().astype(bool) for view in self.shown]
+            facts |= traced_errors(painted, masks, self.pixel_size_um)
+            targets = [
+                decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
+                for view in self.shown
+            ]
+            sheet(self.shown, masks, targets, painted, self.out / "sheets" / f"step-{step:06d}.png")
+        return facts
+
+    def scalars(self, step: int, facts: dict[str, Any]) -> None:
+        """Send numbers to TensorBoard."""
+        if self.writer:
+            for name, value in facts.items():
+                if isinstance(value, int | float):
+                    self.writer.add_scalar(name, value, step)
+            self.writer.flush()
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
+@torch.no_grad()
+def validation_loss(
+    transformer: Any,
+    views: list[Prepared],
+    cache: Cache,
+    config: TrainingConfig,
+    device: torch.device | str = "cpu",
+    text: str = "plain",
+    limit: int = 48,
+) -> float:
+    """Mean weighted loss at `LEVELS` with the same noise at every call; NaN without views.
+
+    `text` names the conditioning of `Prepared.texts`. At most `limit` views, evenly taken, are used.
+    """
+    losses = []
+    chosen = views[:: max(1, len(views) // limit)][:limit]
+    for index, view in enumerate(chosen):
+        batch = load_batch(cache, [view], [text]).to(torch.device(device), compute_dtype(transformer))
+        for number, level in enumerate(LEVELS):
+            noise = initial_noise(batch.target.shape, seed=1000 * index + number).to(device)
+            sigma = torch.full((1,), level, device=device)
+            x = interpolate(batch.target, noise, sigma)
+            prediction = velocity(transformer, x, sigma, batch.conditioning, batch.references)
+            weights = token_weights(batch.nerves, config.foreground_weight, config.background_weight)
+            losses.append(flow_loss(pack(prediction), pack(batch.target), pack(noise), weights).item())
+    return float(np.mean(losses)) if losses else float("nan")
+
+
+@torch.no_grad()
+def paint(
+    transformer: Any,
+    vae: Any,
+    view: Prepared,
+    cache: Cache,
+    config: TrainingConfig,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    text: str = "plain",
+) -> np.ndarray:
+    """Generate the picture of a prepared view, without its target: float32 [H, W] in [0, 1]."""
+    dtype = compute_dtype(transformer)
+    positive = load_batch(cache, [view], [text]).to(torch.device(device), dtype)
+    denoise = denoiser(transformer, positive.conditioning, positive.references)
+    if config.sample_cfg != 1:
+        negative = load_batch(cache, [view], ["empty"]).to(torch.device(device), dtype)
+        without = denoiser(transformer, negative.conditioning, negative.references)
+        denoise = guided(denoise, without, config.sample_cfg)
+    noise = initial_noise(positive.target.shape, seed).to(device)
+    latents = sample(denoise, noise, sigmas(config.sample_steps, config.sample_shift))
+    return decode_latents(vae, latents)[0].mean(0).cpu().numpy()
+
+
+def traced_errors(painted: list[np.ndarray], masks: list[np.ndarray], pixel_size_um: float) -> dict[str, float]:
+    """Mean Dice of the traced pictures with their masks, and mean error of CNFL (traced − mask, mm/mm²)."""
+    traced = [trace(np.round(picture * 255).astype(np.uint8), pixel_size_um) for picture in painted]
+    errors = [
+        measure(found, pixel_size_um).cnfl - measure(mask, pixel_size_um).cnfl
+        for found, mask in zip(traced, masks, strict=True)
+    ]
+    overlaps = [dice(found, mask) for found, mask in zip(traced, masks, strict=True)]
+    return {"traced_dice": float(np.mean(overlaps)), "traced_cnfl_error": float(np.mean(errors))}
+
+
+def sheet(
+    views: list[Prepared],
+    masks: list[np.ndarray],
+    targets: list[np.ndarray],
+    painted: list[np.ndarray],
+    path: Path,
+) -> None:
+    """Write a contact sheet: a row a picture with its mask, the target through the VAE, and what was painted."""
+    gap, label = 6, 16
+    height, width = max(m.shape[0] for m in masks), max(m.shape[1] for m in masks)
+    page = Image.new("L", (3 * (width + gap) + gap, label + len(masks) * (height + label) + gap), 24)
+    draw = ImageDraw.Draw(page)
+    for column, title in enumerate(("mask", "target through the VAE", "painted")):
+        draw.text((gap + column * (width + gap), 2), title, fill=220)
+    for row, (view, *pictures) in enumerate(zip(views, masks, targets, painted, strict=True)):
+        top = label + row * (height + label)
+        draw.text((gap, top), view.cohort, fill=160)
+        for column, picture in enumerate(pictures):
+            grey = np.round(np.clip(picture.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+            page.paste(Image.fromarray(grey), (gap + column * (width + gap), top + label - 2))
+    with whole(path) as temporary:
+        page.save(temporary, format="PNG")

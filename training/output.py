@@ -1,0 +1,83 @@
+"""What a finished run leaves for others: the adapter with its origins, the configuration and a model card."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from training.config import TrainingConfig
+from wdlora.adapter import Adapter
+from wdlora.adapter.metadata import Metadata
+from wdlora.cohorts import PROMPT_VERSION
+from wdlora.files import sha256, write_text
+
+ADAPTER = "adapter.safetensors"
+
+
+def make_adapter(transformer: Any, trained: dict[str, Tensor], metadata: Metadata) -> Adapter:
+    """The adapter of an injected transformer, with `trained` (by parameter name) in place of its own values."""
+    from peft import get_peft_model_state_dict
+
+    state = dict(transformer.state_dict()) | trained
+    config = transformer.peft_config["default"].to_dict()
+    return Adapter.from_tensors(get_peft_model_state_dict(transformer, state_dict=state), config, metadata)
+
+
+def origins(model: Any, name: str, config: TrainingConfig, preset: str) -> Metadata:
+    """The metadata of an adapter trained on `model`, which is called `name`."""
+    return Metadata(
+        base_model=name,
+        base_sha256=model.hashes["transformer"],
+        base_quantisation=config.precision,
+        prompt_version=PROMPT_VERSION,
+        preset=preset,
+        preset_sha256=config.fingerprint(),
+    )
+
+
+def write_model_card(
+    out: Path, name: str, preset: str, config: TrainingConfig, data: str, split: str, log: list[dict[str, Any]]
+) -> None:
+    """Write README.md into `out`: what was trained on what, how it did, and what it must not be used for."""
+    judged = [line for line in log if "validation_loss" in line]
+    rows = "\n".join(
+        f"| {line['step']} | {line['validation_loss']:.4f} | {_number(line, 'traced_dice')} | "
+        f"{_number(line, 'traced_cnfl_error')} |"
+        for line in judged
+    )
+    fields = "\n".join(f"| {key} | {value} |" for key, value in config.to_dict().items())
+    write_text(
+        out / "README.md",
+        f"""# A {config.method} adapter of {name}
+
+For synthesising corneal confocal microscopy images from a nerve mask and a clinical cohort.
+**Research software, not a medical device: pictures painted with it are synthetic, and no clinical validity is
+claimed.** Whoever trains a diagnostic model on them has to validate it on real, independent patients.
+
+- Base: {name}
+- Preset: {preset}
+- Data: {data}
+- Split: {split}
+- Cohort prompts: version {PROMPT_VERSION}
+- File: `{ADAPTER}`, SHA-256 {sha256(out / ADAPTER)}, in peft's keys. Load it with the WDLoRAApply node or with peft;
+  ComfyUI's own LoRA loader does not evaluate weight-decomposed adapters rightly.
+
+## How it went
+
+| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
+|---|---|---|---|
+{rows}
+
+Samples: `sheets/`. Every logged step: `log.jsonl`.
+
+## Configuration
+
+| field | value |
+|---|---|
+{fields}
+""",
+    )
+
+
+def _number(line: dict[str, Any], key: str) -> str:
+    return f"{line[key]:.3f}" if key in line else "–"

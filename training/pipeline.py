@@ -1,0 +1,142 @@
+"""A fine-tune from its arguments to its files: load, prepare, train, write."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from training.cache import Cache
+from training.config import TrainingConfig
+from training.examples import Appearance, Example, folder_examples, phantom_examples
+from training.loop import FineTune
+from training.monitor import Monitor
+from training.output import ADAPTER, make_adapter, origins, write_model_card
+from training.prepare import Preparer
+from training.split import split_by_patient
+from wdlora.anatomy.plexus import PIXEL_SIZE_UM
+from wdlora.errors import InputError
+from wdlora.files import write_json
+from wdlora.qwen import load
+from wdlora.qwen.miniature_files import miniature_files
+
+STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
+DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16, "nf4": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train on what. `model` is `miniature`, a diffusers folder, or None with single files in `parts`."""
+
+    config: TrainingConfig
+    preset: str
+    out: Path
+    data: str = "phantoms:64"
+    appearance: Appearance = "cohort"
+    model: str | None = None
+    parts: dict[str, str | None] | None = None
+    tokenizer: str | None = None
+    variant: str | None = None
+    pixel_size_um: float | None = None
+    cache: Path | None = None
+    device: str | None = None
+    resume: bool = False
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train an adapter; returns `finished`, `step`, `adapter` (a path, once finished) and the last judgement.
+
+    Raises InputError, before the first step, for data, models and settings that cannot be used.
+    """
+    config, out = job.config, Path(job.out)
+    if (out / "checkpoints").exists() and not job.resume:
+        raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
+    examples, source, pixel_size = _examples(job)
+    learned, held = split_by_patient(examples, config.validation_share, config.seed)
+    accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available())
+    device = torch.device(job.device) if job.device else accelerator.device
+
+    cache = Cache(job.cache or out / "cache")
+    model = load_model(job, device, parts=("text_encoder", "vae"))
+    preparer = Preparer(model, cache, config, examples)
+    with accelerator.main_process_first():
+        views = preparer.prepare(learned, config.views, "encoding")
+        held_views = preparer.prepare(held, 1, "encoding validation")
+    vae = model.vae.to("cpu")
+    del preparer, model.text_encoder
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+    model = load_model(job, device, parts=("transformer",))
+    out.mkdir(parents=True, exist_ok=True)
+    monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
+    run = FineTune(config, model, views, cache, out, monitor, accelerator)
+    if job.resume and not run.resume() and not (out / "config.json").exists():
+        raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
+    if accelerator.is_main_process:
+        write_json(out / "config.json", {"preset": job.preset, "data": source} | config.to_dict())
+    finished = run.run()
+    result: dict[str, Any] = {"finished": finished, "step": run.step}
+    if finished and accelerator.is_main_process:
+        name = model_name(job)
+        adapter = make_adapter(run.transformer, run.trained, origins(model, name, config, job.preset))
+        adapter.save(out / ADAPTER)
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        patients = f"{_patients(learned)} patients for training, {_patients(held)} for validation, nobody on both sides"
+        write_model_card(out, name, job.preset, config, source, patients, log)
+        judged = [line for line in log if "validation_loss" in line]
+        result |= {"adapter": str(out / ADAPTER), "judgement": judged[-1] if judged else None}
+    return result
+
+
+def load_model(job: Job, device: torch.device, parts: tuple[str, ...]) -> Any:
+    """Load some parts of the job's model: `transformer`, `text_encoder` (with tokenizer), `vae`."""
+    config = job.config
+    options: dict[str, Any] = {
+        "variant": job.variant,
+        "device": device,
+        "dtype": DTYPE[config.precision],
+        "storage": STORAGE[config.precision],
+        "parts": parts,
+    }
+    if job.model == "miniature":
+        files = miniature_files()
+        places: dict[str, Any] = {
+            "transformer": files.transformer,
+            "text_encoder": files.text_encoder,
+            "vae": files.vae,
+        }
+        return load(**places, tokenizer=files.folder, **(options | {"variant": "edit"}))
+    if job.model is None and not any((job.parts or {}).values()):
+        raise InputError("Name the model with --model, or its files with --transformer, --text-encoder and --vae.")
+    given: dict[str, Any] = dict(job.parts or {})
+    return load(job.model, tokenizer=job.tokenizer, **given, **options)
+
+
+def model_name(job: Job) -> str:
+    """What the model is called in metadata: no path, only the last name."""
+    if job.model:
+        return "WDLoRA miniature" if job.model == "miniature" else Path(job.model).name
+    return Path(str((job.parts or {}).get("transformer"))).name
+
+
+def _examples(job: Job) -> tuple[list[Example], str, float]:
+    """The examples, a sentence about them and their pixel size."""
+    kind, _, number = job.data.partition(":")
+    if kind == "phantoms":
+        try:
+            count = int(number or 64)
+        except ValueError:
+            raise InputError(f"--data phantoms:N takes a number, not {number!r}.") from None
+        sentence = f"{count} phantoms a cohort, appearance {job.appearance}, seed {job.config.seed}"
+        return phantom_examples(count, job.config.seed, appearance=job.appearance), sentence, PIXEL_SIZE_UM
+    if job.pixel_size_um is None:
+        raise InputError(f"Give the pixel size of the images in {job.data} with --pixel-size-um (HRT III: 1.0417).")
+    examples = folder_examples(job.data)
+    return examples, f"{len(examples)} images of {_patients(examples)} patients", job.pixel_size_um
+
+
+def _patients(examples: list[Example]) -> int:
+    return len({example.patient for example in examples})
