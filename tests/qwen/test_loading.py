@@ -232,6 +232,27 @@ def test_tokenizer_from_a_comfyui_checkout(files, tmp_path):
         single(files, tokenizer=None)
 
 
+def test_parts_can_be_read_one_at_a_time(files):
+    first = load(files.diffusers, parts=("text_encoder", "vae"))
+    assert first.transformer is None
+    assert first.tokenizer is not None
+    assert first.hashes["transformer"] is not None
+    second = load(transformer=files.transformer, parts=("transformer",))
+    assert (second.text_encoder, second.vae, second.tokenizer) == (None, None, None)
+    assert second.variant == "edit"
+    with pytest.raises(InputError, match="give variant"):
+        load(vae=files.vae, parts=("vae",))
+    assert load(vae=files.vae, parts=("vae",), variant="2509").vae is not None
+    with pytest.raises(InputError, match="no part 'clip'"):
+        load(files.diffusers, parts=("clip",))
+
+
+def test_marked_checkpoint_modulates_references_at_zero(files, tmp_path):
+    path = rewritten(files.transformer, tmp_path / "x.safetensors", marked)
+    assert plan_transformer(Checkpoint(path)).model.config.zero_cond_t is True
+    assert plan_transformer(Checkpoint(files.transformer)).model.config.zero_cond_t is False
+
+
 def test_settings_that_cannot_be_met(files):
     for setting, message in [
         ({"storage": "int8"}, "storage 'int8'"),

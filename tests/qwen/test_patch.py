@@ -149,6 +149,31 @@ def test_a_patch_of_bfloat16_is_rounded_once(files):
     assert float(differing) < 1e-3  # float32 against float64 before the one rounding
 
 
+@pytest.mark.parametrize("storage", ["full", "fp8", "nf4"])
+def test_what_is_trained_is_what_is_painted(files, storage):
+    """The trainable layer's output equals that of its factors applied here, on every storage."""
+    import peft
+
+    from wdlora.layer import inject
+
+    trained, painted = load(files, storage), load(files, storage)
+    name = NAMES[0]
+    x = torch.randn(5, 96)
+    base = answer(trained, name, x)
+    inject(trained, peft.LoraConfig(r=4, target_modules=["to_q"], use_dora=True))
+    layer = trained.get_submodule(name)
+    assert torch.equal(layer(x), base)
+    a, b, m = (layer.lora_A.default.weight, layer.lora_B.default.weight, layer.lora_magnitude_vector.default.weight)
+    with torch.no_grad():
+        b.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+        m.mul_(1.1)
+    wanted = answer(trained, name, x)
+    factors = AdapterLayer(a.detach(), b.detach(), m.detach(), layer.scaling["default"])
+    apply_adapter(painted, SimpleNamespace(layers={name: factors}))
+    error = (answer(painted, name, x) - wanted).norm() / (wanted - base).norm()
+    assert float(error) < 3e-6  # fp32, against the update
+
+
 def test_strengths_zero_are_the_base(files):
     for storage in ("full", "fp8"):
         model = load(files, storage)

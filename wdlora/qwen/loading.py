@@ -5,7 +5,7 @@ holds the model twice.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .memory import pick_device, pick_dtype, place
 from .sampling import OFFICIAL
 from .storage import Float8Linear, to_float8, to_nf4
 
+PARTS = ("transformer", "text_encoder", "vae")
 STORAGES = ("auto", "full", "fp8", "nf4")
 PIPELINES = {"QwenImageEditPipeline": "edit", "QwenImageEditPlusPipeline": "2509"}
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -72,6 +73,7 @@ def load(
     vae: str | Path | None = None,
     tokenizer: str | Path | None = None,
     variant: str | None = None,
+    parts: Sequence[str] = PARTS,
     storage: str = "auto",
     offload: str = "none",
     device: torch.device | str | None = None,
@@ -83,8 +85,9 @@ def load(
     `transformer`, `text_encoder`, `vae`: a .safetensors file in ComfyUI's or diffusers' layout, or a folder with
     shards. `tokenizer`: a folder with Qwen2.5-VL's tokenizer, or a ComfyUI checkout; where it is not given it is
     looked for in `folder` and in the ComfyUI checkout in which the text encoder lies. `variant`: "edit", "2509" or
-    "2511", needed where neither folder nor file name tells. `storage` of the transformer's blocks: "auto" (fp8
-    where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`. `device` and `dtype` default to
+    "2511", needed where neither folder nor file name tells. `parts`: which to read; the others are None, as is the
+    tokenizer without the text encoder (so that a trainer holds one at a time). `storage` of the transformer's
+    blocks: "auto" (fp8 where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`. `device` and `dtype` default to
     CUDA and bfloat16 if there is a GPU, else to CPU and float32. `progress` as tqdm's `disable`, inverted.
 
     Raises InputError, before a tensor is read, for a missing or damaged file, another model, a storage layout
@@ -96,24 +99,29 @@ def load(
         raise InputError(f"the variant {variant!r} is not known: use one of {', '.join(VARIANTS)}")
     target = pick_device(device)
     compute = pick_dtype(dtype, target)
-    paths = _paths(folder, {"transformer": transformer, "text_encoder": text_encoder, "vae": vae})
+    paths = _paths(folder, {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}, parts)
     checkpoints = {part: Checkpoint(path) for part, path in paths.items()}
-    chosen = _variant(variant, folder, paths["transformer"], checkpoints["transformer"])
-    words = load_tokenizer(*_tokenizer_places(tokenizer, folder, paths["text_encoder"]))
-
-    plans = {
-        "transformer": plan_transformer(checkpoints["transformer"], chosen == "2511", storage),
-        "text_encoder": plan_text_encoder(checkpoints["text_encoder"], words),
-        "vae": plan_vae(checkpoints["vae"]),
-    }
-    joint = plans["transformer"].model.config.joint_attention_dim
-    width = plans["text_encoder"].model.config.text_config.hidden_size
-    if joint != width:
-        raise InputError(
-            f"the text encoder is {width} wide but the transformer reads {joint}: they belong to different models"
-        )
+    chosen = _variant(variant, folder, paths.get("transformer"), checkpoints.get("transformer"))
+    plans: dict[str, Plan] = {}
+    words = None
+    if "text_encoder" in parts:
+        words = load_tokenizer(*_tokenizer_places(tokenizer, folder, paths["text_encoder"]))
+        plans["text_encoder"] = plan_text_encoder(checkpoints["text_encoder"], words)
+        if "transformer" in checkpoints:
+            width = plans["text_encoder"].model.config.text_config.hidden_size
+            joint = layouts.transformer_config(checkpoints["transformer"])["joint_attention_dim"]
+            if joint != width:
+                raise InputError(
+                    f"the text encoder is {width} wide but the transformer reads {joint}: they belong to different "
+                    "models"
+                )
+    if "transformer" in parts:
+        plans["transformer"] = plan_transformer(checkpoints["transformer"], chosen == "2511", storage)
+    if "vae" in parts:
+        plans["vae"] = plan_vae(checkpoints["vae"])
     home = target if offload == "none" else torch.device("cpu")
-    loaded = {part: plan.fill(home, compute, target, progress) for part, plan in plans.items()}
+    loaded: dict[str, Any] = dict.fromkeys(PARTS)
+    loaded |= {part: plan.fill(home, compute, target, progress) for part, plan in plans.items()}
     place(loaded["text_encoder"], loaded["transformer"], loaded["vae"], target, offload)
     for weights in checkpoints.values():
         weights.close()
@@ -280,40 +288,45 @@ def load_tokenizer(*places: Path) -> Any:
     )
 
 
-def _paths(folder: str | Path | None, given: Mapping[str, str | Path | None]) -> dict[str, Path]:
-    """The path of each part: the given file, else the part's subfolder."""
+def _paths(folder: str | Path | None, given: Mapping[str, str | Path | None], parts: Sequence[str]) -> dict[str, Path]:
+    """The path of each part that is known: the given file, else the part's subfolder. Those of `parts` must be."""
+    if unknown := sorted(set(parts) - set(given)):
+        raise InputError(f"the model has no part {unknown[0]!r}: its parts are {', '.join(given)}")
     paths = {}
     for part, path in given.items():
         if path is not None:
             paths[part] = Path(path)
-        elif folder is None:
-            raise InputError(f"no {part.replace('_', ' ')} was given: name its file, or a diffusers folder")
-        else:
+        elif folder is not None and (Path(folder) / part).is_dir():
             paths[part] = Path(folder) / part
-            if not paths[part].is_dir():
-                raise InputError(f"{folder} is not a diffusers folder of Qwen-Image-Edit: it has no subfolder {part}")
+        elif part in parts and folder is None:
+            raise InputError(f"no {part.replace('_', ' ')} was given: name its file, or a diffusers folder")
+        elif part in parts:
+            raise InputError(f"{folder} is not a diffusers folder of Qwen-Image-Edit: it has no subfolder {part}")
     return paths
 
 
-def _variant(given: str | None, folder: str | Path | None, path: Path, weights: Checkpoint) -> str:
+def _variant(given: str | None, folder: str | Path | None, path: Path | None, weights: Checkpoint | None) -> str:
     """Decide which model it is: by the pipeline's class, the 2511 marker, the file's name, or what is given."""
+    if weights is None or path is None:
+        if given is None:
+            raise InputError("without the transformer's file, give variant as 'edit', '2509' or '2511'")
+        return given
     found = None
     if folder is not None and Path(folder) in path.parents:
-        index = Path(folder) / "model_index.json"
-        pipeline = _json(index).get("_class_name") if index.is_file() else None
-        if pipeline is not None:
-            found = PIPELINES.get(str(pipeline))
-            if found is None:
-                raise InputError(f"{folder} holds a {pipeline}, not Qwen-Image-Edit: only its edit models take a mask")
-        if _config_beside(weights, "QwenImageTransformer2DModel").get("zero_cond_t"):
-            found = "2511"
         path = Path(folder)
+        index = path / "model_index.json"
+        pipeline = _json(index).get("_class_name") if index.is_file() else None
+        found = PIPELINES.get(str(pipeline))
+        if pipeline is not None and found is None:
+            raise InputError(f"{folder} holds a {pipeline}, not Qwen-Image-Edit: only its edit models take a mask")
+    marked = layouts.MARKER_2511 in weights
     named = layouts.variant_of(path, weights)
-    if layouts.MARKER_2511 in weights or (found == "2509" and named == "2511"):
+    if marked or _config_beside(weights, "QwenImageTransformer2DModel").get("zero_cond_t"):
         found = "2511"
-    found = found or named
+    elif found is None or (found == "2509" and named == "2511"):
+        found = named
     if given is not None:
-        if found == "2511" and given != found and layouts.MARKER_2511 in weights:
+        if marked and given != "2511":
             raise InputError(f"{weights.label} is Qwen-Image-Edit-2511, but {given} was asked for")
         return given
     if found is None:

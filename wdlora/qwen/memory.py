@@ -30,8 +30,14 @@ def pick_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
-def place(text_encoder: nn.Module, transformer: nn.Module, vae: nn.Module, device: torch.device, offload: str) -> None:
-    """Bring the parts to the device, or set them up to come there for their turn.
+def place(
+    text_encoder: nn.Module | None,
+    transformer: nn.Module | None,
+    vae: nn.Module | None,
+    device: torch.device,
+    offload: str,
+) -> None:
+    """Bring the parts that there are to the device, or set them up to come there for their turn.
 
     `offload`: "none" keeps all there; "model" keeps one part at a time there and the others in main memory;
     "block" also streams the transformer block by block, for cards that do not hold it. The result is the same.
@@ -39,29 +45,34 @@ def place(text_encoder: nn.Module, transformer: nn.Module, vae: nn.Module, devic
     """
     if offload not in OFFLOADS:
         raise InputError(f"the offload mode {offload!r} is not known: use one of {', '.join(OFFLOADS)}")
+    parts = [part for part in (text_encoder, transformer, vae) if part is not None]
     if offload == "none":
-        for part in (text_encoder, transformer, vae):
+        for part in parts:
             part.to(device)
         return
     from accelerate import cpu_offload_with_hook
 
-    _, hook = cpu_offload_with_hook(text_encoder, device)
-    if offload == "model":
-        _, hook = cpu_offload_with_hook(transformer, device, hook)
-    else:
-        if any(type(layer).__name__ == "Linear4bit" for layer in transformer.modules()):
-            raise InputError("nf4 storage cannot be streamed block by block: use the offload mode 'model', or fp8")
-        from diffusers.hooks import apply_group_offloading
+    previous = None
+    for part in parts:
+        if part is transformer and offload == "block":
+            _stream(part, device)
+        else:
+            _, previous = cpu_offload_with_hook(part, device, previous)
 
-        apply_group_offloading(
-            transformer,
-            onload_device=device,
-            offload_device=torch.device("cpu"),
-            offload_type="block_level",
-            num_blocks_per_group=1,
-            use_stream=device.type == "cuda",
-        )
-    cpu_offload_with_hook(vae, device, hook)
+
+def _stream(transformer: nn.Module, device: torch.device) -> None:
+    if any(type(layer).__name__ == "Linear4bit" for layer in transformer.modules()):
+        raise InputError("nf4 storage cannot be streamed block by block: use the offload mode 'model', or fp8")
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        transformer,
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="block_level",
+        num_blocks_per_group=1,
+        use_stream=device.type == "cuda",
+    )
 
 
 def execution_device(part: Any) -> torch.device:
