@@ -87,8 +87,9 @@ def load(
     looked for in `folder` and in the ComfyUI checkout in which the text encoder lies. `variant`: "edit", "2509" or
     "2511", needed where neither folder nor file name tells. `parts`: which to read; the others are None, as is the
     tokenizer without the text encoder (so that a trainer holds one at a time). `storage` of the transformer's
-    blocks: "auto" (fp8 where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`. `device` and `dtype` default to
-    CUDA and bfloat16 if there is a GPU, else to CPU and float32. `progress` as tqdm's `disable`, inverted.
+    blocks: "auto" (fp8 where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`.
+    `device` and `dtype` default to CUDA and bfloat16 if there is a GPU, else to CPU and float32. `progress` as tqdm's
+    `disable`, inverted.
 
     Raises InputError, before a tensor is read, for a missing or damaged file, another model, a storage layout
     that is not supported and for settings that cannot be met.
