@@ -535,6 +535,7 @@ def test_settings_and_userdata(ask):
         assert await moved.json() == "workflows/yours.json"
         assert (await client.delete("/userdata/workflows%2Fyours.json")).status == 204
         assert (await client.get("/userdata/workflows%2Fyours.json")).status == 404
+        assert (await client.get("/user.css")).content_type == "text/css"
         (host.folders.user / "default" / "comfy.settings.json").write_text("{broken")
         assert await (await client.get("/settings")).json() == {}
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from typing import Any
 
 EXAMPLE = "python -m wdlora serve --port 8188 --models ~/ComfyUI/models"
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from ..host.server.app import serve
     from ..host.server.security import is_loopback
 
-    def make_host(sink):  # type: ignore[no-untyped-def]
+    def make_host(sink: Any) -> Any:
         from ..host import Host
 
         return Host(args.data, args.models, sink=sink, device=args.device)

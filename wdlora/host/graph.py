@@ -117,7 +117,9 @@ def use_miniature(graph: dict[str, Any], object_info: dict[str, Any]) -> None:
             del graph[id]
         for node in nodes.values():
             inputs = node.get("inputs")
-            for name, value in inputs.items() if isinstance(inputs, dict) else ():
+            if not isinstance(inputs, dict):
+                continue
+            for name, value in inputs.items():
                 if is_link(value) and value[0] in replaced:
                     inputs[name] = [loader, _OUTPUT_OF_LOADER[replaced[value[0]]]]
         changed = True

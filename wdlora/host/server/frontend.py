@@ -16,6 +16,7 @@ from .. import pack
 from ..host import PACK_NAME, Host
 from .sockets import FEATURES
 
+EXTENSION = Path(__file__).parent / "static"
 _LOCALE_FILES = ("nodeDefs", "commands", "settings")
 
 
@@ -59,6 +60,7 @@ class PageRoutes:
         app.router.add_get("/internal/logs", self.logs)
         app.router.add_get("/internal/files/{kind}", self.files)
         app.router.add_static(f"/extensions/{PACK_NAME}", self.web)
+        app.router.add_static("/extensions/embedded-host", EXTENSION)
         if self.workflows.is_dir():
             for prefix in ("/api/workflow_templates", "/workflow_templates"):
                 app.router.add_static(f"{prefix}/{PACK_NAME}", self.workflows)
@@ -111,11 +113,12 @@ class PageRoutes:
         return web.json_response({"system": system, "devices": [shown]})
 
     async def extensions(self, _: web.Request) -> web.Response:
-        """Scripts that the page loads: the front end's own and the pack's."""
+        """Scripts that the page loads: the host's, the front end's own and the pack's."""
         own = sorted(self.page.glob("extensions/**/*.js"))
         ours = sorted(self.web.glob("**/*.js"))
         return web.json_response(
-            ["/" + path.relative_to(self.page).as_posix() for path in own]
+            [f"/extensions/embedded-host/{path.name}" for path in sorted(EXTENSION.glob("*.js"))]
+            + ["/" + path.relative_to(self.page).as_posix() for path in own]
             + [f"/extensions/{PACK_NAME}/{quote(path.relative_to(self.web).as_posix())}" for path in ours]
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
-from ...files import whole, write_json
+from ...files import whole, write_json, write_text
 from ..folders import Folders, inside
 from .security import is_active
 
@@ -21,6 +21,9 @@ SEEDED = {
 }
 """Settings of a user who comes for the first time: no tutorial, no question of what is new elsewhere."""
 
+ASKED_FOR = {"user.css": "", "comfy.templates.json": "[]"}
+"""Files that the page asks for when it starts, and which are not there otherwise: console errors less."""
+
 
 class UserRoutes:
     """Handlers of the one user's settings and files."""
@@ -30,6 +33,10 @@ class UserRoutes:
         self.settings_file = self.root / "comfy.settings.json"
         if not self.settings_file.exists():
             write_json(self.settings_file, SEEDED)
+        (self.root / "subgraphs").mkdir(parents=True, exist_ok=True)
+        for name, text in ASKED_FOR.items():
+            if not (self.root / name).exists():
+                write_text(self.root / name, text)
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, without the prefix /api."""
@@ -39,6 +46,7 @@ class UserRoutes:
             web.get("/settings/{id}", self.get_setting),
             web.post("/settings", self.post_settings),
             web.post("/settings/{id}", self.post_setting),
+            web.get("/user.css", self.user_css),
             web.get("/userdata", self.list_files),
             web.get("/userdata/{file}", self.get_file),
             web.post("/userdata/{file}", self.post_file),
@@ -78,6 +86,12 @@ class UserRoutes:
         write_json(self.settings_file, {**self._settings(), request.match_info["id"]: await _json(request)})
         return web.Response()
 
+    async def user_css(self, _: web.Request) -> web.Response:
+        """The user's own style of the page, empty where there is none."""
+        path = self.root / "user.css"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return web.Response(text=text, content_type="text/css")
+
     def _path(self, request: web.Request, name: str = "file", must_exist: bool = False) -> Path:
         try:
             path = inside(self.root, request.match_info[name])
@@ -107,8 +121,10 @@ class UserRoutes:
         return web.json_response([[name, *name.split("/")] for name in names] if split else names)
 
     async def get_file(self, request: web.Request) -> web.StreamResponse:
-        """One file, as a download."""
+        """One file, as a download; only the user's style of the page is applied by the browser."""
         path = self._path(request, must_exist=True)
+        if path == inside(self.root, "user.css"):
+            return await self.user_css(request)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         headers = {
             "Content-Type": "application/octet-stream" if is_active(kind) else kind,

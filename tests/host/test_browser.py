@@ -1,0 +1,217 @@
+"""The real front end in Debian's Chromium, classic and Nodes 2.0: drop a workflow, run it, see what came of it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+READY = "window.LiteGraph?.registered_node_types['CCMBiomarkers'] && window.app?.extensionManager"
+DROP = """(text) => {
+  const data = new DataTransfer();
+  data.items.add(new File([text], 'workflow.json', {type: 'application/json'}));
+  const canvas = document.querySelector('canvas#graph-canvas');
+  for (const name of ['dragenter', 'dragover', 'drop'])
+    canvas.dispatchEvent(new DragEvent(name,
+      {bubbles: true, cancelable: true, dataTransfer: data, clientX: 800, clientY: 700}));
+}"""
+TO_PROMPT = "async () => JSON.stringify((await window.app.graphToPrompt()).output)"
+TABLE = "document.querySelector('.ccm-table td')?.innerText ?? ''"
+
+
+def node(id, kind, pos, size, inputs=(), outputs=(), values=()):
+    return {
+        "id": id,
+        "type": kind,
+        "pos": pos,
+        "size": size,
+        "flags": {},
+        "order": id,
+        "mode": 0,
+        "inputs": [{"name": name, "type": type_, "link": link} for name, type_, link in inputs],
+        "outputs": [{"name": name, "type": type_, "links": links} for name, type_, links in outputs],
+        "properties": {"Node name for S&R": kind},
+        "widgets_values": list(values),
+    }
+
+
+WORKFLOW = {
+    "id": "6f0b8f5a-3f0e-4c53-9a57-0d6f6a4f2b99",
+    "revision": 0,
+    "last_node_id": 4,
+    "last_link_id": 3,
+    "nodes": [
+        node(
+            1,
+            "CCMSampleMasks",
+            [40, 120],
+            [300, 200],
+            outputs=[("masks", "MASK", [1, 2]), ("cohort", "STRING", None)],
+            values=["T1NoDPN", 2, 192, 3, "fixed"],
+        ),
+        node(
+            2,
+            "CCMBiomarkers",
+            [400, 120],
+            [380, 340],
+            [("masks", "MASK", 1)],
+            [("json", "STRING", None), ("csv", "STRING", None)],
+            [1.0417],
+        ),
+        node(3, "MaskToImage", [400, 520], [220, 60], [("mask", "MASK", 2)], [("IMAGE", "IMAGE", [3])]),
+        node(
+            4,
+            "SaveImage",
+            [840, 120],
+            [320, 380],
+            [("images", "IMAGE", 3)],
+            [("images", "IMAGE", None)],
+            ["masks"],
+        ),
+    ],
+    "links": [[1, 1, 0, 2, 0, "MASK"], [2, 1, 0, 3, 0, "MASK"], [3, 3, 0, 4, 0, "IMAGE"]],
+    "groups": [],
+    "config": {},
+    "extra": {},
+    "version": 0.4,
+}
+PROMPT = {
+    "1": {"class_type": "CCMSampleMasks", "inputs": {"cohort": "T1NoDPN", "count": 2, "size": 192, "seed": 3}},
+    "2": {"class_type": "CCMBiomarkers", "inputs": {"masks": ["1", 0], "pixel_size_um": 1.0417}},
+    "3": {"class_type": "MaskToImage", "inputs": {"mask": ["1", 0]}},
+    "4": {"class_type": "SaveImage", "inputs": {"filename_prefix": "masks", "images": ["3", 0]}},
+}
+
+
+def chromium() -> str:
+    """Debian's Chromium. CI installs it and never skips this; elsewhere the test needs it too."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine; CI has one")
+    assert found is not None, "install chromium"
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """`python -m wdlora serve` on a free port; gives (url, data folder)."""
+    data = tmp_path_factory.mktemp("served") / "data"
+    command = [sys.executable, "-m", "wdlora", "serve", "--port", "0", "--data", str(data), "--device", "cpu"]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line
+        yield found.group(), data
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.fixture(params=[False, True], ids=["classic", "nodes2"])
+def page(browser, server, request):
+    """The page, booted; afterwards there were no errors and no request left this machine."""
+    url, data = server
+    settings_file = data / "user" / "default" / "comfy.settings.json"
+    settings = json.loads(settings_file.read_text())
+    settings |= {"Comfy.VueNodes.Enabled": request.param, "Comfy.Validation.Workflows": True}
+    settings_file.write_text(json.dumps(settings))
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    opened = context.new_page()
+    errors, outside, missing = [], [], []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    opened.on("request", lambda asked: asked.url.startswith((url, "blob:", "data:")) or outside.append(asked.url))
+    opened.on("response", lambda answer: answer.status >= 400 and missing.append(f"{answer.status} {answer.url}"))
+    opened.goto(url, wait_until="domcontentloaded")
+    opened.wait_for_function(READY, timeout=90_000)
+    opened.wait_for_timeout(700)
+    opened.errors, opened.missing = errors, missing
+    yield opened
+    context.close()
+    assert outside == []
+    assert "\n".join(missing) == ""
+    assert errors == []
+
+
+def shot(page, name):
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def test_drop_convert_run_and_switch_tabs(page, server, request):
+    _, data = server
+    before = set((data / "output").glob("masks_*.png"))
+    page.evaluate(DROP, json.dumps(WORKFLOW))
+    page.wait_for_function("window.app.graph._nodes.length == 4")
+    assert not page.evaluate("window.app.graph._nodes.some((node) => node.has_errors)")
+
+    prompt = json.loads(page.evaluate(TO_PROMPT))
+    assert {id: {k: v for k, v in node.items() if k != "_meta"} for id, node in prompt.items()} == PROMPT
+
+    page.get_by_test_id("queue-button").first.click()
+    page.wait_for_function(
+        "Object.values(window.app.nodeOutputs).some((output) => output.images?.[0].type == 'output')", timeout=60_000
+    )
+    page.wait_for_function(f"{TABLE}.startsWith('CNFL')", timeout=20_000)
+    new = set((data / "output").glob("masks_*.png")) - before
+    assert len(new) in (0, 2)  # 0: the second renderer is shown the first one's cached result
+    shot(page, f"table-{request.node.callspec.id}")
+
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    page.wait_for_function("window.app.graph._nodes.length == 0")
+    page.wait_for_timeout(300)
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    page.wait_for_function("window.app.graph._nodes.length == 4", timeout=20_000)
+    page.wait_for_function(f"{TABLE}.startsWith('CNFL')", timeout=20_000)
+    shot(page, f"switched-{request.node.callspec.id}")
+
+
+def test_an_error_is_a_sentence_on_the_page(page):
+    broken = json.loads(json.dumps(WORKFLOW))
+    broken["nodes"][1]["inputs"][0]["link"] = None
+    broken["links"] = [link for link in broken["links"] if link[3] != 2]
+    broken["nodes"][0]["outputs"][0]["links"] = [2]
+    page.evaluate(DROP, json.dumps(broken))
+    page.wait_for_function("window.app.graph._nodes.length == 4")
+    answer = page.evaluate(
+        """async () => { const prompt = await window.app.graphToPrompt();
+             delete prompt.output['4']; const r = await window.app.api.fetchApi('/prompt', {method: 'POST',
+             body: JSON.stringify({prompt: prompt.output})}); return [r.status, await r.json()]; }"""
+    )
+    assert answer[0] == 400
+    assert answer[1]["node_errors"]["2"]["errors"][0]["type"] == "required_input_missing"
+    page.missing.clear()  # the refusal that was asked for
+    page.errors.clear()
