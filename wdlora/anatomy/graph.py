@@ -9,29 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components, depth_first_order
-from skimage.morphology import skeletonize
 
 from .rules import RuleSet
+from .thinning import STEPS, thin
 
 RING = 4
 """Pixels of the continued skeleton kept outside the image, so that paths cross its edge."""
-
-# Neighbours counter-clockwise from east: (row, column) steps.
-STEPS = np.array([(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)])
-
-
-def _redundant() -> np.ndarray:
-    """bool [256]: may a pixel with this neighbourhood go without changing topology or eating an end?
-
-    Yokoi's 8-connectivity number (Yokoi, Toriwaki, Fukumura 1975) is 1 for such a pixel.
-    """
-    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
-    off = 1 - bits
-    number = sum(off[:, k] - off[:, k] * off[:, k + 1] * off[:, (k + 2) % 8] for k in (0, 2, 4, 6))
-    return (number == 1) & (bits.sum(1) >= 2)
-
-
-REDUNDANT = _redundant()
 
 
 @dataclass(frozen=True)
@@ -41,8 +24,9 @@ class SkeletonGraph:
     `points` float64 [n, 2] holds the pixels of all segments, each from its first to its last node; segment s
     is points[offsets[s]:offsets[s + 1]]. `ends` int [S, 2] names the nodes at both ends, `node` float64
     [N, 2] their positions, `degree` int [N] how many segment ends meet there (1: an end; 2: the seam of a
-    closed loop; 3 and more: a junction). `component` int [S]. `pixel` int [n] is the flat index of each point
-    in the skeleton image, −1 for node centres. `shape` is the image's.
+    closed loop; 3 and more: a junction). `component` int [S]. `bridge` bool [S] marks segments that two
+    crossing fibres share; they are no arms of a node. `pixel` int [n] is the flat index of each point in the
+    skeleton image, −1 for node centres. `shape` is the image's.
     """
 
     points: np.ndarray
@@ -51,6 +35,7 @@ class SkeletonGraph:
     node: np.ndarray
     degree: np.ndarray
     component: np.ndarray
+    bridge: np.ndarray
     pixel: np.ndarray
     shape: tuple[int, int]
 
@@ -66,14 +51,15 @@ def skeleton_graph(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, floa
     graph = _build(skeleton, mask.shape)
     while len(doomed := _artefacts(graph, rules.spur_um, pixel_um)):
         skeleton.ravel()[doomed] = False
-        graph = _build(_thin(skeleton), mask.shape)
-    return graph
+        skeleton = thin(skeleton)
+        graph = _build(skeleton, mask.shape)
+    return _with_components(graph)
 
 
 def _skeleton(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, float]) -> np.ndarray:
     """bool [H + 2(RING + 1), W + 2(RING + 1)]: the skeleton, one pixel thin, with a ring around the image.
 
-    Zhang and Suen 1984. The mask is continued straight across its edge where a nerve leaves it; long runs
+    The mask is continued straight across its edge where a nerve leaves it; long runs
     along the edge (a nerve that lies on it, a blob) are not continued.
     """
     grow = round(12.5 / min(pixel_um)) + RING + 1 if rules.extend_to_border else RING + 1
@@ -92,12 +78,14 @@ def _skeleton(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, float]) -
         padded[-grow:, grow:-grow] = bottom
         padded[grow:-grow, :grow] = left[:, None]
         padded[grow:-grow, -grow:] = right[:, None]
-    skeleton = skeletonize(padded)
+    padded[[0, -1]] = False
+    padded[:, [0, -1]] = False
+    skeleton = thin(padded)
     cut = grow - RING - 1
     skeleton = skeleton[cut : len(skeleton) - cut, cut : skeleton.shape[1] - cut].copy()
     skeleton[[0, -1]] = False
     skeleton[:, [0, -1]] = False
-    return _thin(skeleton)
+    return skeleton
 
 
 def _short_runs(line: np.ndarray, longest: float) -> np.ndarray:
@@ -111,29 +99,6 @@ def _short_runs(line: np.ndarray, longest: float) -> np.ndarray:
     for a, b in zip(start[long], stop[long], strict=True):
         line[a:b] = False
     return line
-
-
-def _thin(skeleton: np.ndarray) -> np.ndarray:
-    """Remove in place what a one-pixel, 8-connected skeleton does not need (corners of staircases)."""
-    width = skeleton.shape[1]
-    flat = skeleton.ravel()
-    steps = STEPS[:, 0] * width + STEPS[:, 1]
-    pixels = np.flatnonzero(flat)
-    field = (pixels // width % 2) * 2 + pixels % width % 2
-    fields = [pixels[field == f] for f in range(4)]
-    changed = True
-    while changed:
-        changed = False
-        for k, members in enumerate(fields):
-            code = np.zeros(len(members), np.uint8)
-            for bit, step in enumerate(steps):
-                code |= flat[members + step].astype(np.uint8) << bit
-            gone = REDUNDANT[code]
-            if gone.any():
-                flat[members[gone]] = False
-                fields[k] = members[~gone]
-                changed = True
-    return skeleton
 
 
 def chains(partner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +222,11 @@ def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, jun
     points[bounds[1:][after > 0] - 1] = node[ends[after > 0, 1]]
 
     degree = np.bincount(ends.ravel(), minlength=len(node))
-    return _with_components(SkeletonGraph(points, bounds, ends, node, degree, np.zeros(len(ends), int), pixel, shape))
+    return _with_components(
+        SkeletonGraph(
+            points, bounds, ends, node, degree, np.zeros(len(ends), int), np.zeros(len(ends), bool), pixel, shape
+        )
+    )
 
 
 def _with_components(graph: SkeletonGraph) -> SkeletonGraph:
