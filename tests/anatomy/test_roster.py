@@ -1,0 +1,77 @@
+"""Rosters: who an image belongs to, without names."""
+
+import pytest
+
+from wdlora.anatomy.roster import read_key, read_roster
+from wdlora.errors import InputError
+
+TABLE = """File,Patient,Eye,Visit,Cohort
+scans\\miller_od_1.bmp,Miller Anna,OD,2021-03-04,Control
+scans/miller_os_1.bmp,Miller Anna,left,2020-01-31,Control
+novak_1.bmp,Novak,,baseline,T1DPN
+"""
+
+
+def roster(tmp_path, text=TABLE):
+    file = tmp_path / "roster.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_names_files_and_dates_do_not_pass(tmp_path):
+    entries = read_roster(roster(tmp_path))
+    assert list(entries) == ["miller_od_1.bmp", "miller_os_1.bmp", "novak_1.bmp"]
+    assert entries["miller_od_1.bmp"].columns() == {
+        "image": "I0001",
+        "patient": "P001",
+        "eye": "right",
+        "visit": "V2",
+        "cohort": "Control",
+    }
+    assert entries["miller_os_1.bmp"].visit == "V1" and entries["miller_os_1.bmp"].patient == "P001"
+    assert entries["novak_1.bmp"].visit == "baseline" and entries["novak_1.bmp"].patient == "P002"
+    assert "iller" not in repr([e for e in entries.values()])
+
+
+def test_names_pass_when_asked(tmp_path):
+    entry = read_roster(roster(tmp_path), keep_names=True)["miller_od_1.bmp"]
+    assert (entry.patient, entry.image, entry.visit) == ("Miller Anna", "miller_od_1.bmp", "2021-03-04")
+
+
+def test_keyed_pseudonyms_are_stable_across_tables(tmp_path):
+    key = b"sixteen random b"
+    first = read_roster(roster(tmp_path), key)["novak_1.bmp"]
+    second = read_roster(roster(tmp_path, "file;patient\nnovak_1.bmp;Novak\n"), key)["novak_1.bmp"]
+    other = read_roster(roster(tmp_path), b"another random b")["novak_1.bmp"]
+    assert first.patient == second.patient and first.image == second.image
+    assert first.patient != other.patient and "ovak" not in first.patient
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,eye\na.bmp,OD\n", "lacks the column patient"),
+        ("", "lacks the column file and patient"),
+        ("file,patient\na.bmp,X\na.bmp,Y\n", "twice"),
+        ("file,patient,eye\na.bmp,X,middle\n", "line 2: the eye"),
+        ("file,patient\na.bmp,\n", "line 2: file or patient is empty"),
+        ("file,patient,visit\na.bmp,X,03/04/2020\n", "YYYY-MM-DD"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_roster(roster(tmp_path, text))
+
+
+def test_keys(tmp_path):
+    with pytest.raises(InputError, match="no key file"):
+        read_key(tmp_path / "key")
+    (tmp_path / "key").write_bytes(b"short\n")
+    with pytest.raises(InputError, match="5 bytes"):
+        read_key(tmp_path / "key")
+    with pytest.raises(InputError, match="16"):
+        read_roster(roster(tmp_path), b"short")
+    (tmp_path / "key").write_bytes(b"0123456789abcdef\n")
+    assert read_key(tmp_path / "key") == b"0123456789abcdef"
+    with pytest.raises(InputError, match="no file"):
+        read_roster(tmp_path / "absent.csv")

@@ -1,0 +1,151 @@
+"""Who an image belongs to: a table of files with patient, eye, visit and cohort, read without keeping names.
+
+A roster is a CSV file with the columns `file` and `patient`, and if known `eye`, `visit` and `cohort`. Patients and
+images leave it under pseudonyms: numbers in the order of the table, or, with a secret key, keyed hashes that stay the
+same from table to table (HMAC-SHA-256, RFC 2104).
+"""
+
+import csv
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..errors import InputError
+
+EYES = {"od": "right", "r": "right", "re": "right", "right": "right", "os": "left", "l": "left", "le": "left"}
+EYES["left"] = "left"
+_DATE = re.compile(r"^\s*(\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})([ T].*)?$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a roster: pseudonyms `image` and `patient`, `eye` "right", "left" or "", `visit`, `cohort`."""
+
+    image: str
+    patient: str
+    eye: str = ""
+    visit: str = ""
+    cohort: str = ""
+    file: str = field(default="", repr=False)
+    """The file's name, for finding the entry; not part of `columns`."""
+
+    def columns(self) -> dict[str, str]:
+        """What tables may show."""
+        return {
+            "image": self.image,
+            "patient": self.patient,
+            "eye": self.eye,
+            "visit": self.visit,
+            "cohort": self.cohort,
+        }
+
+
+def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool = False) -> dict[str, Entry]:
+    """Entries of a roster by file name (without folders).
+
+    Without `key`, patients are P001, P002, … and images I0001, … in the order of the table; with a key of at least
+    16 bytes, pseudonyms are keyed hashes that only the key's owner can reproduce. Visits that are dates become V1,
+    V2, … in their order within the patient. `keep_names` passes on names, files and dates as they stand. Raises
+    InputError on a table that lacks a column or names a file twice.
+    """
+    rows = _rows(Path(path))
+    if key is not None and len(key) < 16:
+        raise InputError(f"the key has {len(key)} bytes; give at least 16 random bytes, or the names could be guessed")
+    patients = _pseudonyms([row["patient"] for row in rows], "P", 3, key)
+    images = _pseudonyms([row["file"] for row in rows], "I", 4, key)
+    visits = _visits(rows)
+    entries: dict[str, Entry] = {}
+    for number, row in enumerate(rows):
+        if row["file"] in entries:
+            raise InputError(f"{path} names the file {row['file']} twice: give every image one line")
+        eye = row["eye"].lower()
+        if eye and eye not in EYES:
+            raise InputError(f"{path}, line {number + 2}: the eye is {row['eye']!r}; write right, left, OD or OS")
+        entries[row["file"]] = Entry(
+            image=row["file"] if keep_names else images[row["file"]],
+            patient=row["patient"] if keep_names else patients[row["patient"]],
+            eye=EYES.get(eye, ""),
+            visit=row["visit"] if keep_names else visits[number],
+            cohort=row["cohort"],
+            file=row["file"],
+        )
+    return entries
+
+
+def read_key(path: str | PathLike) -> bytes:
+    """The bytes of a key file without line ends. Raises InputError where it is absent or shorter than 16 bytes."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"there is no key file {file}: make one of random bytes and keep it secret")
+    key = file.read_bytes().strip()
+    if len(key) < 16:
+        raise InputError(f"the key file {file} has {len(key)} bytes; give at least 16 random ones")
+    return key
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """Rows of a CSV table with comma, semicolon or tab, column names in lower case, file names without folders."""
+    if not file.is_file():
+        raise InputError(f"there is no file {file}: check the path")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is no UTF-8 text: save the table as CSV UTF-8") from error
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    missing = [name for name in ("file", "patient") if name not in names]
+    if missing:
+        raise InputError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(names) or 'none'}")
+    reader.fieldnames = names
+    rows = []
+    for line in reader:
+        row = {name: (line.get(name) or "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}
+        row["file"] = PurePosixPath(PureWindowsPath(row["file"]).as_posix()).name
+        if not row["file"] or not row["patient"]:
+            raise InputError(f"{file}, line {reader.line_num}: file or patient is empty; fill in both")
+        rows.append(row)
+    return rows
+
+
+def _pseudonyms(names: list[str], letter: str, digits: int, key: bytes | None) -> dict[str, str]:
+    """A pseudonym for every different name."""
+    result: dict[str, str] = {}
+    for name in names:
+        if name not in result and key is None:
+            result[name] = f"{letter}{len(result) + 1:0{digits}d}"
+        elif name not in result and key is not None:
+            digest = hmac.new(key, f"{letter}:{name}".encode(), hashlib.sha256).hexdigest()
+            result[name] = letter + digest[:12]
+    return result
+
+
+def _visits(rows: list[dict[str, str]]) -> list[str]:
+    """Visits as written; dates as V1, V2, … in their order within the patient."""
+    dates: dict[str, set[tuple[int, ...]]] = {}
+    parsed = [_date(row["visit"]) for row in rows]
+    for row, date in zip(rows, parsed, strict=True):
+        if date:
+            dates.setdefault(row["patient"], set()).add(date)
+    order = {patient: sorted(found) for patient, found in dates.items()}
+    return [
+        f"V{order[row['patient']].index(date) + 1}" if date else row["visit"]
+        for row, date in zip(rows, parsed, strict=True)
+    ]
+
+
+def _date(text: str) -> tuple[int, ...] | None:
+    """A date as numbers that sort in time, None where the text is none."""
+    match = _DATE.match(text)
+    if not match:
+        return None
+    if "/" in match.group(1) and not re.match(r"\d{4}", match.group(1)):
+        raise InputError(f"the visit {text!r} may be day or month first: write dates as YYYY-MM-DD")
+    numbers = [int(part) for part in re.findall(r"\d+", match.group(1))]
+    if len(numbers) == 1:  # 20240131
+        numbers = [numbers[0] // 10000, numbers[0] // 100 % 100, numbers[0] % 100]
+    return tuple(numbers if numbers[0] > 31 else numbers[::-1])
