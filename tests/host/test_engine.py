@@ -59,11 +59,6 @@ def shared(tmp_path_factory, small_model):
 @pytest.fixture
 def painter(shared, sink):
     """The shared host, telling this test's sink; the models stay loaded from test to test."""
-    from wdlora.host import pack
-    from wdlora.host.folders import open_folders
-
-    open_folders(shared.folders)
-    pack.engine_module().register(shared.engine)
     shared.executor.sink = sink
     return shared
 

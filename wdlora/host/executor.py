@@ -97,12 +97,22 @@ class _Entry:
 
 
 class Executor:
-    """Runs one job at a time and keeps the results of the last graph for the next."""
+    """Runs one job at a time and keeps the results of the last graph for the next.
 
-    def __init__(self, registry: Registry, folders: Folders, sink: Sink | None = None):
+    prepare: called before each job.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        folders: Folders,
+        sink: Sink | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ):
         self.registry = registry
         self.folders = folders
         self.sink: Sink = sink or Silence()
+        self._prepare = prepare
         self._cache: dict[str, _Entry] = {}
 
     def clear_cache(self) -> None:
@@ -113,6 +123,7 @@ class Executor:
         """Run a job to its end. Never raises for what a node does: the result tells."""
         import torch
 
+        self._prepare()
         with using(self.folders), torch.inference_mode():
             return _Run(self, job).execute(self._cache)
 

@@ -33,15 +33,19 @@ class Host:
     ):
         install_api()
         self.folders = Folders(base, models, output)
-        open_folders(self.folders)
         self.engine = HostEngine(device)
-        pack.engine_module().register(self.engine)
+        self.activate()
         self.registry = Registry()
         for cls, display_name, module in core_nodes.classes():
             self.registry.add(cls, module, display_name=display_name)
         for cls in pack.node_classes():
             self.registry.add(cls, f"custom_nodes.{PACK_NAME}")
-        self.executor = Executor(self.registry, self.folders, sink)
+        self.executor = Executor(self.registry, self.folders, sink, prepare=self.activate)
+
+    def activate(self) -> None:
+        """Make this host the one that nodes and `folder_paths` speak to; done before every job."""
+        open_folders(self.folders)
+        pack.engine_module().register(self.engine)
 
     def validate(self, prompt: Any, targets: list[str] | None = None) -> Verdict:
         """Check a graph; see `wdlora.host.validation.validate`."""

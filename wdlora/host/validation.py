@@ -261,6 +261,8 @@ def _convert(name: str, inputs: dict[str, Any], config: tuple) -> dict[str, Any]
             value = inputs[name] = convert(value)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError("not a finite number")
+        if (isinstance(config[0], list) or config[0] == "COMBO") and not isinstance(value, (str, int, float)):
+            raise TypeError("not one of a list's values")
     except (ValueError, TypeError, OverflowError) as problem:
         extra = {
             "input_name": name,

@@ -1,0 +1,97 @@
+"""`python -m wdlora run` and `serve`: results, one clear line on bad input, no traceback."""
+
+import copy
+import json
+import random
+import socket
+
+import pytest
+
+from wdlora.cli import main
+
+from .conftest import write_mask
+
+
+@pytest.fixture
+def place(tmp_path, graph, monkeypatch):
+    """A folder with the graph as flow.json and a mask in data/input."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "input").mkdir(parents=True)
+    write_mask(tmp_path / "data" / "input" / "mask.png")
+    (tmp_path / "flow.json").write_text(json.dumps(graph))
+    return tmp_path
+
+
+def test_run_prints_the_files(place, capsys):
+    assert main(["run", "flow.json", "--data", "data", "--out", "results"]) == 0
+    out = capsys.readouterr().out
+    assert out.strip() == f"Save: {place / 'results' / 'out_00001_.png'}"
+    assert (place / "results" / "out_00001_.png").is_file()
+
+
+def test_run_prints_json(place, capsys):
+    assert main(["run", "flow.json", "--data", "data", "--json", "--set", "Save.filename_prefix=x"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["status"] == "success" and result["left_out"] == []
+    (output,) = result["outputs"]
+    assert output["title"] == "Save" and output["files"] == [str(place / "data" / "output" / "x_00001_.png")]
+
+
+def test_run_copies_inputs(place, capsys):
+    write_mask(place / "mine.png", 32)
+    arguments = ["run", "flow.json", "--data", "data", "--input", "mine.png", "--set", "LoadImage.image=mine.png"]
+    assert main(arguments) == 0
+    assert (place / "data" / "input" / "mine.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.json"], "missing.json cannot be read"),
+        (["flow.json", "--set", "LoadImage.image=nowhere.png"], "Invalid image file: nowhere.png"),
+        (["flow.json", "--set", "LoadImage.image=../../flow.json"], "Invalid image file"),
+        (["flow.json", "--set", "ImageToMask.channel=alpha"], "ImageToMask: the picture has no alpha channel"),
+        (["flow.json", "--set", "Save.filename_prefix=../../out"], "Save: the path '../..' leaves its folder"),
+        (["flow.json", "--input", "nowhere.png"], "there is no file nowhere.png"),
+        (["flow.json", "--miniature"], "loads no Qwen-Image-Edit"),
+    ],
+)
+def test_bad_input_is_one_line(place, capsys, arguments, sentence):
+    assert main(["run", *arguments, "--data", "data"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert "Traceback" not in captured.err
+
+
+def test_serve_says_when_the_port_is_taken(place, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port), "--data", "data"]) == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+
+
+def test_a_thousand_mutated_graphs_run_or_are_refused(host, graph):
+    """As `run` does it, in one process: whatever is in the file, a verdict or a result, and no exception."""
+    generator = random.Random(1)
+    garbage = [None, 7, -1, 1e9, "", "../x", "red", "blue", "mask.png", [], {}, ["1", 0], ["2", 0], ["3", 0], ["4", 0]]
+    ran = refused = 0
+    for _ in range(1000):
+        mutated = copy.deepcopy(graph)
+        for _ in range(generator.randint(1, 2)):
+            node = mutated[generator.choice(list(mutated))]
+            if isinstance(node, dict) and isinstance(node.get("inputs"), dict) and node["inputs"]:
+                node["inputs"][generator.choice(list(node["inputs"]))] = copy.deepcopy(generator.choice(garbage))
+            if generator.random() < 0.1:
+                mutated[generator.choice(list(mutated))] = copy.deepcopy(generator.choice(garbage))
+        verdict, result = host.run(mutated)
+        if result is None:
+            refused += 1
+            assert verdict.error["message"]
+        else:
+            ran += 1
+            if result.failure is not None:
+                assert result.failure["exception_type"] == "wdlora.errors.InputError", result.failure
+    assert ran > 50 and refused > 500
