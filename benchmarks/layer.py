@@ -16,7 +16,7 @@ WIDTH = 3072
 RANKS = (8, 16, 32)
 TOKENS = (64, 512, 1152)
 DTYPES = (torch.float32, torch.bfloat16)
-SECONDS_A_ROW = 15.0
+SECONDS_A_ROW = 10.0
 
 
 class PeakMemory(TorchDispatchMode):

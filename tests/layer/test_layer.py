@@ -123,6 +123,18 @@ def test_bfloat16_costs_its_own_rounding(kind):
     agree(outcome(model, x, dy), reference(model[0], x, dy, kind != "norm gradient"), 1e-2)
 
 
+def test_a_gain_between_two_16_bit_numbers_acts():
+    """1.003 is 1 in bfloat16. Rounded output shows it where 0.3 % is more than half a step: mantissas above 1.3."""
+    model = inject(small(torch.bfloat16, bias=False), config())
+    with torch.no_grad():
+        parts(model[0])[2].mul_(1.003)
+    x, _ = data(torch.bfloat16)
+    base = small(torch.bfloat16, bias=False)(x)
+    expected = (base.double() * 1.003).bfloat16()
+    assert (expected != base).double().mean() > 0.4
+    assert (model(x) == expected).double().mean() > 0.999
+
+
 @pytest.mark.parametrize("use_dora", [True, False])
 @pytest.mark.parametrize("storage", ["float64", "float32", "bfloat16", "float16", "nf4", "nf4 nested", "int8"])
 def test_identity_at_initialisation_bit_for_bit(storage, use_dora):

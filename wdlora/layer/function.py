@@ -20,7 +20,7 @@ class AdaptedLinear(torch.autograd.Function):
     x [.., in]; base [.., out] is the layer's output so far; inner [.., out] is the frozen layer's output for this
     x where dropout has changed x, else None and base is meant. A [r, in], B [out, r], gain [out] or None (1), bias
     [out] or None. The part that is added is made first and added once: with g = 1 and B = 0 the base comes out
-    bit for bit in every dtype, and a gain closer to 1 than a 16-bit step still acts.
+    bit for bit in every dtype, and a gain that 16 bits would round to 1 still acts.
     """
 
     @staticmethod
