@@ -112,6 +112,18 @@ def test_a_reference_changes_the_image(plus, model, mask):
         generate(model, mask, "X", reference=other, steps=1)
 
 
+def test_no_request_leaves_the_machine(files, mask, monkeypatch):
+    import socket
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    generate(load(files.diffusers), mask, "X", steps=1)
+    load(transformer=files.transformer, text_encoder=files.text_encoder, vae=files.vae, tokenizer=files.tokenizer)
+
+
 def test_interruption_passes_through(model, mask):
     seen = []
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint, rope_axes, transformer_config
-from wdlora.qwen.loading import load, load_tokenizer, plan_transformer, plan_vae
+from wdlora.qwen.loading import load, load_tokenizer, plan_text_encoder, plan_transformer, plan_vae
 from wdlora.qwen.storage import Float8Linear, dequantised
 
 CPU = torch.device("cpu")
@@ -71,21 +71,62 @@ def test_rope_axes(head, axes):
     assert rope_axes(head) == axes
 
 
-def test_full_size_keeps_its_proportions():
-    """The published model's shapes, without its weights: 60 layers of 24 heads of 128."""
-    shapes = {
-        "img_in.weight": (3072, 64),
-        "img_in.bias": (3072,),
-        "txt_norm.weight": (3584,),
-        "txt_in.weight": (3072, 3584),
-        "proj_out.weight": (64, 3072),
-        "norm_out.linear.weight": (6144, 3072),
-    } | {f"transformer_blocks.{i}.attn.norm_q.weight": (128,) for i in range(60)}
-    weights = Checkpoint({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
-    config = transformer_config(weights)
-    assert (config["num_layers"], config["num_attention_heads"]) == (60, 24)
-    assert config["axes_dims_rope"] == (16, 56, 56)
-    assert config["zero_cond_t"] is False
+def on_meta(model):
+    return {name: torch.empty(p.shape, device="meta", dtype=torch.bfloat16) for name, p in model.named_parameters()}
+
+
+def test_full_size_transformer_without_its_weights():
+    """The published model's shapes give diffusers' defaults, which are its configuration: 20.4 thousand million."""
+    from accelerate import init_empty_weights
+    from diffusers import QwenImageTransformer2DModel
+
+    with init_empty_weights():
+        published = QwenImageTransformer2DModel()
+    planned = plan_transformer(Checkpoint(on_meta(published))).model
+    assert sum(p.numel() for p in planned.parameters()) == 20_430_401_088
+    for name in ("num_layers", "num_attention_heads", "attention_head_dim", "joint_attention_dim", "zero_cond_t"):
+        assert planned.config[name] == published.config[name]
+    assert tuple(planned.config.axes_dims_rope) == (16, 56, 56)
+
+
+def test_full_size_text_encoder_without_its_weights():
+    """Qwen2.5-VL-7B as published (its config.json, abridged) comes back from its tensors' shapes."""
+    from accelerate import init_empty_weights
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
+
+    published = Qwen2_5_VLConfig.from_dict(
+        {
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_attention_heads": 28,
+            "num_hidden_layers": 28,
+            "num_key_value_heads": 4,
+            "rms_norm_eps": 1e-06,
+            "rope_theta": 1000000.0,
+            "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+            "vocab_size": 152064,
+            "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16},
+        }
+    )
+
+    class Tokenizer:
+        def convert_tokens_to_ids(self, token):
+            return {"<|image_pad|>": 151655, "<|im_end|>": 151645}.get(token, 151643)
+
+    with init_empty_weights():
+        model = Qwen2_5_VLModel(published)
+    tensors = {name.replace("language_model.", "model."): tensor for name, tensor in on_meta(model).items()}
+    planned = plan_text_encoder(Checkpoint(tensors), Tokenizer()).model.config
+    for name in ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size"):
+        assert getattr(planned.text_config, name) == getattr(published.text_config, name)
+    for name in ("num_key_value_heads", "rms_norm_eps"):
+        assert getattr(planned.text_config, name) == getattr(published.text_config, name)
+    for name in ("mrope_section", "rope_theta", "rope_type"):
+        assert planned.text_config.rope_parameters[name] == published.text_config.rope_parameters[name]
+    for name in ("depth", "hidden_size", "num_heads", "window_size", "patch_size", "fullatt_block_indexes"):
+        ours, theirs = getattr(planned.vision_config, name), getattr(published.vision_config, name)
+        assert list(ours) == list(theirs) if name.startswith("full") else ours == theirs
+    assert planned.image_token_id == published.image_token_id == 151655
 
 
 def test_bfloat16_file_is_the_rounded_model(files, parts, tmp_path):

@@ -25,6 +25,17 @@ def test_sizes_are_multiples_of_28(size, expected):
     assert view_size(*size) == expected
 
 
+def test_transformers_would_not_resize_a_view():
+    """Its own rule (multiples of 28, at least 56² pixels) is the identity on every size that comes out."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    for height in range(1, 700, 23):
+        for width in range(1, 2500, 87):
+            size = view_size(height, width)
+            if max(size) / min(size) < 200:  # beyond that transformers refuses
+                assert smart_resize(*size, factor=28, min_pixels=56 * 56, max_pixels=12845056) == size
+
+
 def test_a_picture_that_fits_is_left_alone():
     picture = torch.rand(1, 3, 392, 392)
     assert torch.equal(vl_view(picture), picture)
