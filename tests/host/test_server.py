@@ -559,6 +559,34 @@ def test_models_are_listed_with_their_sizes(ask):
     ask(scenario)
 
 
+def test_the_console_shows_what_became_of_each_job(ask, graph):
+    async def scenario(client, _):
+        async with client.ws_connect("/ws?clientId=me") as socket:
+            await client.patch("/internal/logs/subscribe", json={"clientId": "me", "enabled": True})
+            graph["2"]["inputs"]["channel"] = "alpha"
+            answer = await (await client.post("/prompt", json={"prompt": graph})).json()
+            while (message := await socket.receive_json(timeout=20))["type"] != "logs":
+                pass
+            (entry,) = message["data"]["entries"]
+            assert answer["prompt_id"] in entry["m"]
+            assert "failed in ImageToMask (2): the picture has no alpha channel" in entry["m"]
+        raw = await (await client.get("/internal/logs/raw")).json()
+        assert raw["entries"] == [entry]
+        assert entry["m"] in await (await client.get("/internal/logs")).json()
+        paths = await (await client.get("/internal/folder_paths")).json()
+        assert paths["loras"][0].endswith("/models/loras")
+
+    ask(scenario)
+
+
+def test_previews_of_earlier_runs_are_removed(host):
+    (host.folders.temp / "sub").mkdir()
+    (host.folders.temp / "sub" / "a.png").write_bytes(b"")
+    (host.folders.temp / "b.png").write_bytes(b"")
+    host.folders.clear_temp()
+    assert list(host.folders.temp.iterdir()) == []
+
+
 def test_free_clears_the_cache(ask, graph):
     async def scenario(client, host):
         first = await (await client.post("/prompt", json={"prompt": graph})).json()

@@ -7,6 +7,7 @@ output, models to models/diffusion_models, text_encoders, vae and loras, all bel
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from typing import Any
@@ -42,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     def make_host(sink: Any) -> Any:
         from ..host import Host
 
-        return Host(args.data, args.models, sink=sink, device=args.device)
+        host = Host(args.data, args.models, sink=sink, device=args.device)
+        host.folders.clear_temp()
+        return host
 
     def ready(url: str) -> None:
         print(f"open {url} in a browser; stop with Ctrl-C", flush=True)
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.suppress(asyncio.CancelledError):
             await serve(make_host, args.listen, args.port, ready)
 
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())
     return 0

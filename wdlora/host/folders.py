@@ -7,6 +7,7 @@ Every path that comes from a workflow or a request is resolved and must stay ins
 
 import mimetypes
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,14 @@ class Folders:
             kind: ([str(root / name) for root in roots for name in names], set(WEIGHTS))
             for kind, names in _MODEL_FOLDERS.items()
         }
+
+    def clear_temp(self) -> None:
+        """Remove the previews of earlier runs."""
+        for path in self.temp.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def get_input_directory(self) -> str:
         """Where uploads and pictures to load lie."""

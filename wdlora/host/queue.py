@@ -177,11 +177,13 @@ class JobQueue:
                 self._run(job)
 
     def _run(self, job: Job) -> None:
+        started = time.monotonic()
         try:
             result = self.executor.execute(job)
         except Exception:  # a fault of the host itself: the queue goes on, the log has the traceback
             log.exception("the job %s broke the executor", job.prompt_id)
             result = Result(status="error")
+        log.info("job %s: %s after %.1f s", job.prompt_id, _outcome(result), time.monotonic() - started)
         with self._lock:
             while len(self._history) >= LONGEST_HISTORY:
                 del self._history[next(iter(self._history))]
@@ -198,6 +200,14 @@ class JobQueue:
             self._running = None
         self._finished(job)
         self._changed()
+
+
+def _outcome(result: Result) -> str:
+    failure = result.failure
+    if failure is not None:
+        sentence = " ".join(failure["exception_message"].split())
+        return f"failed in {failure['node_type']} ({failure['node_id']}): {sentence}"
+    return "done" if result.status == "success" else "interrupted"
 
 
 def new_extra(extra_data: dict[str, Any], client_id: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The web application: every route, bare and under /api, behind one guard."""
 
 import asyncio
+import logging
 import mimetypes
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ from ..host import Host
 from ..queue import JobQueue
 from .files import FileRoutes
 from .frontend import PageRoutes, frontend_directory
+from .logs import LogRoutes
 from .prompts import PromptRoutes
 from .security import is_loopback, middleware
 from .sockets import FEATURES, Sockets
 from .users import UserRoutes
 
+_LOGGER = __package__.rpartition(".")[0]
 HOST_KEY: web.AppKey[Host] = web.AppKey("host", Host)
 QUEUE_KEY: web.AppKey[JobQueue] = web.AppKey("queue", JobQueue)
 
@@ -54,13 +57,21 @@ def build(
     for route in routes:
         for path in (route.path, f"/api{route.path}"):
             app.router.add_route(route.method, path, route.handler)
+    logs = LogRoutes(sockets)
+    app.router.add_routes(logs.routes())
     pages.add_static(app)
 
     async def live(_: web.Application) -> AsyncIterator[None]:
         sockets.open(asyncio.get_running_loop())
+        logger = logging.getLogger(_LOGGER)
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(logs)
         queue.start()
         yield
         await asyncio.to_thread(queue.close)
+        logger.removeHandler(logs)
+        logger.setLevel(level)
 
     app.cleanup_ctx.append(live)
 

@@ -57,8 +57,8 @@ class PageRoutes:
         """The page's own files; to be added last."""
         app.router.add_get("/", self.index)
         app.router.add_get("/templates/{path:.*}", self.no_templates)
-        app.router.add_get("/internal/logs", self.logs)
         app.router.add_get("/internal/files/{kind}", self.files)
+        app.router.add_get("/internal/folder_paths", self.folder_paths)
         app.router.add_static(f"/extensions/{PACK_NAME}", self.web)
         app.router.add_static("/extensions/embedded-host", EXTENSION)
         if self.workflows.is_dir():
@@ -147,9 +147,10 @@ class PageRoutes:
             raise web.HTTPNotFound
         return web.json_response([])
 
-    async def logs(self, _: web.Request) -> web.Response:
-        """The server's log stays in its terminal."""
-        return web.json_response("")
+    async def folder_paths(self, _: web.Request) -> web.Response:
+        """Directories of each kind of model, so that the page can say where a missing one belongs."""
+        known = self.host.folders.folder_names_and_paths
+        return web.json_response({name: paths for name, (paths, _) in known.items()})
 
     async def files(self, request: web.Request) -> web.Response:
         """Names in the input, output or temp folder, newest first."""
