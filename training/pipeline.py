@@ -12,6 +12,7 @@ from training.cache import Cache
 from training.config import TrainingConfig
 from training.examples import Appearance, Example, folder_examples, phantom_examples
 from training.loop import FineTune
+from training.models import ModelSource
 from training.monitor import Monitor
 from training.output import ADAPTER, make_adapter, origins, write_model_card
 from training.prepare import Preparer
@@ -19,26 +20,18 @@ from training.split import split_by_patient
 from wdlora.anatomy.plexus import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 from wdlora.files import write_json
-from wdlora.qwen import load
-from wdlora.qwen.miniature_files import miniature_files
-
-STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
-DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16, "nf4": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to train on what. `model` is `miniature`, a diffusers folder, or None with single files in `parts`."""
+    """What to train on what."""
 
     config: TrainingConfig
     preset: str
+    model: ModelSource
     out: Path
     data: str = "phantoms:64"
     appearance: Appearance = "cohort"
-    model: str | None = None
-    parts: dict[str, str | None] | None = None
-    tokenizer: str | None = None
-    variant: str | None = None
     pixel_size_um: float | None = None
     cache: Path | None = None
     device: str | None = None
@@ -59,7 +52,7 @@ def finetune(job: Job) -> dict[str, Any]:
     device = torch.device(job.device) if job.device else accelerator.device
 
     cache = Cache(job.cache or out / "cache")
-    model = load_model(job, device, parts=("text_encoder", "vae"))
+    model = job.model.load(config.precision, device, ("text_encoder", "vae"))
     preparer = Preparer(model, cache, config, examples)
     with accelerator.main_process_first():
         views = preparer.prepare(learned, config.views, "encoding")
@@ -69,7 +62,7 @@ def finetune(job: Job) -> dict[str, Any]:
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
-    model = load_model(job, device, parts=("transformer",))
+    model = job.model.load(config.precision, device, ("transformer",))
     out.mkdir(parents=True, exist_ok=True)
     monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
     run = FineTune(config, model, views, cache, out, monitor, accelerator)
@@ -80,7 +73,7 @@ def finetune(job: Job) -> dict[str, Any]:
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step}
     if finished and accelerator.is_main_process:
-        name = model_name(job)
+        name = job.model.label
         adapter = make_adapter(run.transformer, run.trained, origins(model, name, config, job.preset))
         adapter.save(out / ADAPTER)
         log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -89,37 +82,6 @@ def finetune(job: Job) -> dict[str, Any]:
         judged = [line for line in log if "validation_loss" in line]
         result |= {"adapter": str(out / ADAPTER), "judgement": judged[-1] if judged else None}
     return result
-
-
-def load_model(job: Job, device: torch.device, parts: tuple[str, ...]) -> Any:
-    """Load some parts of the job's model: `transformer`, `text_encoder` (with tokenizer), `vae`."""
-    config = job.config
-    options: dict[str, Any] = {
-        "variant": job.variant,
-        "device": device,
-        "dtype": DTYPE[config.precision],
-        "storage": STORAGE[config.precision],
-        "parts": parts,
-    }
-    if job.model == "miniature":
-        files = miniature_files()
-        places: dict[str, Any] = {
-            "transformer": files.transformer,
-            "text_encoder": files.text_encoder,
-            "vae": files.vae,
-        }
-        return load(**places, tokenizer=files.folder, **(options | {"variant": "edit"}))
-    if job.model is None and not any((job.parts or {}).values()):
-        raise InputError("Name the model with --model, or its files with --transformer, --text-encoder and --vae.")
-    given: dict[str, Any] = dict(job.parts or {})
-    return load(job.model, tokenizer=job.tokenizer, **given, **options)
-
-
-def model_name(job: Job) -> str:
-    """What the model is called in metadata: no path, only the last name."""
-    if job.model:
-        return "WDLoRA miniature" if job.model == "miniature" else Path(job.model).name
-    return Path(str((job.parts or {}).get("transformer"))).name
 
 
 def _examples(job: Job) -> tuple[list[Example], str, float]:

@@ -15,8 +15,6 @@ from wdlora.errors import InputError
 
 EXAMPLE = "python -m training finetune --preset miniature --model miniature --data phantoms:64 --out runs/first"
 
-MINIATURE = "miniature"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -41,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from training.config import load_preset, presets
+    from training.models import ModelSource
     from training.pipeline import Job, finetune
 
     if args.preset == "list":
@@ -58,10 +57,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         data=args.data,
         appearance=args.appearance,
-        model=args.model,
-        parts={"transformer": args.transformer, "text_encoder": args.text_encoder, "vae": args.vae},
-        tokenizer=args.tokenizer,
-        variant=args.variant,
+        model=ModelSource(args.model, args.transformer, args.text_encoder, args.vae, args.tokenizer, args.variant),
         pixel_size_um=args.pixel_size_um,
         cache=args.cache,
         device=args.device,

@@ -1,0 +1,68 @@
+"""Compare LoRA and WDLoRA on the miniature, the learning rate tuned for each method and rank.
+
+Every arm is tuned on tuning seeds over rates that bracket its optimum and then trained on fresh seeds; arms are
+paired by seed. Results are journalled: the same command goes on where it was stopped. Two processes share a folder
+with --shard 0/2 and --shard 1/2.
+"""
+
+import argparse
+from pathlib import Path
+
+from wdlora.errors import InputError
+
+EXAMPLE = "python -m training compare --out runs/compare --ranks 1 2 4 8 --steps 200"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the study")
+    parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--steps", type=int, default=200, help="steps of every run")
+    parser.add_argument("--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32")
+    parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
+    parser.add_argument("--tuning-seeds", type=int, default=1, help="seeds for each rate, counted from 100")
+    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds, counted from 0")
+    parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2")
+    parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    import torch
+    from tqdm import tqdm
+
+    from training.cache import Cache
+    from training.compare import Study, read_results, report
+    from training.config import load_preset
+    from training.examples import phantom_examples
+    from training.models import ModelSource
+    from training.prepare import Preparer
+    from training.split import split_by_patient
+
+    ranks, seeds = tuple(args.ranks), range(args.seeds)
+    if args.report:
+        print(report(read_results(args.out), ranks, seeds))
+        return
+    try:
+        shard, shards = (int(part) for part in args.shard.split("/"))
+        assert 0 <= shard < shards
+    except (ValueError, AssertionError):
+        raise InputError(f"--shard takes K/N with 0 ≤ K < N, not {args.shard!r}.") from None
+    torch.set_num_threads(1)
+    config = load_preset("miniature", {"steps": args.steps, "size": args.size, "sample_every": 0})
+    model = ModelSource(args.model).load(config.precision, "cpu")
+    examples = phantom_examples(args.phantoms, seed=1)
+    learned, held = split_by_patient(examples, config.validation_share, 0)
+    cache = Cache(args.out / "cache")
+    preparer = Preparer(model, cache, config, examples)
+    training = preparer.prepare(learned, config.views, "encoding")
+    validation = preparer.prepare(held, 2, "encoding validation")
+    study = Study(model, training, validation, cache, config, args.out, shard, shards)
+    tuning = range(100, 100 + args.tuning_seeds)
+    with tqdm(desc="runs", unit="run", disable=None) as bar:
+        for result in study.run(ranks, tuple(args.rates), tuning, seeds):
+            bar.update()
+            bar.set_postfix_str(f"{result['arm']} {result['learning_rate']:g}: {result['validation_loss']:.4f}")
+    print(report(read_results(args.out), ranks, seeds))

@@ -1,0 +1,60 @@
+"""Which model is trained or evaluated, and how it is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wdlora.errors import InputError
+from wdlora.qwen.loading import PARTS, load
+from wdlora.qwen.miniature_files import miniature_files
+
+MINIATURE = "miniature"
+STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where Qwen-Image-Edit comes from: `miniature`, a diffusers folder, single files, or a folder and files."""
+
+    folder: str | None = None
+    transformer: str | None = None
+    text_encoder: str | None = None
+    vae: str | None = None
+    tokenizer: str | None = None
+    variant: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.folder or self.transformer):
+            raise InputError("Name the model with --model, or its files with --transformer, --text-encoder and --vae.")
+
+    @property
+    def label(self) -> str:
+        """What the model is called in metadata: a name without folders."""
+        return "WDLoRA miniature" if self.folder == MINIATURE else Path(str(self.folder or self.transformer)).name
+
+    def load(self, precision: str, device: torch.device | str | None, parts: tuple[str, ...] = PARTS) -> Any:
+        """Load some parts (`transformer`, `text_encoder` with its tokenizer, `vae`) at a precision of the presets."""
+        places: dict[str, Any] = {
+            "transformer": self.transformer,
+            "text_encoder": self.text_encoder,
+            "vae": self.vae,
+            "tokenizer": self.tokenizer,
+            "variant": self.variant,
+        }
+        folder = self.folder
+        if folder == MINIATURE:
+            files = miniature_files()
+            folder, places = (
+                None,
+                {
+                    "transformer": files.transformer,
+                    "text_encoder": files.text_encoder,
+                    "vae": files.vae,
+                    "tokenizer": files.tokenizer,
+                    "variant": "edit",
+                },
+            )
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        return load(folder, **places, parts=parts, storage=STORAGE[precision], device=device, dtype=dtype)
