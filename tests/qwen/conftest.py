@@ -121,6 +121,16 @@ def build_transformer():
 
 
 @pytest.fixture(scope="session")
+def build_text_encoder():
+    return small_text_encoder
+
+
+@pytest.fixture(scope="session")
+def build_vae():
+    return small_vae
+
+
+@pytest.fixture(scope="session")
 def mask() -> torch.Tensor:
     """A bool mask of 64 × 96 pixels with two strokes."""
     lines = torch.zeros(64, 96, dtype=torch.bool)
