@@ -41,9 +41,10 @@ class Engine(Protocol):
 
     name: str
 
-    def load_model(self, path: str, dtype: str = "default") -> Any:
+    def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> Any:
         """MODEL of a single file or of a diffusers folder (the one with model_index.json, or `transformer`).
 
+        variant: "edit", "2509" or "2511"; None: as the file and its name tell.
         dtype: "default" keeps what the file holds, or "bfloat16", "float16", "float32", "fp8_e4m3fn".
         """
 

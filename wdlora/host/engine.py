@@ -96,8 +96,8 @@ class HostEngine:
 
         return pick_device(self.requested)
 
-    def load_model(self, path: str, dtype: str = "default") -> HostModel:
-        """MODEL of a single file or of a diffusers folder."""
+    def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> HostModel:
+        """MODEL of a single file or of a diffusers folder; 2511 sees its references at timestep zero."""
         import torch
 
         from ..qwen.checkpoint import Checkpoint, variant_of
@@ -108,8 +108,10 @@ class HostEngine:
         weights = Checkpoint(_part(path, "transformer"))
         storage = {"default": "auto", "fp8_e4m3fn": "fp8"}.get(dtype, "full")
         full = getattr(torch, dtype) if dtype in ("bfloat16", "float16", "float32") else None
-        shown_zero = True if variant_of(Path(path), weights) == "2511" else None
-        return HostModel(self._fill(plan_transformer(weights, shown_zero, storage), full), str(path))
+        at_zero = None if variant is None else variant == "2511"  # None: as the checkpoint says
+        if variant_of(Path(path), weights) == "2511":
+            at_zero = True
+        return HostModel(self._fill(plan_transformer(weights, at_zero, storage), full), str(path))
 
     def load_clip(self, path: str, tokenizer: str | None = None) -> HostClip:
         """CLIP of a single file or a diffusers folder.
