@@ -325,11 +325,16 @@ def quantised(kind):
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("int8_tensorwise", "int8_tensorwise with rotation"), ("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("nf4", "nf4")],
+    [
+        ("int8_tensorwise", "int8_tensorwise with rotation"),
+        ("nvfp4", "nvfp4"),
+        ("mxfp8", "mxfp8"),
+        ("nf4", "bitsandbytes nf4"),
+    ],
 )
 def test_other_quantisation_is_refused_by_name(files, tmp_path, kind, message):
     path = rewritten(files.transformer, tmp_path / "edit.safetensors", quantised(kind))
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"quantised as {message}"):
         single(files, transformer=path)
 
 

@@ -155,6 +155,7 @@ class Plan:
         weights = self.weights
         if missing := [name for name in wanted if name not in self.names]:
             raise InputError(f"{weights.label} is incomplete: it lacks {several(missing)}")
+        weights.check_storage(self.names[name] for name in wanted)
         for name, parameter in wanted.items():
             found = weights.shape(self.names[name])
             if found != tuple(parameter.shape):
@@ -162,7 +163,6 @@ class Plan:
                     f"{weights.label} holds {name} of shape {list(found)} where {list(parameter.shape)} is expected: "
                     "it belongs to another model"
                 )
-        weights.check_storage(self.names[name] for name in wanted)
         return self
 
     def fill(
@@ -219,12 +219,12 @@ def plan_transformer(weights: Checkpoint, zero_cond_t: bool | None = None, stora
     with init_empty_weights():
         model = QwenImageTransformer2DModel(**config)
     names = {name: name for name in weights if not layouts.is_beside(name)}
+    blocks = "transformer_blocks."
+    plan = Plan(model, weights, names, lambda name: storage if name.startswith(blocks) else "full").check()
     expected = {name for name, _ in model.named_parameters()}
     if strange := sorted(set(names) - expected):
         raise InputError(f"{weights.label} is not a Qwen-Image-Edit transformer: it also holds {several(strange)}")
-    return Plan(
-        model, weights, names, lambda name: storage if name.startswith("transformer_blocks.") else "full"
-    ).check()
+    return plan
 
 
 def plan_text_encoder(weights: Checkpoint, tokenizer: Any) -> Plan:
