@@ -192,7 +192,7 @@ def _panel(
     """The panel of a mask that fills its field; `corner` is the field's corner in the image (row, column)."""
     pixel_mm2 = pixel_um[0] * pixel_um[1] * 1e-6
     scale = PIXEL_SIZE_UM / math.sqrt(pixel_um[0] * pixel_um[1])
-    area_mm2 = (mask.size if valid is None else np.count_nonzero(valid)) * pixel_mm2
+    area_mm2 = int(mask.size if valid is None else valid.sum()) * pixel_mm2
 
     reasons: dict[str, str] = {}
 
@@ -239,6 +239,7 @@ def _panel(
     if math.isnan(cnfrd):
         reasons["cnfrd"] = "there is no nerve" if not mask.any() else "the image has fewer than two box sizes"
     window_mm2 = windows.area_px * pixel_mm2
+    points, points_on_trunks = int(branching.sum()), int(counted.sum())
     if not window_mm2:
         reasons["cnfd"] = reasons["cnbd"] = "no 400 µm window of the mosaic was seen for the greater part"
 
@@ -251,9 +252,9 @@ def _panel(
     return Biomarkers(
         cnfl=total_um * 1e-3 / area_mm2,
         cnfd=len(found) / window_mm2 if window_mm2 else math.nan,
-        cnbd=np.count_nonzero(counted) / window_mm2 if window_mm2 else math.nan,
-        ctbd=np.count_nonzero(branching) / area_mm2,
-        cnfa=np.count_nonzero(mask) * pixel_mm2 / area_mm2,
+        cnbd=points_on_trunks / window_mm2 if window_mm2 else math.nan,
+        ctbd=points / area_mm2,
+        cnfa=int(mask.sum()) * pixel_mm2 / area_mm2,
         cnfw=width / area_mm2,
         mean_width_um=width,
         cnfrd=cnfrd,
@@ -263,8 +264,8 @@ def _panel(
         length_mm=total_um * 1e-3,
         area_mm2=area_mm2,
         trunks=len(found),
-        branch_points=int(np.count_nonzero(branching)),
-        branch_points_on_trunks=int(np.count_nonzero(counted)),
+        branch_points=points,
+        branch_points_on_trunks=points_on_trunks,
         rules=rules.label,
         pixel_size_um=pixel_um,
         shape=mask.shape,

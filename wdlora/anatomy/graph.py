@@ -189,7 +189,7 @@ def _build(skeleton: np.ndarray, shape: tuple[int, int]) -> SkeletonGraph:
     return _assemble(position, pixels, way[order], offsets, ends, closed, keep, cluster[:-1], junctions, shape)
 
 
-def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, junctions, shape):  # type: ignore[no-untyped-def]
+def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, junctions, shape):
     """Put the chains that `keep` names together with their nodes."""
     size = np.diff(offsets)
     node = np.zeros((junctions, 2))

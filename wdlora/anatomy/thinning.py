@@ -26,7 +26,7 @@ def _redundant() -> np.ndarray:
 
 
 _PEEL = [_redundant() & (_BITS[:, side] == 0) for side in (_NORTH, _SOUTH, _EAST, _WEST)]
-_AT_EDGE = ~_BITS[:, [_EAST, _NORTH, _WEST, _SOUTH]].all(1)
+_AT_EDGE = (_BITS[:, [_EAST, _NORTH, _WEST, _SOUTH]] == 0).any(axis=1)
 
 
 def thin(mask: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def find_trunks(
         free = ~graph.bridge & (window == w)
         active = _between_ends(graph, free, zone)
         ends = np.count_nonzero(zone[np.unique(graph.ends[active])])
-        search = np.count_nonzero(active) * ends <= MOST_WORK
+        search = bool(np.count_nonzero(active) * ends <= MOST_WORK)
         for _ in range(MOST_ROUNDS):
             best = _best_paths(graph, active, search, zone, side, side_um, length, direction, rules, pixel_um)
             if not best:

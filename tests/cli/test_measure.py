@@ -1,0 +1,108 @@
+"""`python -m wdlora measure`: results, tables, pictures, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.anatomy.drawings import DRAWINGS
+from wdlora.anatomy import measure
+from wdlora.cli import main
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three masks on disk: H, Y and nothing."""
+    paths = []
+    for name in ("H", "Y", "nothing"):
+        mask = next(d for d in DRAWINGS if d.name == name).mask()
+        paths.append(tmp_path / f"smith_{name}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(paths[-1])
+    return [str(path) for path in paths]
+
+
+def test_json_holds_the_panel(files, capsys):
+    assert main(["measure", *files, "--pixel-size-um", "hrt", "--json"]) == 0
+    out = capsys.readouterr().out
+    report = json.loads(out)
+    assert [image["trunks"] for image in report["images"]] == [2, 1, 0]
+    expected = measure(next(d for d in DRAWINGS if d.name == "H").mask()).to_dict()
+    assert {name: report["images"][0][name] for name in expected} == expected
+    assert len(report["images"][0]["nerves"]) == 3
+    assert report["images"][2]["mean_width_um"] is None
+    assert "smith" not in out
+
+
+def test_tables_and_pictures(files, tmp_path, capsys):
+    roster = tmp_path / "roster.csv"
+    lines = ["file,patient,eye,visit", *(f"{f.rsplit('/', 1)[-1]},Smith,OD,1" for f in files)]
+    roster.write_text("\n".join(lines))
+    out = tmp_path / "out"
+    outputs = ["--csv", str(out / "i.csv"), "--patients", str(out / "p.csv"), "--nerves", str(out / "n.csv")]
+    pictures = ["--overlay", str(out / "pictures")]
+    assert main(["measure", *files, "--pixel-size-um", "1.0", "--roster", str(roster), *outputs, *pictures]) == 0
+    images, patients, nerves = (list(csv.DictReader((out / f"{k}.csv").open())) for k in "ipn")
+    assert [row["trunks"] for row in images] == ["2", "1", "0"]
+    assert [row["pixel_size_from"] for row in images] == ["given"] * 3
+    assert len(patients) == 1
+    assert patients[0]["images"] == "3"
+    assert len(nerves) == 3 + 2
+    assert len(list((out / "pictures").glob("*.png"))) == 3
+    everything = capsys.readouterr().out + "".join(p.read_text() for p in out.glob("*.csv"))
+    assert "mith" not in everything
+    assert "/" not in "".join(row["image"] for row in images)
+
+
+def test_names_on_request(files, capsys):
+    assert main(["measure", files[0], "--pixel-size-um", "hrt", "--keep-names"]) == 0
+    assert "smith_H.png" in capsys.readouterr().out
+
+
+def test_the_pixel_size_is_never_silently_assumed(files, tmp_path, capsys):
+    assert main(["measure", files[0]]) == 0
+    assert "assumed" in capsys.readouterr().err
+    Image.fromarray(np.zeros((300, 300), np.uint8)).save(tmp_path / "other.png")
+    assert main(["measure", str(tmp_path / "other.png")]) == 2
+    assert "pixel size" in capsys.readouterr().err
+
+
+def test_images_are_traced(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    mask = next(d for d in DRAWINGS if d.name == "three parallels").mask()
+    from scipy.ndimage import gaussian_filter
+
+    image = 60 + 90 * gaussian_filter(mask.astype(float), 1.2) + rng.normal(0, 8, mask.shape)
+    Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(tmp_path / "i.png")
+    assert main(["measure", str(tmp_path / "i.png"), "--pixel-size-um", "hrt", "--image", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["images"]
+    assert result["trunks"] == 3
+    assert main(["measure", str(tmp_path / "i.png"), "--pixel-size-um", "hrt"]) == 2
+    assert "--image" in capsys.readouterr().err
+
+
+def refused(arguments, capsys):
+    assert main(["measure", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_bad_files_are_refused_by_name(files, tmp_path, capsys):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no image")
+    Image.fromarray(np.zeros((200, 300), np.uint8)).save(tmp_path / "small.png")
+    for name, word in (("empty", "empty"), ("text", "image"), ("absent", "no file"), ("small", "300 × 200")):
+        table = tmp_path / "t.csv"
+        error = refused([files[0], str(tmp_path / f"{name}.png"), "--pixel-size-um", "1", "--csv", str(table)], capsys)
+        assert f"{name}.png" in error
+        assert word in error
+        assert not table.exists()
+
+
+def test_bad_options(files, capsys):
+    assert "acc_like" in refused([files[0], "--rules", "mine"], capsys)
+    assert "--roster" in refused([files[0], "--patients", "p.csv"], capsys)
+    assert "pixel size" in refused([files[0], "--pixel-size-um", "small"], capsys)

@@ -1,0 +1,221 @@
+"""Measure corneal nerve biomarkers in nerve masks or, with --image, in images that are traced first.
+
+Prints one line an image; --csv, --patients and --nerves write tables, --overlay a picture of each. Images are numbered
+in the order given, or carry the pseudonyms of a roster; file names appear in no output unless --keep-names asks for
+them. An image without nerves is a result, not an error.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..anatomy.biomarkers import Biomarkers
+    from ..anatomy.images import ClinicImage
+
+EXAMPLE = "python -m wdlora measure masks/*.png --pixel-size-um hrt --csv biomarkers.csv --overlay pictures"
+
+SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("ctbd", "CTBD"), ("mean_width_um", "width"))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file's result: the columns that name it, where its pixel size comes from, and the panel."""
+
+    columns: dict[str, str]
+    pixel_size_from: str
+    biomarkers: "Biomarkers"
+    notes: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILES", help="masks (or images with --image), all of one size")
+    parser.add_argument("--image", action="store_true", help="the files are images: trace the nerves, then measure")
+    parser.add_argument(
+        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+    )
+    parser.add_argument("--rules", default="acc_like", metavar="NAME", help="acc_like (default), none or chain_code")
+    parser.add_argument("--roster", metavar="CSV", help="which patient, eye and visit each file belongs to")
+    parser.add_argument("--keep-names", action="store_true", help="write file names (and a roster's names) to outputs")
+    parser.add_argument("--csv", metavar="OUT", help="write a table with one row an image")
+    parser.add_argument("--patients", metavar="OUT", help="write a table with one row a patient, eye and visit")
+    parser.add_argument("--nerves", metavar="OUT", help="write a table with one row a nerve")
+    parser.add_argument("--overlay", metavar="DIR", help="write an annotated picture of each image")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write, print."""
+    from tqdm import tqdm
+
+    from ..anatomy import tables
+    from ..anatomy.images import parse_pixel_size
+    from ..anatomy.rules import rule_set
+
+    rules = rule_set(args.rules)
+    size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
+    if args.patients and not args.roster:
+        raise InputError("--patients needs to know whose the images are; name a roster with --roster")
+    entries = _roster(args.roster, args.keep_names)
+    results: list[Measured] = []
+    shape: tuple[int, ...] | None = None
+    for number, name in enumerate(tqdm(args.files, unit="image", disable=not sys.stderr.isatty()), start=1):
+        columns = _columns(Path(name), number, entries, args.keep_names)
+        with _named(name):
+            picture, pixel_um, source = _read(name, size)
+            if shape is not None and picture.pixels.shape != shape:
+                raise InputError(
+                    f"it is {_size(picture.pixels.shape)} pixels but {args.files[0]} is {_size(shape)}; "
+                    "measure images of different sizes in separate calls"
+                )
+            shape = picture.pixels.shape
+            result, mask = _measure(picture, pixel_um, rules, args.image)
+        notes = (picture.cropped,) if picture.cropped else ()
+        results.append(Measured(columns, source, result, notes))
+        if args.overlay:
+            _draw(Path(args.overlay), columns, result, mask, picture.pixels if args.image else None)
+    rows = [tables.image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
+    if args.csv:
+        tables.write_csv(args.csv, rows)
+    if args.patients:
+        tables.write_csv(args.patients, tables.patient_rows(rows))
+    if args.nerves:
+        tables.write_csv(args.nerves, [n for r in results for n in tables.nerve_rows(r.biomarkers, r.columns)])
+    if args.json:
+        print(json.dumps(_report(results), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(results)
+    return 0
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say which file an error is about."""
+    try:
+        yield
+    except InputError as error:
+        if name in str(error):
+            raise
+        raise InputError(f"{name}: {error}") from error
+
+
+def _roster(path: str | None, keep_names: bool) -> dict[str, Any] | None:
+    if not path:
+        return None
+    from ..anatomy.roster import read_roster
+
+    return read_roster(path, keep_names=keep_names)
+
+
+def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names: bool) -> dict[str, str]:
+    """The columns that name an image in outputs."""
+    if entries is None:
+        return {"image": file.name if keep_names else f"{number:04d}"}
+    if file.name not in entries:
+        raise InputError(f"{file} is not in the roster: add a line for {file.name}")
+    return entries[file.name].columns()
+
+
+def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]":
+    """The picture, its pixel size, and where that comes from."""
+    from ..anatomy.images import read_image
+    from ..anatomy.plexus import PIXEL_SIZE_UM
+
+    picture = read_image(name, size)
+    if picture.pixel_size_um is None and picture.pixels.shape == (384, 384):
+        return picture, (PIXEL_SIZE_UM, PIXEL_SIZE_UM), "assumed: a 400 µm HRT field"
+    source = "given" if size is not None else "file"
+    return picture, picture.require_pixel_size(name), source
+
+
+def _measure(
+    picture: "ClinicImage", pixel_um: tuple[float, float], rules: Any, trace_first: bool
+) -> "tuple[Biomarkers, np.ndarray]":
+    from ..anatomy.biomarkers import measure
+    from ..anatomy.tracing import trace
+
+    if not trace_first:
+        mask = as_mask(picture.pixels)
+        return measure(mask, pixel_um, rules), mask
+    mask = trace(picture.pixels, pixel_um, valid=picture.valid)
+    valid = None if picture.valid.all() else picture.valid
+    return measure(mask, pixel_um, rules, valid, picture.pixels), mask
+
+
+def as_mask(pixels: np.ndarray) -> np.ndarray:
+    """bool [H, W] from a mask read as an image: above half of its largest value.
+
+    Raises InputError where more than a tenth of the pixels are neither dark nor bright: that is no mask.
+    """
+    largest = float(pixels.max())
+    if largest <= 0:
+        return np.zeros(pixels.shape, bool)
+    share = pixels / largest
+    if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
+        raise InputError("this is a grey image, not a mask of nerves; add --image to trace it first")
+    return share > 0.5
+
+
+def _draw(
+    folder: Path, columns: dict[str, str], result: "Biomarkers", mask: np.ndarray, image: np.ndarray | None
+) -> None:
+    from PIL import Image
+
+    from ..anatomy.figure import figure
+    from ..files import whole
+
+    label = Path(columns["image"]).stem
+    title = "  ·  ".join(value for value in (label, *(v for k, v in columns.items() if k != "image")) if value)
+    with whole(folder / f"{label}.png") as file:
+        Image.fromarray(figure(result, mask, image, f"Image {title}")).save(file, format="PNG")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} × {shape[0]}"
+
+
+def _report(results: list[Measured]) -> dict[str, Any]:
+    """What --json prints."""
+    from ..anatomy.biomarkers import UNITS
+
+    images = [
+        {
+            **r.columns,
+            **r.biomarkers.to_dict(),
+            "pixel_size_from": r.pixel_size_from,
+            "notes": list(r.notes),
+            "nerves": [nerve.to_dict() for nerve in r.biomarkers.nerves],
+        }
+        for r in results
+    ]
+    return {"units": UNITS, "images": images}
+
+
+def _print(results: list[Measured]) -> None:
+    """One line an image, then what the reader has to know."""
+    from ..anatomy.biomarkers import UNITS
+
+    wide = max(5, *(len(r.columns["image"]) for r in results))
+    print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in SHOWN))
+    print(f"{'':<{wide}}" + "".join(f"{UNITS[name]:>9}" for name, _ in SHOWN))
+    for r in results:
+        values = r.biomarkers.to_dict()
+        cells = ("–" if values[name] is None else f"{values[name]:.2f}" for name, _ in SHOWN)
+        print(f"{r.columns['image']:<{wide}}" + "".join(f"{cell:>9}" for cell in cells))
+    print(f"rules {results[0].biomarkers.rules}")
+    for source in dict.fromkeys(r.pixel_size_from for r in results):
+        if source.startswith("assumed"):
+            print(f"pixel size {source}; say so with --pixel-size-um hrt, or give the true one", file=sys.stderr)
+    for r in results:
+        for note in r.notes:
+            print(f"{r.columns['image']}: {note}", file=sys.stderr)
