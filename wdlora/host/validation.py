@@ -102,17 +102,12 @@ def _check_node(node_id: str, node: Any, registry: Registry) -> dict[str, Any] |
     class_type = node.get("class_type")
     extra = {"node_id": node_id, "class_type": class_type, "node_title": title}
     if class_type is None:
-        message = (
-            f"Node '{title or f'ID #{node_id}'}' has no class_type. "
-            "The workflow may be corrupted or a custom node is missing."
-        )
+        named = title or f"ID #{node_id}"
+        message = f"Node '{named}' has no class_type: the file is damaged, or it is no API export."
         return _error("missing_node_type", message, f"Node ID '#{node_id}'", extra)
     if registry.get(class_type) is None:
         extra["node_title"] = title or class_type
-        message = (
-            f"Node '{title or class_type}' not found: the embedded host has no node of type {class_type!r}. "
-            "The custom node may not be installed."
-        )
+        message = f"Node '{title or class_type}' not found: this host has no node of type {class_type!r}."
         return _error("missing_node_type", message, f"Node ID '#{node_id}'", extra)
     if not isinstance(node.get("inputs", {}), dict):
         return _error("invalid_prompt", f"The inputs of node {node_id!r} are not a JSON object", "", extra)

@@ -58,15 +58,7 @@ class LoadImage:
 
     CATEGORY = "image"
     ESSENTIALS_CATEGORY = "Basics"
-    SEARCH_ALIASES = [
-        "load image",
-        "open image",
-        "import image",
-        "image input",
-        "upload image",
-        "read image",
-        "image loader",
-    ]
+    SEARCH_ALIASES = ["open picture", "image input", "upload"]
     RETURN_TYPES: tuple[str, ...] = ("IMAGE", "MASK")
     FUNCTION = "load_image"
 
@@ -96,7 +88,7 @@ class LoadImageMask:
 
     CATEGORY = "image"
     ESSENTIALS_CATEGORY = "Image Tools"
-    SEARCH_ALIASES = ["import mask", "alpha mask", "channel mask"]
+    SEARCH_ALIASES = ["mask from a channel", "alpha"]
     RETURN_TYPES = ("MASK",)
     FUNCTION = "load_image_mask"
     CHANNELS = ("alpha", "red", "green", "blue")
@@ -126,8 +118,8 @@ class SaveImage:
 
     CATEGORY = "image"
     ESSENTIALS_CATEGORY = "Basics"
-    DESCRIPTION = "Saves the input images to your ComfyUI output directory."
-    SEARCH_ALIASES = ["save", "save image", "export image", "output image", "write image", "download"]
+    DESCRIPTION = "Writes pictures as PNG to the output folder, with the graph in them."
+    SEARCH_ALIASES = ["write picture", "export", "png"]
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
     FUNCTION = "save_images"
@@ -137,13 +129,12 @@ class SaveImage:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "The images to save."}),
+                "images": ("IMAGE", {"tooltip": "Pictures to write, one file each."}),
                 "filename_prefix": (
                     "STRING",
                     {
                         "default": "ComfyUI",
-                        "tooltip": "The prefix for the file to save. This may include formatting information such "
-                        "as %date:yyyy-MM-dd% or %Empty Latent Image.width% to include values from nodes.",
+                        "tooltip": "Start of the file names, with folders if wanted; %year%, %width% … are filled in.",
                     },
                 ),
             },
@@ -162,15 +153,8 @@ class PreviewImage:
 
     CATEGORY = "image"
     ESSENTIALS_CATEGORY = "Basics"
-    DESCRIPTION = "Preview the images without saving them to the ComfyUI output directory."
-    SEARCH_ALIASES = [
-        "preview",
-        "preview image",
-        "show image",
-        "view image",
-        "display image",
-        "image viewer",
-    ]
+    DESCRIPTION = "Shows pictures under the node; they are gone after a restart."
+    SEARCH_ALIASES = ["show picture", "image viewer"]
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
     FUNCTION = "save_images"
@@ -194,7 +178,7 @@ class ImageBatch:
 
     CATEGORY = "image/batch"
     DEPRECATED = True
-    SEARCH_ALIASES = ["combine images", "merge images", "stack images"]
+    SEARCH_ALIASES = ["join pictures"]
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "batch"
 

@@ -77,13 +77,10 @@ class LoraLoaderModelOnly:
 
     ESSENTIALS_CATEGORY = "Image Generation"
     CATEGORY = "model/loaders"
-    DESCRIPTION = (
-        "This LoRAs loader is used to modify the diffusion model, altering the way in which latents are denoised "
-        "such as applying styles. Multiple LoRA nodes can be linked together."
-    )
-    SEARCH_ALIASES = ["lora", "load lora", "apply lora", "lora loader", "lora model"]
+    DESCRIPTION = "Adds a plain LoRA to a model; several can follow each other."
+    SEARCH_ALIASES = ["lora", "adapter"]
     RETURN_TYPES = ("MODEL",)
-    OUTPUT_TOOLTIPS = ("The modified diffusion model.", "The modified CLIP model.")
+    OUTPUT_TOOLTIPS = ("The model with the LoRA.",)
     FUNCTION = "load_lora_model_only"
 
     @classmethod

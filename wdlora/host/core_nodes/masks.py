@@ -15,7 +15,7 @@ class MaskToImage(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="MaskToImage",
-            search_aliases=["convert mask"],
+            search_aliases=["mask as picture"],
             display_name="Convert Mask to Image",
             category="image/mask",
             inputs=[io.Mask.Input("mask")],
@@ -35,7 +35,7 @@ class ImageToMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ImageToMask",
-            search_aliases=["extract channel", "channel to mask"],
+            search_aliases=["channel as mask"],
             display_name="Convert Image to Mask",
             category="image/mask",
             inputs=[io.Image.Input("image"), io.Combo.Input("channel", options=_CHANNELS)],

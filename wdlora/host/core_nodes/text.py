@@ -8,8 +8,8 @@ class PreviewAny:
     """Any value as text."""
 
     CATEGORY = "utilities"
-    SEARCH_ALIASES = ["show output", "inspect", "debug", "print value", "show text"]
-    DESCRIPTION = "Preview any input value as text."
+    SEARCH_ALIASES = ["show value", "print"]
+    DESCRIPTION = "Shows any value as text under the node."
     RETURN_TYPES = ("STRING",)
     FUNCTION = "main"
     OUTPUT_NODE = True
