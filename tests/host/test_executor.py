@@ -10,7 +10,7 @@ from PIL import Image
 from wdlora.errors import InputError
 from wdlora.host.api import io
 from wdlora.host.context import Interrupted, Progress, check_interrupted
-from wdlora.host.executor import Job, execution_order
+from wdlora.host.executor import EVERYBODY, Job, execution_order
 
 
 class Counter(io.ComfyNode):
@@ -190,7 +190,7 @@ def test_interruption_stops_inside_a_node(counting, sink):
     assert result.status == "error" and isinstance(result.error, Interrupted)
     assert result.messages[-1][0] == "execution_interrupted"
     assert result.failure is None
-    assert sink.events[-1][0] == "execution_interrupted" and sink.events[-1][2] is None  # told to everybody
+    assert sink.events[-1][0] == "execution_interrupted" and sink.events[-1][2] == EVERYBODY
 
 
 def test_progress_is_throttled_but_the_end_is_told(host, sink):

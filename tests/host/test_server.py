@@ -207,6 +207,24 @@ def test_a_job_from_prompt_to_history(ask, graph):
     ask(scenario)
 
 
+def test_a_job_from_no_browser_disturbs_none(ask, graph):
+    """As ComfyUI: jobs of the API without a client id are seen in the queue's length alone."""
+
+    async def scenario(client, _):
+        async with client.ws_connect("/ws?clientId=me") as socket:
+            answer = await (await client.post("/prompt", json={"prompt": graph})).json()
+            await finished(client, answer["prompt_id"])
+            kinds = []
+            while True:
+                try:
+                    kinds.append((await socket.receive_json(timeout=0.3))["type"])
+                except TimeoutError:
+                    break
+            assert set(kinds) == {"status"} and len(kinds) >= 3
+
+    ask(scenario)
+
+
 def test_a_broken_graph_is_refused_with_comfyuis_answer(ask, graph):
     async def scenario(client, _):
         graph["2"]["inputs"]["channel"] = "x"

@@ -22,6 +22,9 @@ from .registry import Registry
 from .validation import is_link
 
 log = logging.getLogger(__name__)
+EVERYBODY = "*"
+"""In place of a client id: a message for every browser."""
+
 _LONGEST_VALUE = 400
 
 
@@ -29,7 +32,7 @@ class Sink(Protocol):
     """Where the messages of a run go."""
 
     def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
-        """One message; client_id None is for everybody."""
+        """One message for one browser, for EVERYBODY, or for none (None: the job came from no browser)."""
 
     def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
         """A PIL image that a node shows while it runs."""
@@ -248,7 +251,7 @@ class _Run:
     def _message(self, event: str, data: dict[str, Any], everybody: bool = False) -> None:
         data = {"prompt_id": self.job.prompt_id, **data, "timestamp": int(time.time() * 1000)}
         self.result.messages.append((event, data))
-        self.sink.send(event, data, None if everybody else self.job.client_id)
+        self.sink.send(event, data, EVERYBODY if everybody else self.job.client_id)
 
 
 def execution_order(prompt: dict[str, Any], outputs: list[str]) -> list[str]:

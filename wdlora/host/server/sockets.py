@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from ..executor import EVERYBODY
 from ..queue import JobQueue
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,10 @@ class Sockets:
 
     def announce(self) -> None:
         """Tell everybody the queue's length."""
-        self.send("status", {"status": self.status()}, None)
+        self.send("status", {"status": self.status()}, EVERYBODY)
 
     def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
-        """One message to one browser, or to all."""
+        """One message to one browser, or to all; none where the job came from no browser."""
         if event == "executing":
             self._executing = data.get("node")
         self._post(json.dumps({"type": event, "data": data}, default=str), client_id)
@@ -103,11 +104,11 @@ class Sockets:
     def _post(self, message: str | bytes, client_id: str | None, with_metadata: bytes | None = None) -> None:
         def put() -> None:
             for id, client in self._clients.items():
-                if client_id in (None, id):
+                if client_id in (EVERYBODY, id):
                     rich = with_metadata is not None and client.features.get("supports_preview_metadata")
                     client.post(with_metadata if rich and with_metadata is not None else message)
 
-        if self._loop is not None and not self._loop.is_closed():
+        if client_id is not None and self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the loop closed between the question and the call
                 self._loop.call_soon_threadsafe(put)
 
