@@ -18,6 +18,7 @@ COMMANDS = {
     "sample-masks": "draw nerve masks that match a cohort",
     "measure": "measure corneal nerve biomarkers in masks or images",
     "run": "run a workflow in this process, without ComfyUI",
+    "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
     "serve": "the ComfyUI front end with this pack's nodes, in a browser",
     "demo": "three cohorts from mask to measured picture",
 }

@@ -1,0 +1,150 @@
+"""`python -m wdlora batch` in this process: results, repetition, refusals, and being killed."""
+
+import json
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wdlora.anatomy import measure
+from wdlora.cli import main
+
+from .conftest import GRAPH, check_whole, start, write_masks
+
+OPTIONS = ["--data", "data", "--device", "cpu"]
+
+
+def batch(*arguments: str) -> int:
+    return main(["batch", "flow.json", "--masks", "masks", "--out", "out", *arguments, *OPTIONS])
+
+
+def test_one_result_a_mask_and_a_manifest_with_hashes(place, capsys):
+    assert batch("--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    manifest = check_whole(place / "out", 3)
+    assert printed == manifest
+    for job in manifest["jobs"]:
+        (file,) = job["files"]
+        with Image.open(place / "out" / file["file"]) as picture:
+            with Image.open(place / "masks" / job["mask"]["file"]) as mask:
+                assert picture.convert("L").tobytes() == mask.tobytes()
+            assert json.loads(picture.text["prompt"])["1"]["inputs"]["image"].endswith(
+                f"-{job['mask']['sha256'][:16]}.png"
+            )
+    assert manifest["workflow"]["file"] == "flow.json"
+    assert json.loads((place / "out" / "workflow.json").read_text()) == GRAPH
+
+
+def test_what_is_done_is_not_done_again_and_more_can_be_added(place, capsys):
+    assert batch() == 0
+    before = {path: path.stat().st_mtime_ns for path in (place / "out" / "results").rglob("*")}
+    write_masks(place / "masks", 5)
+    assert batch() == 0
+    check_whole(place / "out", 5)
+    for path, when in before.items():
+        assert path.stat().st_mtime_ns == when
+    events = [json.loads(line)["event"] for line in (place / "out" / "journal.jsonl").read_text().splitlines()]
+    assert events.count("done") == 5 and events.count("batch") == 1
+
+
+def test_a_result_that_lost_a_file_is_made_again(place):
+    assert batch() == 0
+    next((place / "out" / "results").rglob("*.png")).unlink()
+    assert batch() == 0
+    check_whole(place / "out", 3)
+
+
+def test_another_graph_needs_another_folder(place, capsys):
+    assert batch() == 0
+    assert batch("--set", "Save.filename_prefix=other") == 2
+    assert "holds a batch with another graph" in capsys.readouterr().err
+
+
+def test_a_job_that_fails_is_named_and_the_others_go_on(place, capsys):
+    (place / "masks" / "mask01.png").write_bytes(b"no picture")
+    assert batch() == 1
+    captured = capsys.readouterr()
+    assert "2 of 3 jobs done" in captured.out
+    assert "The mask: " in captured.err and "cannot be read as a picture" in captured.err
+    assert "Traceback" not in captured.err
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    assert manifest["count"] == {"done": 2, "failed": 1, "open": 0}
+    write_masks(place / "masks", 3)
+    assert batch() == 0
+
+
+def test_measurements_become_a_table(place, capsys):
+    graph = {
+        "1": GRAPH["1"],
+        "2": {
+            "class_type": "CCMBiomarkers",
+            "inputs": {"masks": ["1", 0], "pixel_size_um": 1.0},
+            "_meta": {"title": "Measured masks"},
+        },
+    }
+    (place / "flow.json").write_text(json.dumps(graph))
+    assert batch("--vary", "Measured masks.pixel_size_um=1,2") == 0
+    lines = (place / "out" / "measured_masks.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+    assert len(rows) == 6
+    for row in rows:
+        with Image.open(place / "masks" / row["mask_file"]) as picture:
+            mask = np.asarray(picture) > 127
+        expected = measure(mask, pixel_size_um=float(row["Measured masks.pixel_size_um"])).length_mm
+        assert float(row["length_mm"]) == pytest.approx(expected, rel=1e-9) and expected > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seeds", "x"], "the seeds 'x' cannot be read"),
+        (["--seeds", "0:2"], "no node of the graph has a seed to set"),
+        (["--cohort", "Control"], "no node of the graph has a cohort to set"),
+        (["--vary", "Save.nothing=1"], "has no input 'nothing'"),
+        (["--vary", "Save.filename_prefix=a,a"], "two jobs are the same"),
+        (["--set", "The mask.channel=purple"], "The mask: Value not in list"),
+        (["--miniature"], "loads no Qwen-Image-Edit"),
+        (["--attempts", "0"], "--attempts is 0"),
+        (["--server", "http://127.0.0.1:1", "--miniature"], "http://127.0.0.1:1 does not answer"),
+        (["--server", "nonsense://x"], "is no address of a server"),
+    ],
+)
+def test_bad_input_is_one_line(place, capsys, arguments, sentence):
+    assert batch(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_nothing_is_lost_and_nothing_twice(tmp_path):
+    """SIGKILL at ten random moments of a batch of 60 jobs; the last run goes through."""
+    (tmp_path / "flow.json").write_text(json.dumps(GRAPH))
+    write_masks(tmp_path / "masks", 60)
+    generator = random.Random(7)
+    moments = sorted(generator.sample(range(1, 58), 10))
+    command = ["batch", "flow.json", "--masks", "masks", "--out", "out", *OPTIONS]
+    journal = tmp_path / "out" / "journal.jsonl"
+    killed = 0
+    for moment in moments:
+        process = start(*command, cwd=tmp_path)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if journal.exists() and journal.read_bytes().count(b'"done"') >= moment:
+                time.sleep(generator.random() * 0.02)
+                break
+            time.sleep(0.001)
+        assert process.poll() is None, "the batch ended before its moment came"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+        killed += 1
+    assert killed == 10
+    last = start(*command, cwd=tmp_path)
+    assert last.wait(120) == 0
+    check_whole(tmp_path / "out", 60)
+    done = [json.loads(line) for line in journal.read_text().splitlines() if '"done"' in line]
+    assert len({event["id"] for event in done}) == 60

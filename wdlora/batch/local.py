@@ -1,0 +1,129 @@
+"""A batch in this process, through the embedded host."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import sha256, whole
+from .jobs import UPLOADS, Graph, Job, Mask
+from .results import Shown, shown
+from .work import JobFailed, Work
+
+_ADAPTERS = ("adapter", "lora_name")
+_MODELS = ("diffusion_models", "text_encoders", "vae")
+
+
+def model_hashes(graph: Graph, folders: Any) -> list[dict[str, Any]]:
+    """The model files that a graph names: adapters with their hashes, base models with their sizes."""
+    found = {}
+    for node in graph.values():
+        for key, value in node["inputs"].items():
+            if not isinstance(value, str) or not value.lower().endswith((".safetensors", ".sft")):
+                continue
+            kinds = ("loras",) if key in _ADAPTERS else _MODELS
+            for kind in kinds:
+                path = folders.get_full_path(kind, value)
+                if path is not None:
+                    facts = {"folder": kind, "name": value, "bytes": os.path.getsize(path)}
+                    found[kind, value] = facts | ({"sha256": sha256(path)} if kind == "loras" else {})
+                    break
+    return [found[key] for key in sorted(found)]
+
+
+def check(host: Any, job: Job) -> None:
+    """Raise InputError unless the embedded host can run the whole graph."""
+    if job.mask is not None:
+        place_mask(host, job.mask)
+    prompt = job.prompt()
+    verdict = host.validate(prompt)
+    if verdict.node_errors or not verdict.outputs:
+        raise InputError(refusal(verdict.error, verdict.node_errors, prompt))
+
+
+def refusal(error: dict[str, Any] | None, node_errors: dict[str, Any], prompt: Graph) -> str:
+    """ComfyUI's validation errors as one sentence."""
+    from ..host import graph as graphs
+
+    if not node_errors:
+        return str((error or {}).get("message") or "the graph was refused")
+    told = []
+    for id, errors in node_errors.items():
+        said = ", ".join(f"{one.get('message')} ({one.get('details')})" for one in errors.get("errors", []))
+        told.append(f"{graphs.title(id, prompt.get(id, {}))}: {said}")
+    return "; ".join(told)
+
+
+def place_mask(host: Any, mask: Mask) -> None:
+    """Copy a mask to the host's input folder, unless it is there."""
+    target = host.folders.input / UPLOADS / mask.stored
+    if not target.is_file() or target.stat().st_size != mask.path.stat().st_size:
+        with whole(target) as temporary:
+            shutil.copyfile(mask.path, temporary)
+
+
+def run(work: Work, host: Any) -> None:
+    """Run every job, one after another. A job that fails is noted, and the batch goes on."""
+    for job in work.jobs:
+        work.journal.append("started", id=job.id, name=job.name)
+        for attempt in range(work.attempts):
+            try:
+                seconds = _run(work, host, job, attempt)
+            except JobFailed as failure:
+                if failure.again and attempt + 1 < work.attempts:
+                    host.engine.unload()
+                    time.sleep(work.pause_s(attempt))
+                    continue
+                work.failed(job, str(failure))
+            else:
+                work.done(job, seconds=seconds)
+            break
+
+
+def _run(work: Work, host: Any, job: Job, attempt: int) -> float:
+    if job.mask is not None:
+        place_mask(host, job.mask)
+    scratch = host.folders.output / job.folder(attempt)
+    shutil.rmtree(scratch, ignore_errors=True)
+    staged = work.results.stage(job)
+    started = time.monotonic()
+    prompt = job.prompt(attempt)
+    verdict, result = host.run(prompt)
+    if result is None or verdict.node_errors:
+        raise JobFailed(refusal(verdict.error, verdict.node_errors, prompt), again=False)
+    if result.failure is not None:
+        said = " ".join(result.failure["exception_message"].split())
+        again = not isinstance(result.error, InputError)
+        kind = f" ({result.failure['exception_type']})" if again else ""
+        raise JobFailed(f"{_title(job, result.failure['node_id'])}: {said}{kind}", again)
+    seconds = round(time.monotonic() - started, 3)
+    found = [(output, _collect(host, output, scratch, staged)) for output in shown(result.outputs, job.graph)]
+    work.results.commit(job, found, seconds=seconds, server=None)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return seconds
+
+
+def _collect(host: Any, output: Shown, scratch: Path, staged: Path) -> list[Path]:
+    """Bring a node's files to the staged folder: the job's own are moved, others copied."""
+    paths = []
+    for file in output.files:
+        source = Path(host.folders.get_directory_by_type(file["type"])) / file["subfolder"] / file["filename"]
+        target = staged / source.name
+        number = 1
+        while target.exists():
+            number += 1
+            target = staged / f"{source.stem}({number}){source.suffix}"
+        if scratch in source.parents:
+            os.replace(source, target)
+        else:
+            shutil.copyfile(source, target)
+        paths.append(target)
+    return paths
+
+
+def _title(job: Job, id: str) -> str:
+    from ..host import graph as graphs
+
+    return graphs.title(id, job.graph.get(id, {}))

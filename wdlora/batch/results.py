@@ -1,0 +1,191 @@
+"""Where the results of a batch lie: one folder a job, which appears whole, and the manifest over all of them."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..files import sha256, write_json, write_text
+from ..host import graph as graphs
+from .jobs import Graph, Job
+
+RECORD = "result.json"
+_STAGING = ".unfinished"
+_HASHED = "wdlora-batch/1"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one output node showed: files as hosts name them, texts, and tables."""
+
+    node: str
+    title: str
+    files: list[dict[str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    tables: list[Any] = field(default_factory=list)
+
+
+def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
+    """The outputs of a host, in the graph's order. Previews, which hosts throw away, are left out."""
+    found = []
+    for id in sorted(outputs, key=lambda id: (len(id), id)):
+        values = {key: items for key, items in (outputs[id] or {}).items() if isinstance(items, (list, tuple))}
+        files = [
+            {"filename": str(item["filename"]), "subfolder": str(item.get("subfolder") or ""), "type": "output"}
+            for items in values.values()
+            for item in items
+            if isinstance(item, dict) and "filename" in item and item.get("type", "output") == "output"
+        ]
+        texts = [text for text in values.get("text", ()) if isinstance(text, str)]
+        tables = [table for table in values.get("ccm_table", ()) if isinstance(table, dict)]
+        if files or texts or tables:
+            found.append(Shown(id, graphs.title(id, graph.get(id)), files, texts, tables))
+    return found
+
+
+class Results:
+    """The folder of a batch: `results/NAME/` for each job that is done, `manifest.json`, and the journal."""
+
+    def __init__(self, out: str | os.PathLike):
+        self.out = Path(out)
+        self.folder = self.out / "results"
+        self.staging = self.out / _STAGING
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self.folder}: {error.strerror}") from None
+
+    def clear(self) -> None:
+        """Remove what a killed batch left half done."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def of(self, job: Job) -> dict[str, Any] | None:
+        """The record of a job that is done, or None. A folder that lacks a file of its record does not count."""
+        place = self.folder / job.name
+        try:
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+            files = [file for output in record["outputs"] for file in output["files"]]
+            whole = all((place / file["file"]).stat().st_size == file["bytes"] for file in files)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if whole and record.get("id") == job.id else None
+
+    def stage(self, job: Job) -> Path:
+        """An empty folder to put a job's files in."""
+        place = self.staging / job.name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        return place
+
+    def commit(self, job: Job, found: Iterable[tuple[Shown, Sequence[Path]]], **facts: Any) -> dict[str, Any]:
+        """Make the staged folder the job's result. `found`: what each node showed and its files in the folder."""
+        place = self.staging / job.name
+        outputs = []
+        for output, paths in found:
+            files = [
+                {"file": path.relative_to(place).as_posix(), "sha256": _hash(path), "bytes": path.stat().st_size}
+                for path in paths
+            ]
+            described: dict[str, Any] = {"node": output.node, "title": output.title, "files": files}
+            if output.texts:
+                described["values"] = [_parsed(text) for text in output.texts]
+            if output.tables:
+                described["tables"] = output.tables
+            outputs.append(described)
+        mask = None if job.mask is None else {"file": job.mask.name, "sha256": job.mask.sha256}
+        record = {"id": job.id, "name": job.name, "values": job.values, "mask": mask, **facts, "outputs": outputs}
+        write_json(place / RECORD, record)
+        final = self.folder / job.name
+        if final.exists():
+            shutil.rmtree(final)
+        _flush_folder(place)
+        os.replace(place, final)
+        _flush_folder(self.folder)
+        return record
+
+    def write_summary(self, jobs: Sequence[Job], facts: dict[str, Any], failures: dict[str, str]) -> dict[str, Any]:
+        """Write `manifest.json` and one table a text output that holds measurements; returns the manifest."""
+        listed, rows = [], {}
+        for job in jobs:
+            record = self.of(job)
+            entry: dict[str, Any] = {"id": job.id, "name": job.name, "values": job.values}
+            if job.mask is not None:
+                entry["mask"] = {"file": job.mask.name, "sha256": job.mask.sha256}
+            if record is None:
+                entry["status"] = "failed" if job.id in failures else "open"
+                if job.id in failures:
+                    entry["error"] = failures[job.id]
+            else:
+                entry["status"] = "done"
+                entry["seconds"] = record.get("seconds")
+                entry["server"] = record.get("server")
+                entry["files"] = [
+                    {"file": f"results/{job.name}/{file['file']}", "sha256": file["sha256"]}
+                    for output in record["outputs"]
+                    for file in output["files"]
+                ]
+                _add_rows(rows, job, record)
+            listed.append(entry)
+        tables = {name: _write_table(self.out / f"{name}.csv", lines) for name, lines in sorted(rows.items())}
+        count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
+        manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
+        manifest |= {"tables": tables, "jobs": listed}
+        write_json(self.out / "manifest.json", manifest)
+        return manifest
+
+
+def _add_rows(rows: dict[str, list[dict[str, Any]]], job: Job, record: dict[str, Any]) -> None:
+    """Add what the job's text outputs measured, a line an object, to the tables by node title."""
+    for output in record["outputs"]:
+        for value in output.get("values", []):
+            members = value if isinstance(value, list) else [value]
+            if not members or not all(isinstance(member, dict) for member in members):
+                continue
+            name = re.sub(r"[^A-Za-z0-9]+", "_", output["title"]).strip("_").lower() or f"node_{output['node']}"
+            for index, member in enumerate(members):
+                known = {"job": job.name, **job.values, "member": index}
+                if job.mask is not None:
+                    known["mask_file"] = job.mask.name
+                flat = {key: item for key, item in member.items() if isinstance(item, (int, float, str, type(None)))}
+                rows.setdefault(name, []).append({**known, **flat})
+
+
+def _write_table(path: Path, lines: list[dict[str, Any]]) -> dict[str, str]:
+    names = list(dict.fromkeys(key for line in lines for key in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
+    return {"file": path.name, "sha256": sha256(path)}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda name: None)
+    except ValueError:
+        return text
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return sha256(path)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Put a folder's names on the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,191 @@
+"""Run a workflow over many masks, cohorts and seeds: here, or on ComfyUI servers.
+
+WORKFLOW is a graph as for `run`. Every combination of masks, cohorts, seeds and --vary values is one job with one
+result in OUT/results; OUT/manifest.json names them all with their hashes. A batch that was killed or interrupted
+continues with the same command; a larger one (more seeds, more masks) keeps the results that are there.
+Masks take the place of the graph's mask loader, or of its CCM Sample Masks.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import InputError
+from .serve import add_host_arguments
+
+EXAMPLE = (
+    "python -m wdlora batch workflows/api/ccm_synthesis.json --masks masks --cohort Control T1DPN --seeds 0:100 "
+    "--out batch --server http://127.0.0.1:8188 --server http://127.0.0.1:8189"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The graph, what differs between the jobs, where they run, and where results go."""
+    parser.add_argument("workflow", metavar="WORKFLOW", help="the graph: JSON in API format, or a PNG with one in it")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for results, journal and manifest")
+    parser.add_argument("--masks", metavar="DIR", help="folder of mask pictures, nerves white; one job each")
+    parser.add_argument(
+        "--cohort", nargs="+", default=[], metavar="NAME", help="cohorts, or all; set in every input 'cohort'"
+    )
+    parser.add_argument("--seeds", metavar="A:B", help="seeds A to B - 1 (0:100), or 1,5,9; set in every input 'seed'")
+    parser.add_argument(
+        "--vary", action="append", default=[], metavar="TITLE.INPUT=A,B", help="values of another input (repeatable)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="change a value in all jobs"
+    )
+    for name, what in (("mask", "mask file"), ("cohort", "cohort"), ("seed", "seed")):
+        parser.add_argument(
+            f"--{name}-input",
+            action="append",
+            default=[],
+            metavar="TITLE.INPUT",
+            help=f"where the {what} goes, if not where the graph says",
+        )
+    parser.add_argument(
+        "--server", action="append", default=[], metavar="URL", help="a ComfyUI server; repeat for more (default: here)"
+    )
+    parser.add_argument(
+        "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
+    )
+    parser.add_argument("--attempts", type=int, default=3, help="tries for a job that fails (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the manifest")
+    add_host_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the jobs that are open; 0 where all are done, 1 where some failed."""
+    from ..batch import jobs, local, remote
+    from ..batch.journal import Journal
+    from ..batch.results import Results
+    from ..batch.work import Work
+    from ..files import sha256, write_json
+    from ..host import graph as graphs
+
+    if args.attempts < 1:
+        raise InputError(f"--attempts is {args.attempts}; give 1 or more")
+    graph = graphs.read(args.workflow)
+    jobs.check_graph(graph)
+    for assignment in args.set:
+        graphs.set_value(graph, assignment)
+    masks = jobs.find_masks(args.masks) if args.masks else []
+    results = Results(args.out)
+    with Journal(results.out / "journal.jsonl") as journal:
+        host = None if args.server else _host(args, results.out)
+        if args.miniature:
+            graphs.use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
+        planned = _plan(args, graph, masks)
+        models = local.model_hashes(graph, host.folders) if host else _pinned(graph)
+        _same_batch(journal, jobs.job_id(graph), models)
+        write_json(results.out / "workflow.json", graph)
+        results.clear()
+        facts: dict[str, Any] = {
+            "workflow": {"file": Path(args.workflow).name, "sha256": sha256(args.workflow)},
+            "graph": {"file": "workflow.json", "sha256": sha256(results.out / "workflow.json")},
+            "models": models,
+        }
+        todo = [job for job in planned if results.of(job) is None]
+        bar = tqdm(
+            total=len(planned),
+            initial=len(planned) - len(todo),
+            unit="job",
+            file=sys.stderr,
+            disable=None if not args.json else True,
+        )
+        work = Work(todo, journal, results, args.attempts)
+        work.tell = lambda job, error: _tell(bar, work, job.name, error)
+        try:
+            if host is not None:
+                if todo:
+                    local.check(host, todo[0])
+                local.run(work, host)
+            elif todo:
+                asyncio.run(remote.run(work, args.server))
+        finally:
+            bar.close()
+            results.clear()
+            manifest = results.write_summary(planned, facts, work.failures)
+    return _report(args, manifest, results.out)
+
+
+def _host(args: argparse.Namespace, out: Path) -> Any:
+    from ..host import Host
+
+    return Host(args.data, args.models, out / "output", device=args.device)
+
+
+def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any]) -> list[Any]:
+    from ..batch import jobs
+
+    if len(args.mask_input) > 1:
+        raise InputError("a job has one mask, so give --mask-input once")
+    at = jobs.mask_place(graph, *args.mask_input) if masks else None
+    axes = []
+    if args.cohort:
+        cohorts = jobs.parse_cohorts(args.cohort)
+        axes.append(jobs.Axis("cohort", jobs.places_of(graph, "cohort", args.cohort_input), tuple(cohorts)))
+    axes += [jobs.parse_variation(graph, text) for text in args.vary]
+    if args.seeds:
+        seeds = jobs.parse_seeds(args.seeds)
+        axes.append(jobs.Axis("seed", jobs.places_of(graph, "seed", args.seed_input), tuple(seeds)))
+    planned = jobs.plan(graph, masks, at, axes)
+    if len({job.id for job in planned}) < len(planned):
+        raise InputError("two jobs are the same: two masks with the same content, or a value that is given twice")
+    return planned
+
+
+def _pinned(graph: dict[str, Any]) -> list[dict[str, Any]]:
+    """The adapters of a graph that runs elsewhere, with the hashes that the graph asks for."""
+    return [
+        {"folder": "loras", "name": node["inputs"][key], "sha256": node["inputs"].get("sha256") or None}
+        for node in graph.values()
+        for key in ("adapter", "lora_name")
+        if isinstance(node["inputs"].get(key), str) and node["inputs"][key] != "none"
+    ]
+
+
+def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
+    """Note what the batch is about, or raise InputError where its folder holds another one."""
+    adapters = {model["name"]: model.get("sha256") for model in models if model["folder"] == "loras"}
+    before = next((event for event in journal.events if event["event"] == "batch"), None)
+    if before is None:
+        journal.append("batch", graph=graph, adapters=adapters)
+        return
+    known = before.get("adapters") or {}
+    other = [name for name, hash in adapters.items() if hash and known.get(name) and known[name] != hash]
+    if before.get("graph") != graph or other:
+        what = f"adapter: {', '.join(other)} has changed" if other else "graph, or other values in it"
+        raise InputError(
+            f"{journal.path.parent} holds a batch with another {what}; give another --out, so that results that do "
+            "not belong together stay apart"
+        )
+
+
+def _tell(bar: Any, work: Any, name: str, error: str | None) -> None:
+    if error is None:
+        bar.update()
+    else:
+        bar.write(f"{name}: {error}", file=sys.stderr)
+        bar.set_postfix(failed=len(work.failures))
+
+
+def _report(args: argparse.Namespace, manifest: dict[str, Any], out: Path) -> int:
+    count = manifest["count"]
+    if args.json:
+        json.dump(manifest, sys.stdout, indent=2, ensure_ascii=False)
+        print()
+    else:
+        print(f"{count['done']} of {len(manifest['jobs'])} jobs done: {out / 'manifest.json'}")
+        for table in manifest["tables"].values():
+            print(out / table["file"])
+    if count["done"] == len(manifest["jobs"]):
+        return 0
+    print(
+        f"{count['failed']} jobs failed, {count['open']} are open; the same command tries them again", file=sys.stderr
+    )
+    return 1
