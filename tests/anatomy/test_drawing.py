@@ -55,3 +55,18 @@ def test_thin_fibres_stay_connected():
 
     mask = draw([line((3.2, 4.4), (90.1, 61.8), 0.4)], (80, 100), 1.0)
     assert label(mask, np.ones((3, 3)))[1] == 1
+
+
+def test_pinholes_are_filled():
+    """Holes of one and two pixels go, one of four and notches open to the outside stay, also at the frame."""
+    from wdlora.anatomy.drawing import _filled
+
+    mask = np.zeros((12, 24), bool)
+    mask[1:9, 1:20] = True
+    mask[3, 3] = mask[3, 6:8] = mask[5:7, 10] = False
+    kept = mask.copy()
+    kept[3, 3] = kept[3, 6:8] = kept[5:7, 10] = True
+    kept[3:5, 14:16] = mask[3:5, 14:16] = False
+    kept[1, 17] = mask[1, 17] = False
+    kept[8, 4] = mask[8, 4] = False
+    np.testing.assert_array_equal(_filled(mask), kept)

@@ -43,9 +43,22 @@ def draw(fibres: Iterable[Fibre], shape: tuple[int, int], pixel_size_um: float) 
         inside = y2[:, :, None] <= (room[:, None] - x2)[:, None, :]
         around = (step[:, None] * stride + step[None, :])[None]
         canvas[(place[chosen, None, None] + around)[inside]] = True
-    return np.ascontiguousarray(
-        canvas.reshape(-1, stride)[2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
-    )
+    return _filled(canvas.reshape(-1, stride)[2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width])
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """`mask` without holes of one or two pixels: in the notch of a branch they would read as a loop."""
+    padded = np.pad(mask, 2, constant_values=True)
+    inner = padded[1:-1, 1:-1]
+    up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    beside, above = ~inner & up & down, ~inner & left & right
+    hole = beside & above
+    ends = beside & left, beside & right, above & up, above & down
+    hole[:, :-1] |= ends[0][:, :-1] & ends[1][:, 1:]
+    hole[:, 1:] |= ends[0][:, :-1] & ends[1][:, 1:]
+    hole[:-1] |= ends[2][:-1] & ends[3][1:]
+    hole[1:] |= ends[2][:-1] & ends[3][1:]
+    return (inner | hole)[1:-1, 1:-1]
 
 
 def _samples(fibres: Iterable[Fibre], pixel_size_um: float) -> tuple[np.ndarray, np.ndarray]:

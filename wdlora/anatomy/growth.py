@@ -11,7 +11,7 @@ import numpy as np
 
 from .orientation import STEP_UM, Course, arc_lengths, draw_course, evaluate, waves
 from .room import Room
-from .strand import LEAST_BRANCH_UM, LEAST_FREE_UM, OVERHANG_UM, Field, Strand
+from .strand import LEAST_BRANCH_UM, LEAST_FREE_UM, LEAST_FROM_EDGE_UM, OVERHANG_UM, Field, Strand
 
 REACH_UM = 11.0
 """Least distance between fibres that do not meet."""
@@ -241,9 +241,10 @@ class Plexus:
             spare = length - self.length
             if spare < LEAST_FREE_UM:
                 return
-            desired = float(self.rng.uniform(100.0, 310.0))
+            longest = max(0.78 * self.field.height, 1.2 * LEAST_FREE_UM)
+            desired = float(self.rng.uniform(0.32, 1.0)) * longest
             if spare < desired + LEAST_FREE_UM:
-                desired = spare if spare < 310.0 else spare / 2
+                desired = spare if spare < longest else spare / 2
             strand = self._free_strand(desired)
             if strand is None:
                 failures += 1
@@ -269,12 +270,11 @@ class Plexus:
         for k in range(tries):
             first, last = _longest_run(open_[k] & held[k])
             whole = (last - first) * STEP_UM
-            if whole < LEAST_FREE_UM:
-                continue
-            path = points[k, first : last + 1]
-            if not self.field.holds(path[2:-2], 6.0)[10:-10].all():
-                continue
             from_edge = [first > 0 and not held[k, first - 1], last + 1 < len(along) and not held[k, last + 1]]
+            least = LEAST_FROM_EDGE_UM if any(from_edge) else LEAST_FREE_UM
+            path = points[k, first : last + 1]
+            if whole < least or not self.field.holds(path[12:-12], 6.0).all():
+                continue
             over = math.ceil(OVERHANG_UM / STEP_UM)
             if from_edge[0] and (not from_edge[1] or rng.random() < 0.5):
                 path = points[k, max(first - over, 0) : last + 1]
@@ -288,6 +288,8 @@ class Plexus:
             if all(from_edge):
                 # Across the whole field it would count as a trunk: it ends well before the other edge.
                 path = path[: len(path) - math.ceil(0.13 * self.field.side / STEP_UM)]
+            if len(path) * STEP_UM < least:
+                continue
             if not starts_outside and whole > desired + 20:
                 skip = int(rng.uniform(0, whole - desired) / STEP_UM)
                 path = path[skip:]
@@ -300,7 +302,7 @@ class Plexus:
             return None
         strand = Strand(best[1], "free", self.field, movable=True)
         lead = strand.arc[np.searchsorted(strand.visible, 1e-9)] if best[2] else 0.0
-        strand.least = LEAST_FREE_UM + float(lead)
+        strand.least = (LEAST_FROM_EDGE_UM if best[2] else LEAST_FREE_UM) + float(lead)
         strand.stop = min(strand.stop, desired + float(lead))
         if strand.stop < strand.least or self._would_span(strand):
             return None

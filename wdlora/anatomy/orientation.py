@@ -100,12 +100,13 @@ def draw_course(
 ) -> Course:
     """A course for a field of `width` × `height` µm; `calm` < 1 straightens and uprights it."""
     direction = math.pi / 2 + calm * math.radians(float(np.clip(14 * rng.standard_normal(), -32, 32)))
-    excess = excess * calm
+    # The turn of the whorl sharpens every bend.
+    excess = excess * calm * (0.5 if whorl else 1.0)
     bend = waves(rng, 0.66 * math.sqrt(2 * excess), (230.0, 620.0), 4)
     spread = rng.uniform(-1, 1, 4) / 320.0
     turned = None
     if whorl:
-        radius = 0.25 * min(width, height)
+        radius = 0.27 * min(width, height)
         centre = rng.uniform(0.44, 0.56, 2)
-        turned = (width * centre[0], height * centre[1], float(rng.uniform(1.9, 2.4)), radius)
+        turned = (width * centre[0], height * centre[1], float(rng.uniform(1.8, 2.2)), radius)
     return Course(width, height, direction, excess, bend, spread, turned)

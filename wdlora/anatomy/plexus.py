@@ -35,7 +35,8 @@ class NerveMask:
     """A nerve mask with the vectors it was drawn from.
 
     `mask` is bool [H, W]. `target` is what was drawn from the cohort's distribution (`cnfl` mm/mm², `cnfd`,
-    `cnbd` no./mm², `width_um`); `biomarkers` is what was measured on `mask`.
+    `cnbd` no./mm², `cnfw` µm/mm², `width_um`); `biomarkers` is what was measured on `mask`. `origin` is the mask
+    that this one degenerated from, if it did.
     """
 
     mask: np.ndarray
@@ -46,3 +47,4 @@ class NerveMask:
     severity: float
     target: dict[str, float] = field(default_factory=dict)
     biomarkers: "Biomarkers | None" = None
+    origin: "NerveMask | None" = field(default=None, repr=False)

@@ -13,6 +13,9 @@ LEAST_BRANCH_UM = 24.0
 LEAST_FREE_UM = 88.0
 """A shorter free fibre would be dropped as an isolated piece (75 px, 78 µm) when the mask is measured."""
 
+LEAST_FROM_EDGE_UM = 45.0
+"""The same where the fibre comes in over the edge of the field: what lies outside might make it long enough."""
+
 OVERHANG_UM = 9.0
 """How far fibres run on beyond the edge of the field."""
 

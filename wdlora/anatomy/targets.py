@@ -237,7 +237,13 @@ def _table(name: str, shifts: tuple[tuple[str, float], ...]) -> TargetTable:
     mean, sd = (FIELD_MM2 * value for value in moments["cnbd"])
     with_trunk = 1 - trunks[0]
     mean_with = mean / with_trunk
-    sd_with = math.sqrt((sd * sd + mean * mean) / with_trunk - mean_with * mean_with)
+    variance_with = (sd * sd + mean * mean) / with_trunk - mean_with * mean_with
+    if variance_with < 0.1 * mean_with:
+        raise InputError(
+            f"a mean CNBD of {moments['cnbd'][0]:g} is out of reach where {trunks[0]:.0%} of the images have no trunk; "
+            "shift CNFD upwards too, or CNBD by less"
+        )
+    sd_with = math.sqrt(variance_with)
     branch_points = with_trunk * count_distribution(mean_with, sd_with, MAX_BRANCH_POINTS)
     branch_points[0] += trunks[0]
     table = _copula(lengths, trunks, branch_points) * _drawable_cells()
@@ -265,7 +271,7 @@ def draw_targets(
     are interpolated: the same uniform numbers are drawn in both and averaged, so counts may have a fraction.
     """
     cohorts = list(COHORTS.values())
-    below = min(int(math.floor(severity)), len(cohorts) - 1)
+    below = min(math.floor(severity), len(cohorts) - 1)
     share = severity - below
     targets = target_table(cohorts[below].name, shifts).draw(uniform, fixed)
     if share > 0:

@@ -1,0 +1,71 @@
+"""The sample-masks command: files, manifest, resuming, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wdlora.cli import main
+from wdlora.cli.sample_masks import mask_seed
+from wdlora.files import sha256
+
+
+def sample(out, *more):
+    return main(["sample-masks", "--cohort", "T1DPN", "--count", "2", "--seed", "7", "--out", str(out), *more])
+
+
+def test_masks_and_manifest(tmp_path, capsys):
+    assert sample(tmp_path, "--json", "--phantoms") == 0
+    printed = json.loads(capsys.readouterr().out)
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert printed == manifest
+    assert [record["seed"] for record in manifest["masks"]] == [mask_seed(7, 0), mask_seed(7, 1)]
+    for record in manifest["masks"]:
+        for file in record["files"].values():
+            assert sha256(tmp_path / file["path"]) == file["sha256"]
+        pixels = np.asarray(Image.open(tmp_path / record["files"]["mask"]["path"]))
+        assert pixels.shape == (384, 384) and set(np.unique(pixels)) <= {0, 255}
+        phantom = np.asarray(Image.open(tmp_path / record["files"]["phantom"]["path"]))
+        assert phantom.shape == (384, 384) and len(np.unique(phantom)) > 20
+        assert record["biomarkers"]["cnfl"] == pytest.approx(record["target"]["cnfl"], rel=0.03)
+
+
+def test_continues_where_it_stopped(tmp_path, capsys):
+    assert sample(tmp_path) == 0
+    first, second = sorted((tmp_path / "masks").iterdir())
+    wanted = second.read_bytes()
+    stamp = first.stat().st_mtime_ns
+    second.unlink()
+    assert sample(tmp_path) == 0
+    assert second.read_bytes() == wanted
+    assert first.stat().st_mtime_ns == stamp
+    assert "2 masks" in capsys.readouterr().out
+
+
+def test_other_settings_are_refused(tmp_path, capsys):
+    assert sample(tmp_path) == 0
+    assert sample(tmp_path, "--severity", "1.5") == 2
+    assert "drawn with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--count", "0"], "--count 0"),
+        (["--size", "a"], "--size 'a'"),
+        (["--target", "cnfl"], "NAME=VALUE"),
+        (["--target", "cnfd=0", "--target", "cnbd=50"], "no 400 µm field"),
+        (["--cohort", "T2DM"], "there is no cohort"),
+        (["--seed", "-1"], "--seed -1"),
+    ],
+)
+def test_bad_input(tmp_path, capsys, more, message):
+    assert sample(tmp_path, *more) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_seeds_of_a_series_are_apart():
+    seeds = {mask_seed(seed, index) for seed in range(20) for index in range(200)}
+    assert len(seeds) == 4000 and max(seeds) < 2**53

@@ -1,0 +1,193 @@
+"""Draw nerve masks whose biomarkers follow a cohort's published distributions.
+
+Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
+what was measured, the seeds and the files' hashes. A mask that is there already is kept, so an interrupted run goes on
+where it stopped. Masks follow --seed and their number alone: more of them later continue the same series.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+EXAMPLE = "python -m wdlora sample-masks --cohort T1DPN --count 100 --seed 1 --out masks-t1dpn --phantoms"
+
+RECORD = "wdlora-mask"
+"""Name of the PNG text chunk that carries a mask's record."""
+
+SHOWN = (("cnfl", "CNFL mm/mm²"), ("cnfd", "CNFD no./mm²"), ("cnbd", "CNBD no./mm²"), ("cnfw", "CNFW µm/mm²"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--cohort", required=True, metavar="NAME", help="Control, T1NoDPN or T1DPN")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="how many masks (default 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the series (default 0)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the masks and the manifest")
+    parser.add_argument("--size", default="384", metavar="PIXELS", help="side, or HEIGHTxWIDTH (default 384)")
+    parser.add_argument("--pixel-size-um", type=float, metavar="UM", help="µm a pixel (default 400/384)")
+    parser.add_argument("--severity", type=float, metavar="S", help="0 Control … 2 T1DPN instead of the cohort's own")
+    parser.add_argument(
+        "--target", action="append", default=[], metavar="NAME=VALUE", help="fix cnfl, cnfd, cnbd, cnfw or width_um"
+    )
+    parser.add_argument(
+        "--shift", action="append", default=[], metavar="NAME=VALUE", help="move the cohort's mean of a biomarker"
+    )
+    parser.add_argument("--whorl", action="store_true", help="turn the nerves about a centre as in the inferior whorl")
+    parser.add_argument("--phantoms", action="store_true", help="image every mask as a confocal microscope would")
+    parser.add_argument("--json", action="store_true", help="print the manifest")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw what is missing, write the manifest, print a summary."""
+    from tqdm import tqdm
+
+    from ..anatomy.plexus import PIXEL_SIZE_UM
+    from ..anatomy.sampler import RECIPE
+    from ..cohorts import cohort
+    from ..files import sha256, write_json
+
+    if args.count < 1:
+        raise InputError(f"--count {args.count} draws nothing; ask for 1 or more")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed} is not a whole number from 0 up")
+    name = cohort(args.cohort).name
+    recipe: dict[str, Any] = {
+        "sampler": RECIPE,
+        "cohort": name,
+        "seed": args.seed,
+        "size": _size(args.size),
+        "pixel_size_um": PIXEL_SIZE_UM if args.pixel_size_um is None else args.pixel_size_um,
+        "severity": args.severity,
+        "targets": _values("--target", args.target),
+        "shifts": _values("--shift", args.shift),
+        "whorl": args.whorl,
+    }
+    folder = Path(args.out)
+    numbers = tqdm(range(args.count), desc=name, unit="mask", disable=None, file=sys.stderr)
+    records = [_one(folder, recipe, index, args.phantoms) for index in numbers]
+    manifest = {"recipe": recipe, "masks": records}
+    for record in records:
+        for file in record["files"].values():
+            file["sha256"] = sha256(folder / file["path"])
+    write_json(folder / "manifest.json", manifest)
+    if args.json:
+        print(json.dumps(manifest, indent=2, ensure_ascii=False))
+    else:
+        _summary(records, folder)
+    return 0
+
+
+def mask_seed(seed: int, index: int) -> int:
+    """Seed of the mask number `index` of a series: 53 bits, so that JSON keeps it."""
+    high, low = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+    return (int(high) << 21) | (int(low) >> 11)
+
+
+def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> dict[str, Any]:
+    """The record of one mask, drawn unless it is there."""
+    from ..anatomy.sampler import sample_mask
+
+    seed = mask_seed(recipe["seed"], index)
+    name = f"{recipe['cohort']}_{recipe['seed']}_{index:05d}.png"
+    mask_file, image_file = Path("masks", name), Path("images", name)
+    have = _read(folder / mask_file, recipe)
+    if have is not None and (not phantoms or _read(folder / image_file, recipe) is not None):
+        record = have
+    else:
+        made = sample_mask(
+            recipe["cohort"],
+            seed,
+            size=tuple(recipe["size"]),
+            pixel_size_um=recipe["pixel_size_um"],
+            severity=recipe["severity"],
+            targets=recipe["targets"],
+            shifts=recipe["shifts"],
+            whorl=recipe["whorl"],
+        )
+        assert made.biomarkers is not None
+        record = {
+            "index": index,
+            "seed": seed,
+            "cohort": made.cohort,
+            "severity": made.severity,
+            "target": made.target,
+            "biomarkers": made.biomarkers.to_dict(),
+        }
+        if have is None:
+            _write(folder / mask_file, made.mask.astype(np.uint8) * 255, recipe, record)
+        if phantoms:
+            from ..anatomy import phantom
+
+            _write(folder / image_file, phantom(made, seed), recipe, record)
+    files = {"mask": {"path": mask_file.as_posix()}}
+    if phantoms:
+        files["phantom"] = {"path": image_file.as_posix()}
+    return {**record, "files": files}
+
+
+def _write(path: Path, pixels: np.ndarray, recipe: dict[str, Any], record: dict[str, Any]) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from ..files import whole
+
+    text = PngInfo()
+    text.add_text(RECORD, json.dumps({"recipe": recipe, "record": record}))
+    with whole(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
+
+
+def _read(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The record that a PNG carries; None without a file. Raises InputError where another recipe made it."""
+    from PIL import Image
+
+    if not path.exists():
+        return None
+    try:
+        with Image.open(path) as image:
+            carried = json.loads(image.info[RECORD])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is not a mask of this command; move it away or choose another --out") from error
+    if carried["recipe"] != recipe:
+        raise InputError(f"{path} was drawn with other settings; choose another --out, or --seed for another series")
+    return carried["record"]
+
+
+def _size(text: str) -> list[int]:
+    parts = text.lower().split("x")
+    try:
+        sides = [int(part) for part in parts]
+    except ValueError:
+        sides = []
+    if len(sides) == 1:
+        sides *= 2
+    if len(sides) != 2 or min(sides) < 1:
+        raise InputError(f"--size {text!r} is neither a number of pixels nor HEIGHTxWIDTH")
+    return sides
+
+
+def _values(option: str, pairs: list[str]) -> dict[str, float]:
+    values = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError as error:
+            raise InputError(f"{option} {pair!r} is not NAME=VALUE, for example cnfl=18.5") from error
+    return values
+
+
+def _summary(records: list[dict[str, Any]], folder: Path) -> None:
+    print(f"{len(records)} masks in {folder}")
+    print(f"{'':<14}{'drawn':>16}{'measured':>18}")
+    for key, label in SHOWN:
+        drawn = np.array([record["target"][key] for record in records])
+        measured = [record["biomarkers"][key] for record in records]
+        known = np.array([value for value in measured if value is not None] or [np.nan])
+        print(f"{label:<14}{drawn.mean():>8.2f} ± {drawn.std():<5.2f}{known.mean():>10.2f} ± {known.std():<5.2f}")
