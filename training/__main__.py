@@ -1,0 +1,26 @@
+"""`python -m training COMMAND …`, also by file: an isolated Python, like that of a portable ComfyUI, knows no
+folder but its own, so the parent of this one is put on the path first."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+if not __package__:
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+from wdlora.cli import dispatch  # noqa: E402
+
+COMMANDS = {
+    "finetune": "adapt Qwen-Image-Edit, or the miniature, to corneal confocal microscopy",
+    "miniature": "train the miniature from nothing",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m training`; returns the exit status."""
+    return dispatch("python -m training", COMMANDS, "training.cli", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

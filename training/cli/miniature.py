@@ -1,0 +1,64 @@
+"""Train the miniature: a complete Qwen-Image-Edit of a few million parameters, from nothing, on a CPU.
+
+Four stages: the VAE, a tokenizer and text encoder, the MMDiT, and the files with their measured figures. Each is
+resumable: the same command goes on where it was stopped. The whole takes about two hours on two CPU cores.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from training.miniature import STAGES
+from wdlora.errors import InputError
+
+EXAMPLE = "python -m training miniature --out miniature"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finished files")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: OUT.work)")
+    parser.add_argument(
+        "--stage",
+        action="append",
+        choices=STAGES,
+        help="run only this stage; may be repeated (default: all of them)",
+    )
+    parser.add_argument("--seed", type=int, help="seed of all random numbers (default: that of the shipped files)")
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=1.0,
+        help="multiplies the steps and minutes of all stages; below 1 for a trial (default: 1)",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1, the fastest at this size)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the recipe."""
+    import torch
+
+    from training.miniature.recipe import Recipe
+    from training.miniature.recipe import run as run_recipe
+
+    if not args.pace > 0:
+        raise InputError(f"--pace {args.pace:g} is not positive: 1 is the full recipe")
+    if args.threads < 1:
+        raise InputError(f"--threads {args.threads} is not positive: give 1 or more")
+    torch.set_num_threads(args.threads)
+    recipe = Recipe() if args.seed is None else Recipe(seed=args.seed)
+    if args.pace != 1:
+        recipe = dataclasses.replace(
+            recipe, **{name: _paced(getattr(recipe, name), args.pace) for name in ("vae", "text", "mmdit")}
+        )
+    work = args.work or args.out.with_name(args.out.name + ".work")
+    files = run_recipe(work, args.out, recipe, tuple(args.stage or STAGES))
+    print(f"{files.folder}")
+
+
+def _paced(stage: Any, pace: float) -> Any:
+    budget = stage.budget
+    minutes = None if budget.minutes is None else budget.minutes * pace
+    budget = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)), minutes=minutes)
+    return dataclasses.replace(stage, budget=budget)

@@ -1,0 +1,163 @@
+"""The training loop that all stages of the miniature share: a budget, a schedule, an average, checkpoints."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from wdlora.files import write_text
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a stage may cost and how fast it learns.
+
+    A stage ends after `steps`, or after `minutes` of wall-clock time where that comes first; the learning rate
+    follows whichever of the two has advanced further, so a slow machine still ends with a small one.
+    """
+
+    steps: int
+    minutes: float | None = None
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    final_fraction: float = 0.02
+    average_decay: float = 0.998
+    checkpoint_minutes: float = 3.0
+    evaluate_every: int = 500
+
+    def progress(self, step: int, seconds: float) -> float:
+        """The share of the budget that is spent; the stage ends at 1."""
+        return max(step / self.steps, 0.0 if self.minutes is None else seconds / 60 / self.minutes)
+
+
+Loss = Callable[[int, float], tuple[Tensor, dict[str, float]]]
+"""Called with the step and the progress 0..1; gives the loss and figures for the log."""
+
+
+def train(
+    folder: Path,
+    module: nn.Module,
+    loss_at: Loss,
+    budget: Budget,
+    *,
+    seed: int,
+    evaluate: Callable[[Any], str] | None = None,
+    early: dict[str, float] | None = None,
+) -> Any:
+    """Train `module` with AdamW until the budget is spent and return its running average.
+
+    `early` names children whose learning rate reaches zero at that fraction of the budget; `loss_at` should
+    take no gradient of them from there on.
+
+    Checkpoints go to `folder`; a second call goes on from the newest. Random numbers of a step depend on
+    `seed` and the step alone, so an interrupted run ends where an uninterrupted one of as many steps does.
+    The log is `folder/log.txt`.
+    """
+    ends = [1.0, *(early or {}).values()]
+    children = [list(module.get_submodule(name).parameters()) for name in early or {}]
+    listed = {id(parameter) for group in children for parameter in group}
+    groups = [[p for p in module.parameters() if id(p) not in listed], *children]
+    optimiser = torch.optim.AdamW(
+        [{"params": group} for group in groups],
+        lr=budget.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        fused=True,
+    )
+    average = copy.deepcopy(module).requires_grad_(False).eval()
+    step, spent, lines = 0, 0.0, []
+    if found := list_checkpoints(folder):
+        parameters, state, facts = load_checkpoint(found[-1])
+        _load(module, parameters, "now.")
+        _load(average, parameters, "average.")
+        optimiser.load_state_dict(state)
+        step, spent, lines = facts["step"], facts["seconds"], facts["log"]
+        if facts["done"]:
+            return _settle(average, module, early)
+
+    def save(done: bool) -> None:
+        tensors = {f"now.{k}": v for k, v in module.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+        save_checkpoint(folder, step, tensors, optimiser, {"seconds": spent, "log": lines, "done": done}, keep=1)
+        write_text(folder / "log.txt", "\n".join(lines) + "\n")
+
+    started, saved = time.monotonic() - spent, time.monotonic()
+    running: dict[str, float] = {}
+    bar = tqdm(total=budget.steps, initial=step, desc=folder.name, disable=None)
+    while True:
+        spent = time.monotonic() - started
+        progress = budget.progress(step, spent)
+        if progress >= 1:
+            break
+        torch.manual_seed((seed << 32) + step)
+        warm = min(1.0, (step + 1) / budget.warmup_steps)
+        for group, end in zip(optimiser.param_groups, ends, strict=True):
+            cosine = 0.5 * (1 + math.cos(math.pi * min(progress / end, 1.0)))
+            floor = budget.final_fraction if end == 1.0 else 0.0
+            group["lr"] = budget.learning_rate * warm * (floor + (1 - floor) * cosine)
+        loss, figures = loss_at(step, progress)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        decay = min(budget.average_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        current = {"loss": loss.item()} | figures
+        running |= {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in current.items()}
+        bar.update()
+        bar.set_postfix({name: f"{value:.4g}" for name, value in running.items()})
+        if step % budget.evaluate_every == 0 or step == 50:
+            line = f"{step} {time.monotonic() - started:.0f}s " + " ".join(f"{k} {v:.5g}" for k, v in running.items())
+            if evaluate is not None:
+                line += " | " + evaluate(average)
+            lines.append(line)
+            bar.write(line)
+        if time.monotonic() - saved > 60 * budget.checkpoint_minutes:
+            spent = time.monotonic() - started
+            save(done=False)
+            saved = time.monotonic()
+    bar.close()
+    if evaluate is not None:
+        lines.append(f"{step} {spent:.0f}s end | {evaluate(average)}")
+    save(done=True)
+    return _settle(average, module, early)
+
+
+def progress_of(folder: Path, budget: Budget) -> float:
+    """How much of its budget the newest checkpoint in `folder` has spent, 0..1; 0 without a checkpoint."""
+    found = list_checkpoints(folder)
+    if not found:
+        return 0.0
+    facts = load_checkpoint(found[-1])[2]
+    return 1.0 if facts["done"] else budget.progress(facts["step"], facts["seconds"])
+
+
+def restore(folder: Path, module: nn.Module, early: dict[str, float] | None = None) -> nn.Module:
+    """Load the running average of the newest checkpoint into `module`, its `early` children as they rest."""
+    parameters = load_checkpoint(list_checkpoints(folder)[-1])[0]
+    now = copy.deepcopy(module)
+    _load(now, parameters, "now.")
+    _load(module, parameters, "average.")
+    return _settle(module, now, early).eval()
+
+
+def _settle(average: nn.Module, now: nn.Module, early: dict[str, float] | None) -> nn.Module:
+    """Children that have come to rest need no average."""
+    for name in early or {}:
+        average.get_submodule(name).load_state_dict(now.get_submodule(name).state_dict())
+    return average
+
+
+def _load(module: nn.Module, parameters: dict[str, Tensor], prefix: str) -> None:
+    module.load_state_dict({k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)})
