@@ -31,6 +31,7 @@ class Host:
         sink: Sink | None = None,
         device: str | None = None,
     ):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # bitsandbytes and transformers must not ask their hub
         install_api()
         self.folders = Folders(base, models, output)
         self.engine = HostEngine(device)
