@@ -52,4 +52,4 @@ def box_counting_dimension(mask: np.ndarray) -> float:
         boxes = boxes[:, ::2] | boxes[:, 1::2]
         counts.append(np.count_nonzero(boxes))
     x = np.arange(sizes) - (sizes - 1) / 2
-    return float(-(x @ np.log(counts)) / (x @ x) / math.log(2))
+    return max(0.0, float(-(x @ np.log(counts)) / (x @ x) / math.log(2)))  # rounding may leave −1e−17

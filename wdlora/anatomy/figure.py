@@ -15,10 +15,10 @@ KINDS = {"free": ("#5ec8ff", 1.9), "branch": ("#ffc145", 1.9), "trunk": ("#ff5d5
 POINT, OTHER_POINT = "#ffffff", "#b78cff"
 
 FIGURES = (
-    ("cnfl", "CNFL", "mm/mm²", "{:.2f}"),
-    ("cnfd", "CNFD", "no./mm²", "{:.1f}"),
-    ("cnbd", "CNBD", "no./mm²", "{:.1f}"),
-    ("ctbd", "CTBD", "no./mm²", "{:.1f}"),
+    ("cnfl", "CNFL", "mm/mm²", "{:.4g}"),
+    ("cnfd", "CNFD", "no./mm²", "{:.4g}"),
+    ("cnbd", "CNBD", "no./mm²", "{:.4g}"),
+    ("ctbd", "CTBD", "no./mm²", "{:.4g}"),
     ("mean_width_um", "mean width", "µm", "{:.2f}"),
     ("cnfw", "CNFW", "µm/mm²", "{:.2f}"),
     ("cnfa", "CNFA", "mm²/mm²", "{:.4f}"),

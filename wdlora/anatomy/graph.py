@@ -64,6 +64,8 @@ def _skeleton(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, float]) -
     """
     grow = round(12.5 / min(pixel_um)) + RING + 1 if rules.extend_to_border else RING + 1
     padded = np.pad(mask, grow)
+    # Holes of one pixel, which drawing leaves where nerves part, would be rings of three junctions.
+    padded[1:-1, 1:-1] |= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     if rules.extend_to_border:
         top, bottom, left, right = (
             _short_runs(line, 26 / um)
