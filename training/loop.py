@@ -110,7 +110,7 @@ class FineTune:
         self.transformer.train()
         stream = self.stream()
         recent: deque[float] = deque(maxlen=50)
-        start, first = time.monotonic(), self.step
+        spent, first = 0.0, self.step
         with (
             _signals(self),
             tqdm(total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None) as bar,
@@ -118,13 +118,15 @@ class FineTune:
             if main and self.monitor and self.step == 0:
                 self._judge()
             while self.step < config.steps and not self.stopped:
+                start = time.monotonic()
                 loss = self.advance(stream)
+                spent += time.monotonic() - start
                 recent.append(loss)
                 bar.update()
                 self.stopped = self.stopped or stop_file.exists()
                 if not main:
                     continue
-                seconds = (time.monotonic() - start) / (self.step - first)
+                seconds = spent / (self.step - first)
                 facts = {"loss": float(np.mean(recent)), "seconds_a_step": seconds} | memory(self.accelerator.device)
                 bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
                 last = self.step == config.steps or self.stopped

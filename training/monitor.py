@@ -147,17 +147,19 @@ def sheet(
     path: Path,
 ) -> None:
     """Write a contact sheet: a row a picture with its mask, the target through the VAE, and what was painted."""
-    gap, label = 6, 16
     height, width = max(m.shape[0] for m in masks), max(m.shape[1] for m in masks)
+    zoom = max(1, round(192 / width))
+    gap, label, height, width = 6, 16, height * zoom, width * zoom
     page = Image.new("L", (3 * (width + gap) + gap, label + len(masks) * (height + label) + gap), 24)
     draw = ImageDraw.Draw(page)
-    for column, title in enumerate(("mask", "target through the VAE", "painted")):
+    for column, title in enumerate(("mask", "target, through the VAE", "painted")):
         draw.text((gap + column * (width + gap), 2), title, fill=220)
     for row, (view, *pictures) in enumerate(zip(views, masks, targets, painted, strict=True)):
         top = label + row * (height + label)
         draw.text((gap, top), view.cohort, fill=160)
         for column, picture in enumerate(pictures):
             grey = np.round(np.clip(picture.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-            page.paste(Image.fromarray(grey), (gap + column * (width + gap), top + label - 2))
+            image = Image.fromarray(np.kron(grey, np.ones((zoom, zoom), np.uint8)))
+            page.paste(image, (gap + column * (width + gap), top + label - 2))
     with whole(path) as temporary:
         page.save(temporary, format="PNG")

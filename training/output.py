@@ -10,6 +10,7 @@ from wdlora.adapter import Adapter
 from wdlora.adapter.metadata import Metadata
 from wdlora.cohorts import PROMPT_VERSION
 from wdlora.files import sha256, write_text
+from wdlora.layer.variants import weight_sq
 
 ADAPTER = "adapter.safetensors"
 
@@ -20,7 +21,10 @@ def make_adapter(transformer: Any, trained: dict[str, Tensor], metadata: Metadat
 
     state = dict(transformer.state_dict()) | trained
     config = transformer.peft_config["default"].to_dict()
-    return Adapter.from_tensors(get_peft_model_state_dict(transformer, state_dict=state), config, metadata)
+    adapter = Adapter.from_tensors(get_peft_model_state_dict(transformer, state_dict=state), config, metadata)
+    layers = {name: layer for name, layer in transformer.named_modules() if name in adapter.layers}
+    adapter.row_norms = {name: weight_sq(layer).sqrt().cpu() for name, layer in layers.items()}
+    return adapter
 
 
 def origins(model: Any, name: str, config: TrainingConfig, preset: str) -> Metadata:

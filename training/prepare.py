@@ -120,7 +120,7 @@ class Preparer:
                 entry["reference"] = encode_image(self.model.vae, reference)
             return entry
 
-        key = entry_key(f"vae {self.model.hashes['vae']}", "", image, mask, reference)
+        key = entry_key(f"vae {self.model.hashes['vae']} {self._precision(self.model.vae)}", "", image, mask, reference)
         self.cache.get(key, compute)
         return key
 
@@ -133,10 +133,16 @@ class Preparer:
                 ).embeds
             }
 
-        encoders = f"text {self.model.hashes['text_encoder']} {self.model.variant}"
+        encoders = (
+            f"text {self.model.hashes['text_encoder']} {self.model.variant} {self._precision(self.model.text_encoder)}"
+        )
         key = entry_key(encoders, prompt, mask, reference)
         self.cache.get(key, compute)
         return key
+
+    @staticmethod
+    def _precision(part: Any) -> torch.dtype:
+        return next(part.parameters()).dtype
 
     def _check_space(self, one: Prepared, count: int) -> None:
         entries: dict[str, Tensor] = dict(self.cache.read(one.pictures))

@@ -6,6 +6,7 @@ A command module has a docstring (its help), `EXAMPLE` (shown below the help), `
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
     `package` is where the command modules live; a command `sample-masks` is the module `sample_masks`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # no library below may reach for the network
+        os.environ.setdefault(name, "1")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that it would download
     overview = argparse.ArgumentParser(
         prog=prog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,0 +1,213 @@
+"""The fine-tune on the miniature: what it writes, resuming after a kill, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from training.cli import finetune as command
+from training.config import load_preset
+from training.models import ModelSource
+from training.pipeline import Job, finetune
+from wdlora.adapter import Adapter
+from wdlora.errors import InputError
+from wdlora.qwen.denoiser import velocity
+from wdlora.qwen.encode import Conditioning
+from wdlora.qwen.patch import apply_adapter
+
+SMALL = {
+    "size": 64,
+    "views": 1,
+    "steps": 6,
+    "batch_size": 2,
+    "warmup_steps": 2,
+    "sample_every": 0,
+    "sample_steps": 2,
+    "sample_cfg": 1,
+    "save_every": 2,
+    "log_every": 1,
+    "rank": 2,
+    "ema_decay": 0.9,
+}
+
+
+def job(out: Path, cache: Path, resume: bool = False, **changes) -> Job:
+    config = load_preset("miniature", SMALL | changes)
+    return Job(
+        config, "miniature", ModelSource("miniature"), out, "phantoms:2", cache=cache, device="cpu", resume=resume
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    return out, finetune(job(out, cache))
+
+
+@pytest.mark.slow
+def test_a_run_leaves_everything_that_others_need(finished):
+    out, result = finished
+    assert result["finished"] and result["step"] == 6
+    assert {path.name for path in out.iterdir()} >= {
+        "adapter.safetensors",
+        "config.json",
+        "log.jsonl",
+        "README.md",
+        "sheets",
+        "checkpoints",
+    }
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert log[0]["step"] == 0 and np.isfinite(log[0]["validation_loss"])
+    adapter = Adapter.load(out / "adapter.safetensors")
+    assert (adapter.rank, adapter.metadata.base_model, adapter.metadata.prompt_version) == (2, "WDLoRA miniature", "1")
+    assert adapter.row_norms is not None
+    card = (out / "README.md").read_text()
+    assert "not a medical device" in card and str(out) not in card
+    assert [path.name for path in (out / "checkpoints").iterdir()] != []
+
+
+@pytest.mark.slow
+def test_what_was_trained_is_what_is_painted(finished):
+    """The written adapter on a fresh base gives the trained transformer's output: 1e-5 of float32 rounding."""
+    out, _ = finished
+    state = load_file(max((out / "checkpoints").iterdir()) / "parameters.safetensors")
+    averaged = {name.removeprefix("average/"): value for name, value in state.items() if name.startswith("average/")}
+    base = ModelSource("miniature").load("fp32", "cpu", ("transformer",)).transformer
+    generator = torch.Generator().manual_seed(0)
+    x, control = torch.randn(2, 1, 16, 1, 8, 8, generator=generator)
+    text = Conditioning(torch.randn(1, 7, base.config.joint_attention_dim, generator=generator))
+    sigma = torch.tensor([0.6])
+
+    def output(transformer):
+        with torch.no_grad():
+            return velocity(transformer, x, sigma, text, [control])
+
+    before = output(base)
+    apply_adapter(base, Adapter.load(out / "adapter.safetensors"))
+    applied = output(base)
+    from training.loop import prepare_transformer
+
+    trained = ModelSource("miniature").load("fp32", "cpu", ("transformer",)).transformer
+    prepare_transformer(trained, load_preset("miniature", SMALL))
+    missing = trained.load_state_dict(averaged, strict=False)
+    assert not missing.unexpected_keys
+    assert (applied - before).abs().max() > 1e-4
+    assert torch.allclose(applied, output(trained), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(finished, cache, tmp_path):
+    out, _ = finished
+    killed = tmp_path / "killed"
+    line = (
+        f"finetune --preset miniature --model miniature --data phantoms:2 --device cpu --cache {cache} --out {killed}"
+    )
+    fields = [f"{key}={value}" for key, value in SMALL.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", *line.split(), "--set", *fields],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    stop_at = int(np.random.default_rng(int.from_bytes(os.urandom(4), "big")).integers(2, 6))
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        log = killed / "log.jsonl"
+        if log.exists() and f'{{"step": {stop_at}, "loss"' in log.read_text():
+            break
+        time.sleep(0.01)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "adapter.safetensors").exists()
+    result = finetune(job(killed, cache, resume=True))
+    assert result["finished"]
+    mine, theirs = load_file(killed / "adapter.safetensors"), load_file(out / "adapter.safetensors")
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine), f"killed at step {stop_at}"
+    steps = [json.loads(line)["step"] for line in (killed / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_resuming_with_another_configuration_or_over_a_run_is_refused(finished, cache):
+    out, _ = finished
+    with pytest.raises(InputError, match="already holds a run"):
+        finetune(job(out, cache))
+    with pytest.raises(InputError, match="another configuration"):
+        finetune(job(out, cache, resume=True, learning_rate=1e-3))
+
+
+def folder(path: Path, mask_size: int = 64, cohort: str = "Control") -> Path:
+    for kind, size in (("images", 64), ("masks", mask_size)):
+        (path / kind).mkdir(parents=True)
+        for name in ("a", "b"):
+            Image.fromarray(np.full((size, size), 90, np.uint8)).save(path / kind / f"{name}.png")
+    (path / "dataset.csv").write_text(f"file,cohort,patient\na.png,{cohort},p1\nb.png,Control,p2\n")
+    return path
+
+
+def run(tmp_path, *arguments):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(["--out", str(tmp_path / "out"), *arguments]))
+
+
+def test_bad_input_is_named_before_the_first_step(tmp_path):
+    preset = ["--preset", "miniature", "--model", "miniature", "--device", "cpu"]
+    sized = ["--pixel-size-um", "1.04"]
+    with pytest.raises(InputError, match="unknown key stepz"):
+        run(tmp_path, *preset, "--set", "stepz=3")
+    with pytest.raises(InputError, match="KEY=VALUE"):
+        run(tmp_path, *preset, "--set", "steps")
+    with pytest.raises(InputError, match="Name the model"):
+        run(tmp_path, "--preset", "miniature")
+    with pytest.raises(InputError, match="--pixel-size-um"):
+        run(tmp_path, *preset, "--data", str(folder(tmp_path / "plain")))
+    with pytest.raises(InputError, match="'Martian'"):
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "cohort", cohort="Martian")))
+    with pytest.raises(InputError, match="no data set folder"):
+        run(tmp_path, *preset, *sized, "--data", str(tmp_path / "absent"))
+    with pytest.raises(InputError, match="takes a number"):
+        run(tmp_path, *preset, "--data", "phantoms:many")
+    with pytest.raises(InputError, match="same grid"):
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "sizes", mask_size=32)), "--set", "size=64")
+    other = tmp_path / "other.safetensors"
+    from safetensors.torch import save_file
+
+    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4)}, other)
+    with pytest.raises(InputError, match=r"other\.safetensors"):
+        run(
+            tmp_path,
+            "--preset",
+            "miniature",
+            "--transformer",
+            str(other),
+            "--text-encoder",
+            str(other),
+            "--vae",
+            str(other),
+        )
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_refused(tmp_path):
+    with pytest.raises(InputError, match="CUDA"):
+        run(tmp_path, "--preset", "miniature", "--model", "miniature", "--device", "cuda")
