@@ -13,6 +13,8 @@ from wdlora.cli import dispatch  # noqa: E402
 
 COMMANDS = {
     "finetune": "adapt Qwen-Image-Edit, or the miniature, to corneal confocal microscopy",
+    "evaluate": "measure what an adapter has learned, beside every floor",
+    "compare": "LoRA against WDLoRA, the learning rate tuned for each",
     "miniature": "train the miniature from nothing",
 }
 
