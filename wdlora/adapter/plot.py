@@ -2,15 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..figures import pixels
 from ..files import whole
 from .compare import Movement, summary
 from .names import BLOCK_MODULES, OUTER_MODULES, block_and_target
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from .file import Adapter
 
 INK, GREY = "#1f2933", "#7b8794"
 
@@ -20,36 +23,80 @@ def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
 
     `path` ends in .png, .svg or .pdf. Raises InputError on another ending.
     """
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"the picture {path} must end in .png, .svg or .pdf")
-    places = [block_and_target(m.module) for m in moved]
-    blocks = sorted({block for block, _ in places if block is not None})
-    columns: list[int | None] = [*blocks, *([None] if any(block is None for block, _ in places) else [])]
-    order = [*BLOCK_MODULES, *OUTER_MODULES]
-    targets = sorted({t for _, t in places}, key=lambda t: (order.index(t) if t in order else len(order), t))
-    maps = np.full((2, len(targets), len(columns)), np.nan)
-    for m, (block, target) in zip(moved, places, strict=True):
-        if np.isfinite(m.degrees).any():
-            cell = targets.index(target), columns.index(block)
-            maps[(0, *cell)] = np.nanmedian(m.degrees)
-            maps[(1, *cell)] = np.nanmedian(np.abs(m.magnitude_percent))
+    figure = _moved_figure(moved, title)
+    try:
+        with whole(path) as temporary:
+            figure.savefig(temporary, dpi=160, format=path.suffix[1:].lower())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
-    total = summary(moved)
+
+def moved_picture(moved: list[Movement], title: str, dpi: int = 120) -> "np.ndarray":
+    """The same two maps as pixels: uint8 [H, W, 3]."""
+    return pixels(_moved_figure(moved, title), dpi)
+
+
+def size_picture(adapter: "Adapter", title: str, dpi: int = 120) -> "np.ndarray":
+    """What can be drawn without a base, uint8 [H, W, 3]: the median length of the rows of sBA, module × block."""
+    import numpy as np
+
+    lengths = {}
+    for name, layer in adapter.layers.items():
+        a, b = layer.lora_a.float(), layer.lora_b.float()
+        rows = ((b @ (a @ a.T)) * b).sum(1).clamp_min(0).sqrt() * abs(layer.scaling)
+        lengths[name] = float(rows.median())
+    targets, columns, cells = _grid(list(lengths))
+    values = np.full((len(targets), len(columns)), np.nan)
+    for name, value in lengths.items():
+        values[cells[name]] = value
+    figure, axes = _page(title, targets, columns, 1)
+    _map(figure, axes[0], values, targets, columns, "", "viridis")
+    axes[0].set_title("Size of the update: median length of the rows of sBA", loc="left", fontsize=9, color=INK, pad=5)
+    axes[0].set_xlabel("block", fontsize=9, color=INK)
+    return pixels(figure, dpi)
+
+
+def _grid(modules: list[str]) -> tuple[list[str], list[int | None], dict[str, tuple[int, int]]]:
+    """Kinds of module (rows), blocks (columns; None: outside the blocks), and every module's cell."""
+    places = {module: block_and_target(module) for module in modules}
+    blocks = sorted({block for block, _ in places.values() if block is not None})
+    columns: list[int | None] = [*blocks, *([None] if any(block is None for block, _ in places.values()) else [])]
+    order = [*BLOCK_MODULES, *OUTER_MODULES]
+    targets = sorted({t for _, t in places.values()}, key=lambda t: (order.index(t) if t in order else len(order), t))
+    return targets, columns, {m: (targets.index(t), columns.index(b)) for m, (b, t) in places.items()}
+
+
+def _page(title: str, targets: list[str], columns: list[int | None], maps: int) -> tuple[Any, Any]:
+    """A figure with its title and `maps` axes below each other."""
+    from matplotlib.figure import Figure
+
     width = min(13.0, max(7.4, 3.0 + 0.16 * len(columns)))
     panel = max(1.1, 0.24 * len(targets) + 0.35)
-    height = 2 * panel + 1.6
+    height = maps * panel + 0.5 * maps + 0.6
     figure = Figure(figsize=(width, height), facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 1, sharex=True)
+    axes = figure.subplots(maps, 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(
         left=1.45 / width, right=1 - 0.75 / width, top=1 - 0.78 / height, bottom=0.55 / height, hspace=0.4 / panel
     )
     figure.text(0.12 / width, 1 - 0.26 / height, title, fontsize=12, weight="bold", color=INK, va="center")
+    return figure, axes
+
+
+def _moved_figure(moved: list[Movement], title: str) -> Any:
+    import numpy as np
+
+    targets, columns, cells = _grid([m.module for m in moved])
+    maps = np.full((2, len(targets), len(columns)), np.nan)
+    for m in moved:
+        if np.isfinite(m.degrees).any():
+            maps[(0, *cells[m.module])] = np.nanmedian(m.degrees)
+            maps[(1, *cells[m.module])] = np.nanmedian(np.abs(m.magnitude_percent))
+
+    total = summary(moved)
+    figure, axes = _page(title, targets, columns, 2)
     headings = ["Direction: median turn of the rows", "Magnitude: median change of the rows"]
     if total["rows"]:
         headings[0] += (
@@ -65,11 +112,7 @@ def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
         _map(figure, axis, values, targets, columns, unit, colours)
         axis.set_title(heading, loc="left", fontsize=9, color=INK, pad=5)
     axes[1].set_xlabel("block", fontsize=9, color=INK)
-    try:
-        with whole(path) as temporary:
-            figure.savefig(temporary, dpi=160, format=path.suffix[1:].lower())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+    return figure
 
 
 def _map(figure, axis, values: "np.ndarray", targets: list[str], columns: list, unit: str, colours: str) -> None:

@@ -5,7 +5,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Adapter
@@ -13,7 +13,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..adapter.compare import Movement
-    from ..weights import Weights
+    from ..weights import Base, Weights
 
 EXAMPLE = "python -m wdlora inspect ccm.safetensors --base qwen_image_edit_bf16.safetensors --plot ccm.png"
 
@@ -31,25 +31,40 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and not args.base:
         raise InputError("--plot shows how far the adapter moves its base; name the base with --base")
     adapter = Adapter.load(args.adapter, args.base)
-    report = describe(adapter)
+    base = None
     if args.base:
-        from ..adapter.compare import by_block, movements, summary
         from ..weights import Weights
 
         base = Weights(args.base)
         announce(base)
-        report["base"] = compared(adapter, base)
-        moved = movements(adapter, base, _progress)
-        report["total"] = summary(moved)
-        report["blocks"] = [{"block": block, **summary(group)} for block, group in by_block(moved).items()]
-        report["modules"] = [{"module": m.module, **summary([m])} for m in moved]
-        if args.plot:
-            _plot(moved, args.plot, args.adapter)
+    report, moved = described(adapter, base, _progress)
+    if args.plot:
+        assert moved is not None
+        _plot(moved, args.plot, args.adapter)
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=True))
     else:
         print(text(report))
     return 0
+
+
+def described(
+    adapter: Adapter, base: "Base | None", progress: Callable[[Iterable[str]], Iterable[str]]
+) -> "tuple[dict[str, Any], list[Movement] | None]":
+    """The whole report and, against a base, the movements behind it. `progress` wraps the layers to measure."""
+    report = describe(adapter)
+    if base is None:
+        return report, None
+    from ..adapter.compare import by_block, movements, summary
+    from ..weights import Weights
+
+    weights = Weights(base)
+    report["base"] = compared(adapter, weights)
+    moved = movements(adapter, weights, progress)
+    report["total"] = summary(moved)
+    report["blocks"] = [{"block": block, **summary(group)} for block, group in by_block(moved).items()]
+    report["modules"] = [{"module": m.module, **summary([m])} for m in moved]
+    return report, moved
 
 
 def describe(adapter: Adapter) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Patients are named by whatever the table holds; use pseudonyms.
 """
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from ..cohorts import cohort as find_cohort
 from ..errors import InputError
 
 TABLE = "dataset.csv"
+PENDING = ".pending"
+"""Names the files that a writer is about to add; what it names and the table does not is no part of the data set."""
+
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".dcm")
 
 
@@ -42,7 +46,10 @@ def read_folder(folder: str | Path) -> list[Record]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no data set folder {folder}.")
+    pending, rows = _pending(folder), _rows(folder / TABLE) if _pictures(folder / "images") else []
     images, masks = _pictures(folder / "images"), _pictures(folder / "masks")
+    for name in pending - {Path(row["file"]).stem for _, row in rows}:
+        images.pop(name, None)
     if not images:
         raise InputError(f"{folder} holds no images; they belong into {folder / 'images'}.")
     if missing := sorted(set(images) - set(masks)):
@@ -50,7 +57,7 @@ def read_folder(folder: str | Path) -> list[Record]:
             f"{len(missing)} of {len(images)} images have no mask of the same name in {folder / 'masks'}: "
             f"{', '.join(images[name].name for name in missing[:5])}{' …' if len(missing) > 5 else ''}."
         )
-    records = [_record(number, row, images, masks) for number, row in _rows(folder / TABLE)]
+    records = [_record(number, row, images, masks) for number, row in rows]
     known = {Path(record.file).stem for record in records}
     if unlisted := sorted(set(images) - known):
         raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
@@ -67,6 +74,13 @@ def read_folder(folder: str | Path) -> list[Record]:
 def _pictures(folder: Path) -> dict[str, Path]:
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _pending(folder: Path) -> set[str]:
+    try:
+        return set(json.loads((folder / PENDING).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return set()
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:

@@ -1,0 +1,150 @@
+"""Two groups of measured images, biomarker by biomarker."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..figures import pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KEYS = ("cnfl", "cnfd", "cnbd", "ctbd", "cnfa", "cnfw")
+"""The biomarkers that are compared, keys of `Biomarkers.to_dict()`."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One biomarker in groups A and B, images taken as independent.
+
+    `difference` is mean B − mean A with its 95 % interval `low` to `high` (Welch 1947; unequal variances), and
+    `effect` is Hedges' g (1981), the difference in pooled SDs, corrected for small samples. NaN where a group has
+    fewer than two values; `effect` also where nothing varies.
+    """
+
+    key: str
+    n: tuple[int, int]
+    mean: tuple[float, float]
+    sd: tuple[float, float]
+    difference: float
+    low: float
+    high: float
+    effect: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; NaN becomes None."""
+        return {
+            "biomarker": self.key,
+            "n": list(self.n),
+            "mean": [_json(x) for x in self.mean],
+            "sd": [_json(x) for x in self.sd],
+            "difference": _json(self.difference),
+            "difference_95": [_json(self.low), _json(self.high)],
+            "hedges_g": _json(self.effect),
+        }
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def contrast(key: str, a: "NDArray", b: "NDArray") -> Contrast:
+    """Compare values [n] and [m] of one biomarker; values that are not finite are left out.
+
+    Raises InputError where a group has no value at all.
+    """
+    from scipy.stats import t
+
+    a, b = (x[np.isfinite(x)] for x in (np.asarray(a, float), np.asarray(b, float)))
+    if not len(a) or not len(b):
+        raise InputError(
+            f"{key} is defined in none of the images of {'the first' if not len(a) else 'the second'} group"
+        )
+    n, m = len(a), len(b)
+    mean = float(a.mean()), float(b.mean())
+    difference = mean[1] - mean[0]
+    if min(n, m) < 2:
+        sd = tuple(float(x.std(ddof=1)) if len(x) > 1 else math.nan for x in (a, b))
+        return Contrast(key, (n, m), mean, (sd[0], sd[1]), difference, math.nan, math.nan, math.nan)
+    va, vb = float(a.var(ddof=1)), float(b.var(ddof=1))
+    error = va / n + vb / m
+    half = 0.0
+    if error > 0:
+        freedom = error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
+        half = float(t.ppf(0.975, freedom)) * math.sqrt(error)
+    pooled = math.sqrt(((n - 1) * va + (m - 1) * vb) / (n + m - 2))
+    correction = 1 - 3 / (4 * (n + m - 2) - 1) if n + m > 2 else 1.0
+    effect = correction * difference / pooled if pooled > 0 else math.nan
+    spread = math.sqrt(va), math.sqrt(vb)
+    return Contrast(key, (n, m), mean, spread, difference, difference - half, difference + half, effect)
+
+
+def contrasts(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> list[Contrast]:
+    """Compare two groups of `Biomarkers.to_dict()`, for every biomarker of `KEYS` that both define somewhere.
+
+    Raises InputError for an empty group, and where groups were measured under different rules.
+    """
+    if not a or not b:
+        raise InputError("a comparison needs at least one measured image in each group")
+    rules = [sorted({str(one.get("rules")) for one in group}) for group in (a, b)]
+    if rules[0] != rules[1] or len(rules[0]) > 1:
+        raise InputError(
+            f"the groups were measured under different rules ({', '.join(rules[0] + rules[1])}): measure anew"
+        )
+    found = []
+    for key in KEYS:
+        values = [column(group, key) for group in (a, b)]
+        if all(np.isfinite(one).any() for one in values):
+            found.append(contrast(key, *values))
+    return found
+
+
+def column(group: Sequence[Mapping[str, Any]], key: str) -> "NDArray":
+    """One biomarker of every image, float64 [n]; NaN where it is not defined."""
+    return np.array([math.nan if one.get(key) is None else float(one[key]) for one in group])
+
+
+def group_picture(
+    a: Sequence[Mapping[str, Any]],
+    b: Sequence[Mapping[str, Any]],
+    names: tuple[str, str],
+    labels: Mapping[str, str],
+    dpi: int = 110,
+) -> "np.ndarray":
+    """A panel a biomarker, every image a dot beside its group's mean and SD: uint8 [H, W, 3].
+
+    `labels` maps the keys to be shown to their panel's title.
+    """
+    from matplotlib.figure import Figure
+
+    keys = [key for key in labels if all(np.isfinite(column(group, key)).any() for group in (a, b))]
+    if not keys:
+        raise InputError("none of the biomarkers is defined in both groups, so there is nothing to plot")
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(2.9 * columns + 0.3, 2.75 * rows + 0.2), facecolor="white", layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for place in axes.flat[len(keys) :]:
+        place.set_visible(False)
+    for place, key in zip(axes.flat, keys, strict=False):
+        for x, (group, colour) in enumerate(zip((a, b), ("#2f6fb5", "#c2542d"), strict=True)):
+            values = column(group, key)
+            values = values[np.isfinite(values)]
+            spread = np.linspace(-0.16, 0.16, len(values))[np.argsort(np.argsort((np.arange(len(values)) * 0.618) % 1))]
+            place.plot(x + spread, values, "o", ms=3.4, color=colour, alpha=0.55, mew=0)
+            sd = values.std(ddof=1) if len(values) > 1 else 0.0
+            place.errorbar(x + 0.3, values.mean(), yerr=sd, fmt="D", ms=4.5, color=colour, capsize=3, lw=1.4)
+        place.set_title(labels[key], fontsize=9, loc="left", color="#1f2933")
+        place.set_xticks(
+            [0, 1], [f"{name}\nn = {len(group)}" for name, group in zip(names, (a, b), strict=True)], fontsize=8
+        )
+        place.set_xlim(-0.45, 1.6)
+        place.set_ylim(bottom=0)
+        place.tick_params(labelsize=8, color="#7b8794")
+        for side in ("top", "right"):
+            place.spines[side].set_visible(False)
+    return pixels(figure, dpi)
