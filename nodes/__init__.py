@@ -6,7 +6,20 @@ A file names its classes in `NODES`; `extension()` collects them when the host a
 import importlib
 from typing import Any
 
-FILES = ("masks", "biomarkers")
+FILES = (
+    "models",
+    "adapter",
+    "conditioning",
+    "images",
+    "masks",
+    "degenerate",
+    "phantom",
+    "trace",
+    "biomarkers",
+    "compare",
+    "dataset",
+    "train",
+)
 
 
 def node_classes() -> list[Any]:

@@ -35,15 +35,11 @@ class CCMBiomarkers(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Mask.Input("masks", tooltip="Nerve masks, 1 on nerve; a batch is measured one by one."),
-                io.Float.Input(
-                    "pixel_size_um",
-                    default=round(400 / 384, 4),
-                    min=0.01,
-                    max=100.0,
-                    step=0.0001,
-                    round=0.0001,
-                    tooltip="Side of one pixel in µm. 1.0417 for the Heidelberg Rostock Cornea Module (400 µm "
-                    "in 384 pixels).",
+                pixel_size_input(),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="What the overlay is drawn on: one image a mask, of its size. Without it, the masks.",
                 ),
             ],
             outputs=[
@@ -52,21 +48,47 @@ class CCMBiomarkers(io.ComfyNode):
                     tooltip="Every biomarker of every mask, with units in docs/biomarkers.md, as JSON.",
                 ),
                 io.String.Output(display_name="csv", tooltip="The same as CSV, one line a mask."),
+                io.Image.Output(
+                    display_name="overlay",
+                    tooltip="What was measured: trunks red, branches blue, free fibres amber, branch points ringed.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, masks: Any, pixel_size_um: float) -> Any:
+    def execute(cls, masks: Any, pixel_size_um: float, images: Any = None) -> Any:
         from ..wdlora.anatomy import measure
+        from ..wdlora.anatomy.overlay import overlay
 
         arrays = tensors.mask_arrays(masks, "masks")
+        if images is None:
+            grounds = [array.astype("uint8") * 110 for array in arrays]
+        else:
+            grounds = tensors.grey_arrays(images, "images")
+            tensors.same_size(arrays, grounds, ("masks", "images"))
         progress = engine.current().progress(len(arrays))
-        measured = []
-        for array in arrays:
-            measured.append(measure(array, pixel_size_um=pixel_size_um).to_dict())
+        measured, drawn = [], []
+        for array, ground in zip(arrays, grounds, strict=True):
+            found = measure(array, pixel_size_um=pixel_size_um)
+            measured.append(found.to_dict())
+            drawn.append(overlay(ground, found))
             progress.advance()
         text = json.dumps(measured, indent=1)
-        return io.NodeOutput(text, as_csv(measured), ui={"ccm_table": [biomarker_table(measured)], "text": [text]})
+        shown = {"ccm_table": [biomarker_table(measured)], "text": [text]}
+        return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=shown)
+
+
+def pixel_size_input() -> Any:
+    """The input for the side of a pixel."""
+    return io.Float.Input(
+        "pixel_size_um",
+        default=round(400 / 384, 4),
+        min=0.01,
+        max=100.0,
+        step=0.0001,
+        round=0.0001,
+        tooltip="Side of one pixel in µm. 1.0417 for the Heidelberg Rostock Cornea Module (400 µm in 384 pixels).",
+    )
 
 
 def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,6 +106,9 @@ def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
             numbers.append("–" if spread is None else f"{spread:.{digits}f}")
         rows.append([label, *numbers, unit])
     caption = "one mask" if len(measured) == 1 else f"{len(measured)} masks, mean and sample SD"
+    empty = sum(not one["length_mm"] for one in measured)
+    if empty:
+        caption += "; it holds no nerve" if len(measured) == 1 else f"; {empty} hold no nerve"
     return tensors.table(columns, rows, caption)
 
 

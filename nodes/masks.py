@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..wdlora.cohorts import COHORTS
 from . import engine, tensors
+from .plexus import PLEXUS, Plexuses
 
 CATEGORY = "CCM/masks"
 LEAST_DRAWN = 160  # pixels: 166 µm, a little above the least field of wdlora.anatomy.sample_mask
@@ -59,6 +60,10 @@ class CCMSampleMasks(io.ComfyNode):
             outputs=[
                 io.Mask.Output(display_name="masks", tooltip="Nerve masks, 1 on nerve, [count, size, size]."),
                 io.String.Output(display_name="cohort", tooltip="The cohort's name, to link to the conditioning."),
+                PLEXUS.Output(
+                    display_name="plexus",
+                    tooltip="The nerves as lines with widths, for CCM Degenerate and CCM Phantom.",
+                ),
             ],
         )
 
@@ -67,14 +72,13 @@ class CCMSampleMasks(io.ComfyNode):
         from ..wdlora.anatomy import sample_mask
 
         drawn = max(size, LEAST_DRAWN)
-        edge = (drawn - size) // 2
         progress = engine.current().progress(count)
-        masks = []
+        members = []
         for index in range(count):
-            mask = sample_mask(cohort, seed=seed + index, size=drawn).mask
-            masks.append(mask[edge : edge + size, edge : edge + size])
+            members.append(sample_mask(cohort, seed=seed + index, size=drawn))
             progress.advance()
-        return io.NodeOutput(tensors.as_mask(masks), cohort)
+        plexus = Plexuses(tuple(members), size)
+        return io.NodeOutput(tensors.as_mask(plexus.masks()), cohort, plexus)
 
 
 NODES = [CCMSampleMasks]

@@ -1,6 +1,6 @@
 """Between ComfyUI's tensors (IMAGE [B, H, W, 3], MASK [B, H, W], float in [0, 1]) and the library's arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,41 @@ def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
     if not torch.isfinite(batch).all():
         raise InputError(f"{name} holds values that are not numbers (NaN or infinity); check the node before it")
     return list((batch > 0.5).cpu().numpy())
+
+
+def grey_arrays(image: torch.Tensor, name: str = "images") -> list[np.ndarray]:
+    """IMAGE [B, H, W, 1 to 4] → uint8 [H, W] each: the mean of red, green and blue, rounded.
+
+    Raises InputError for a tensor that is no image, is empty, too large, or holds NaN.
+    """
+    check_image(image, name)
+    grey = image[..., :3].float().mean(-1) if image.shape[-1] >= 3 else image[..., 0].float()
+    return list((grey * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+
+
+def check_image(image: torch.Tensor, name: str = "images") -> None:
+    """Raise InputError unless `image` is an IMAGE [B, H, W, C] of finite numbers and a size that can be worked on."""
+    if image.ndim != 4 or image.numel() == 0 or image.shape[-1] not in (1, 3, 4):
+        raise InputError(f"{name} has the shape {list(image.shape)}, which is no image: link an IMAGE [B, H, W, 3]")
+    if max(image.shape[1:3]) > LARGEST_SIDE:
+        height, width = image.shape[1:3]
+        raise InputError(f"{name} is {width} × {height} pixels; the largest side allowed is {LARGEST_SIDE}")
+    if not torch.isfinite(image).all():
+        raise InputError(f"{name} holds values that are not numbers (NaN or infinity); check the node before it")
+
+
+def same_size(one: Sequence[np.ndarray], other: Sequence[np.ndarray], names: tuple[str, str]) -> None:
+    """Raise InputError unless two batches have as many members of one size. `names` are those of the inputs."""
+    if len(one) != len(other):
+        raise InputError(
+            f"{names[0]} is a batch of {len(one)} and {names[1]} one of {len(other)}: link batches of one length"
+        )
+    if one[0].shape[:2] != other[0].shape[:2]:
+        sizes = [f"{array.shape[1]} × {array.shape[0]}" for array in (one[0], other[0])]
+        raise InputError(
+            f"{names[0]} is {sizes[0]} pixels and {names[1]} {sizes[1]}: they must lie on one pixel grid "
+            "(CCM Crop To Mask cuts a decoded picture back to its mask)"
+        )
 
 
 def as_mask(masks: Iterable[np.ndarray]) -> torch.Tensor:

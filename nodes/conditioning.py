@@ -1,0 +1,251 @@
+"""Nodes between a nerve mask and the sampler: conditioning on the mask's own pixel grid, and the way back."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..wdlora.cohorts import COHORTS
+from ..wdlora.errors import InputError
+from . import engine, tensors
+
+CATEGORY = "CCM/conditioning"
+TEXT_ONLY = "text only"
+LARGEST_PIXELS = 2048 * 2048
+
+
+class CCMConditioning(io.ComfyNode):
+    """Turns masks, a cohort and an optional reference into what KSampler reads."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMConditioning",
+            display_name="CCM Conditioning",
+            category=CATEGORY,
+            description="Conditions Qwen-Image-Edit on nerve masks and a clinical cohort. Mask, reference and picture "
+            "share one pixel grid: nothing is rescaled. A mask whose sides are no multiples of 32 is extended at its "
+            "right and lower edge; CCM Crop To Mask cuts the decoded picture back.",
+            search_aliases=["TextEncodeQwenImageEdit", "prompt", "cohort", "mask to image", "corneal", "encode", "dpn"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="Qwen2.5-VL of Qwen-Image-Edit."),
+                io.Vae.Input("vae", tooltip="The VAE of Qwen-Image."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="Nerve masks, 1 on nerve, cut at 0.5. Of a batch each mask becomes one picture of the "
+                    "batch. At most 4 million pixels each.",
+                ),
+                io.Combo.Input(
+                    "cohort",
+                    options=[*COHORTS, TEXT_ONLY],
+                    default="Control",
+                    tooltip="Clinical group whose prompts are used: healthy, type 1 diabetes without neuropathy, type "
+                    "1 diabetes with neuropathy. Text only: the text below alone. How severe the disease is acts on "
+                    "the mask (CCM Degenerate); the prompt is the nearest cohort's.",
+                ),
+                io.Combo.Input(
+                    "variant",
+                    options=["edit", "2509", "2511"],
+                    default="2511",
+                    tooltip="Which Qwen-Image-Edit the model is: the first (edit; also the miniature), 2509 or 2511. "
+                    "It decides the template of the text and how references are numbered.",
+                ),
+                io.String.Input(
+                    "text",
+                    default="",
+                    multiline=True,
+                    tooltip="Free text, added after the cohort's prompt.",
+                ),
+                io.String.Input(
+                    "negative_text",
+                    default="",
+                    multiline=True,
+                    tooltip="What the picture shall not show. Empty: the cohort's own negative prompt. Without effect "
+                    "where KSampler's cfg is 1.",
+                ),
+                io.Boolean.Input(
+                    "allow_empty",
+                    default=False,
+                    tooltip="Accept a mask without any nerve. Off: refuse it, because it is mostly the wrong channel.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="An image of the same patient or device, for its look; 2509 and 2511 only. One, or one a "
+                    "mask, of the mask's size in pixels. Never the image that is to be painted.",
+                ),
+                io.String.Input(
+                    "linked_cohort",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
+                ),
+                io.String.Input(
+                    "linked_variant",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it takes the place of the choice above.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="Mask, reference and prompt."),
+                io.Conditioning.Output(display_name="negative", tooltip="The same with the negative prompt."),
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="Empty latents of the masks' size, sides extended to multiples of 32 pixels, one a mask.",
+                ),
+                io.String.Output(display_name="prompt", tooltip="The prompt that was used."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: Any,
+        vae: Any,
+        mask: Any,
+        cohort: str,
+        variant: str,
+        text: str,
+        negative_text: str,
+        allow_empty: bool,
+        reference: Any = None,
+        linked_cohort: str | None = None,
+        linked_variant: str | None = None,
+    ) -> Any:
+        import torch
+
+        masks = checked_masks(mask, allow_empty)
+        pictures = [padded(torch.from_numpy(one).float()[None, ..., None].expand(-1, -1, -1, 3)) for one in masks]
+        references = checked_references(reference, masks)
+        prompt, negative = prompts(linked_cohort or cohort, text, negative_text)
+        variant = linked_variant or variant
+        host = engine.current()
+        progress = host.progress(len(masks) * (3 + bool(references)))
+        height, width = masks[0].shape
+        if pictures[0].shape[1:3] != (height, width):
+            new = f"{pictures[0].shape[2]} × {pictures[0].shape[1]}"
+            progress.text(f"mask of {width} × {height} extended to {new}: link CCM Crop To Mask after VAE Decode")
+        encoded: dict[str, list[Any]] = {"positive": [], "negative": []}
+        latents: list[list[Any]] = []
+        for index, picture in enumerate(pictures):
+            shown = [picture, *([references[index % len(references)]] if references else [])]
+            for name, words in (("positive", prompt), ("negative", negative)):
+                encoded[name].append(host.encode(clip, words, shown, variant))
+                progress.advance()
+            grids = []
+            for one in shown:
+                grids.append(host.vae_encode(vae, one))
+                progress.advance()
+            latents.append(grids)
+        extra = {
+            "reference_latents": [torch.cat(parts) for parts in zip(*latents, strict=True)],
+            "reference_latents_method": "index_timestep_zero" if variant == "2511" else "index",
+        }
+        samples = torch.zeros_like(extra["reference_latents"][0])
+        return io.NodeOutput(
+            joined(encoded["positive"], extra), joined(encoded["negative"], extra), {"samples": samples}, prompt
+        )
+
+
+def checked_masks(mask: Any, allow_empty: bool) -> list[Any]:
+    """The masks as bool arrays. Raises InputError for one that is empty, all nerve, or too large to paint."""
+    masks = tensors.mask_arrays(mask, "mask")
+    height, width = masks[0].shape
+    if height * width > LARGEST_PIXELS:
+        raise InputError(f"mask is {width} × {height} pixels; pictures of at most 2048 × 2048 can be painted")
+    for index, one in enumerate(masks):
+        if not one.any() and not allow_empty:
+            raise InputError(
+                f"mask {index + 1} of {len(masks)} holds no nerve: check the channel it comes from, or switch "
+                "allow_empty on to paint a picture without nerves"
+            )
+        if one.mean() > 0.5:
+            raise InputError(
+                f"mask {index + 1} of {len(masks)} is nerve on {100 * one.mean():.0f} % of its area: it is probably "
+                "inverted; nerves must be 1, background 0"
+            )
+    return masks
+
+
+def checked_references(reference: Any, masks: list[Any]) -> list[Any]:
+    """The reference pictures [1, H, W, 3] on the padded grid. Raises InputError unless they fit the masks."""
+    if reference is None:
+        return []
+    tensors.check_image(reference, "reference")
+    if len(reference) not in (1, len(masks)):
+        raise InputError(f"reference is a batch of {len(reference)} for {len(masks)} masks: link one, or one a mask")
+    height, width = masks[0].shape
+    if tuple(reference.shape[1:3]) != (height, width):
+        raise InputError(
+            f"the reference is {reference.shape[2]} × {reference.shape[1]} pixels and the mask {width} × {height}: "
+            "they must lie on one pixel grid"
+        )
+    return [padded(one[None, ..., :3].float().clamp(0, 1)) for one in reference]
+
+
+def prompts(cohort: str, text: str, negative_text: str) -> tuple[str, str]:
+    """Prompt and negative prompt. Raises InputError where nothing is said."""
+    from ..wdlora.cohorts import NEGATIVE_PROMPT
+    from ..wdlora.cohorts import cohort as find_cohort
+
+    text, negative_text = text.strip(), negative_text.strip()
+    if cohort == TEXT_ONLY:
+        if not text:
+            raise InputError("cohort is 'text only' and the text is empty: write a text, or choose a cohort")
+        return text, negative_text or NEGATIVE_PROMPT
+    known = find_cohort(cohort)
+    return " ".join(filter(None, (known.prompt, text))), negative_text or known.negative_prompt
+
+
+def padded(image: Any) -> Any:
+    """IMAGE [B, H, W, C] extended by zeros at its right and lower edge to multiples of 32."""
+    from ..wdlora.qwen.pixels import pad_to_grid
+
+    return pad_to_grid(image.movedim(-1, 1)).movedim(1, -1).contiguous()
+
+
+def joined(parts: list[Any], extra: dict[str, Any]) -> Any:
+    """CONDITIONING of a batch from those of its members, which have the same prompt and size."""
+    import torch
+
+    embeddings = torch.cat([part[0][0] for part in parts])
+    masks = [part[0][1].get("attention_mask") for part in parts]
+    options = {**parts[0][0][1], **extra}
+    if all(one is not None for one in masks):
+        options["attention_mask"] = torch.cat(masks)
+    return [[embeddings, options]]
+
+
+class CCMCropToMask(io.ComfyNode):
+    """Cuts decoded pictures back to the size of their mask."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMCropToMask",
+            display_name="CCM Crop To Mask",
+            category=CATEGORY,
+            description="Cuts the rows and columns off again with which CCM Conditioning extended a mask whose sides "
+            "are no multiples of 32. Pictures that have the mask's size already pass unchanged.",
+            search_aliases=["crop", "unpad", "trim", "size of mask"],
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures decoded by VAE Decode."),
+                io.Mask.Input("mask", tooltip="The masks that were linked to CCM Conditioning."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The pictures on the mask's own pixel grid.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Any, mask: Any) -> Any:
+        tensors.check_image(image, "image")
+        height, width = tensors.mask_arrays(mask, "mask")[0].shape
+        grid = (-(-height // 32) * 32, -(-width // 32) * 32)
+        if tuple(image.shape[1:3]) not in ((height, width), grid):
+            raise InputError(
+                f"the picture is {image.shape[2]} × {image.shape[1]} pixels; for a mask of {width} × {height} it must "
+                f"have that size or {grid[1]} × {grid[0]}: link the mask from which it was painted"
+            )
+        return io.NodeOutput(image[:, :height, :width])
+
+
+NODES = [CCMConditioning, CCMCropToMask]

@@ -1,0 +1,273 @@
+"""Nodes that write and read data sets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..wdlora.cohorts import COHORTS
+from ..wdlora.errors import InputError
+from . import engine, files, tensors
+from .biomarkers import pixel_size_input
+
+CATEGORY = "CCM/dataset"
+ALL = "all"
+
+
+class CCMSaveDataset(io.ComfyNode):
+    """Adds images, masks, labels, biomarkers and provenance to a data set."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMSaveDataset",
+            display_name="CCM Save Data Set",
+            category=CATEGORY,
+            description="Adds images with their masks, cohort, biomarkers and provenance (graph and file hashes) to a "
+            "data set in the output folder. Rows appear whole, also where several runs write at once; what the data "
+            "set holds already is not written again. Only pseudonyms are accepted.",
+            search_aliases=["save dataset", "export", "training data", "csv", "folder", "provenance", "labels"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Image.Input("images", tooltip="Images, kept as 8 bit PNG."),
+                io.Mask.Input("masks", tooltip="Their nerve masks, one an image, of its size in pixels."),
+                io.String.Input("folder", default="ccm_dataset", tooltip="Name of a folder below the output folder."),
+                io.Combo.Input("cohort", options=list(COHORTS), tooltip="Label of all images: their clinical group."),
+                io.String.Input(
+                    "patient",
+                    default="",
+                    tooltip="Pseudonym of the patient: letters, digits, - and _ with at least one digit, such as "
+                    "P0012. Empty: every image is a subject of its own, as synthetic images are.",
+                ),
+                io.Combo.Input("eye", options=["", "OD", "OS"], default="", tooltip="Right (OD) or left (OS) eye."),
+                io.String.Input("visit", default="", tooltip="Short code of the visit, such as V1; no date."),
+                pixel_size_input(),
+                io.Boolean.Input(
+                    "synthetic", default=True, tooltip="Whether the images are synthetic; kept as a column."
+                ),
+                io.Boolean.Input(
+                    "hash_models",
+                    default=True,
+                    tooltip="Keep the SHA-256 of the model files with every image. The first time takes about a "
+                    "minute for 40 GB.",
+                ),
+                io.String.Input(
+                    "biomarkers",
+                    optional=True,
+                    force_input=True,
+                    tooltip="json of CCM Biomarkers, one an image. Without it the masks are measured here.",
+                ),
+                io.String.Input(
+                    "linked_cohort",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="report", tooltip="What was written where, as JSON.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder: Any, patient: Any, visit: Any) -> Any:
+        return files.sentence(_check_texts, folder, patient, visit)
+
+    @classmethod
+    def execute(
+        cls,
+        images: Any,
+        masks: Any,
+        folder: str,
+        cohort: str,
+        patient: str,
+        eye: str,
+        visit: str,
+        pixel_size_um: float,
+        synthetic: bool,
+        hash_models: bool,
+        biomarkers: str | None = None,
+        linked_cohort: str | None = None,
+    ) -> Any:
+        import folder_paths
+
+        from ..wdlora.anatomy import measure
+        from ..wdlora.dataset.writer import Entry, append
+        from .provenance import provenance
+
+        _check_texts(folder, patient, visit)
+        tensors.check_image(images, "images")
+        pictures = list((images[..., :3].float() * 255).round().clamp(0, 255).byte().cpu().numpy())
+        arrays = tensors.mask_arrays(masks, "masks")
+        tensors.same_size(pictures, arrays, ("images", "masks"))
+        progress = engine.current().progress(len(arrays))
+        if biomarkers is None:
+            panels = [measure(array, pixel_size_um=pixel_size_um).to_dict() for array in arrays]
+        else:
+            from .compare import parsed
+
+            panels = parsed(biomarkers, "biomarkers")
+            if len(panels) != len(arrays):
+                raise InputError(
+                    f"biomarkers holds {len(panels)} measurements for {len(arrays)} images: link their own"
+                )
+        origin = provenance(cls.hidden.prompt, cls.hidden.unique_id, hash_models, progress.text)
+        entries = [
+            Entry(
+                image=picture,
+                mask=array,
+                cohort=linked_cohort or cohort,
+                patient=patient,
+                eye=eye,
+                visit=visit,
+                pixel_size_um=pixel_size_um,
+                synthetic=synthetic,
+                biomarkers=panel,
+                provenance={**origin, "index_in_batch": index},
+            )
+            for index, (picture, array, panel) in enumerate(zip(pictures, arrays, panels, strict=True))
+        ]
+        root = folder_paths.get_output_directory()
+        written = append(files.confined(root, folder, "folder"), entries)
+        progress.update(len(arrays))
+        report = {
+            "folder": folder,
+            "written": [one.image.name for one in written if one.new],
+            "already_there": [one.image.name for one in written if not one.new],
+        }
+        shown = [{"filename": one.image.name, "subfolder": f"{folder}/images", "type": "output"} for one in written]
+        text = json.dumps(report, indent=1)
+        return io.NodeOutput(text, ui={"images": shown, "text": [text]})
+
+
+class CCMLoadDataset(io.ComfyNode):
+    """Loads images and masks of a data set."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="CCMLoadDataset",
+            display_name="CCM Load Data Set",
+            category=CATEGORY,
+            description="Loads images and masks from a data set folder (images, masks and dataset.csv) in the input "
+            "or output folder.",
+            search_aliases=["load dataset", "import", "batch images", "csv", "folder"],
+            inputs=[
+                io.Combo.Input(
+                    "dataset",
+                    options=[files.NONE, *datasets()],
+                    default=files.NONE,
+                    tooltip="A folder with images, masks and dataset.csv below the input or the output folder.",
+                ),
+                io.Combo.Input(
+                    "cohort", options=[ALL, *COHORTS], default=ALL, tooltip="Only the images of this clinical group."
+                ),
+                io.Int.Input(
+                    "start", default=0, min=0, max=10**9, tooltip="Number of images that are passed over first."
+                ),
+                io.Int.Input("count", default=1, min=1, max=256, tooltip="Number of images in the batch, at most."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="Images, grey, of one size."),
+                io.Mask.Output(display_name="masks", tooltip="Their nerve masks, 1 on nerve."),
+                io.String.Output(display_name="records", tooltip="File, cohort, patient and more of each, as JSON."),
+                io.String.Output(display_name="cohort", tooltip="The images' cohort, or that of the first."),
+                io.Int.Output(display_name="total", tooltip="Number of images of this cohort in the data set."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, dataset: Any) -> Any:
+        return files.sentence(dataset_folder, dataset)
+
+    @classmethod
+    def fingerprint_inputs(cls, dataset: Any, **_: Any) -> Any:
+        return files.stamp(dataset_folder(dataset))
+
+    @classmethod
+    def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
+        import torch
+
+        from ..wdlora.anatomy.images import read_image
+        from ..wdlora.dataset.folder import read_folder
+        from .images import scaled
+
+        records = [one for one in read_folder(dataset_folder(dataset)) if cohort in (ALL, one.cohort)]
+        chosen = records[start : start + count]
+        if not chosen:
+            raise InputError(f"{dataset} holds {len(records)} such images, so there is none from number {start} on")
+        progress = engine.current().progress(len(chosen))
+        pictures, masks = [], []
+        for record in chosen:
+            picture, mask = (read_image(path).pixels for path in (record.image, record.mask))
+            if picture.shape != mask.shape:
+                raise InputError(f"{record.file} and its mask have different sizes: they must lie on one pixel grid")
+            if pictures and picture.shape != pictures[0].shape:
+                raise InputError(
+                    f"{record.file} has another size than {chosen[0].file}; a batch holds one size: load it by itself"
+                )
+            pictures.append(torch.from_numpy(scaled(picture)[0]))
+            masks.append(mask > 0)
+            progress.advance()
+        values = [
+            {
+                "file": one.file,
+                "cohort": one.cohort,
+                "patient": one.patient,
+                "eye": one.eye,
+                "visit": one.visit,
+                "pixel_size_um": one.pixel_size_um,
+            }
+            for one in chosen
+        ]
+        images = torch.stack(pictures)[..., None].expand(-1, -1, -1, 3)
+        return io.NodeOutput(
+            images, tensors.as_mask(masks), json.dumps(values, indent=1), chosen[0].cohort, len(records)
+        )
+
+
+def datasets() -> list[str]:
+    """Data sets below the input and output folders, at most two levels down: "NAME [output]"."""
+    import folder_paths
+
+    from ..wdlora.dataset.folder import TABLE
+
+    found = []
+    for kind in ("input", "output"):
+        root = Path(folder_paths.get_directory_by_type(kind))
+        for pattern in (f"*/{TABLE}", f"*/*/{TABLE}"):
+            found += [f"{table.parent.relative_to(root).as_posix()} [{kind}]" for table in root.glob(pattern)]
+    return sorted(found)
+
+
+def dataset_folder(name: str) -> Path:
+    """The folder of a data set called "NAME [output]". Raises InputError where there is none."""
+    import folder_paths
+
+    from ..wdlora.dataset.folder import TABLE
+
+    if not name or name == files.NONE:
+        raise InputError("no data set is chosen: put a folder with images, masks and dataset.csv into the input folder")
+    kind = next((kind for kind in ("output", "input") if name.endswith(f"[{kind}]")), "input")
+    root = folder_paths.get_directory_by_type(kind)
+    place = files.confined(root, name.removesuffix(f"[{kind}]").rstrip(), "data set")
+    if not (place / TABLE).is_file():
+        raise InputError(f"there is no data set {name!r}: put its folder, with dataset.csv, into {root}")
+    return place
+
+
+def _check_texts(folder: Any, patient: Any, visit: Any) -> None:
+    """Raise InputError for a folder outside the output folder and for texts that are no pseudonyms."""
+    import folder_paths
+
+    from ..wdlora.dataset.writer import check_pseudonym
+
+    if folder is not None:
+        files.confined(folder_paths.get_output_directory(), folder.strip() or ".", "folder")
+    if patient:
+        check_pseudonym(patient)
+    if visit:
+        check_pseudonym(visit, "visit")
+
+
+NODES = [CCMSaveDataset, CCMLoadDataset]

@@ -1,0 +1,63 @@
+"""Files and folders that a workflow names: looked up in ComfyUI's folders only, missing ones said with their place."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..wdlora.errors import InputError
+
+NONE = "none"
+"""The first entry of an optional list of files."""
+
+
+def names(kind: str) -> list[str]:
+    """The files of a model folder such as "loras", after "none"."""
+    import folder_paths
+
+    return [NONE, *folder_paths.get_filename_list(kind)]
+
+
+def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
+    """The file `name` of a model folder. Raises InputError, naming file and folder, where there is none.
+
+    `what` is the file's part in the sentence, such as "adapter"; `sha256` is said, so that the right file can be
+    found elsewhere.
+    """
+    import folder_paths
+
+    places = folder_paths.get_folder_paths(kind)
+    if not name or name == NONE:
+        raise InputError(f"no {what} is chosen: choose a file; files belong into {places[0]}")
+    path = folder_paths.get_full_path(kind, name) if name in folder_paths.get_filename_list(kind) else None
+    if path is None:
+        known = f" (SHA-256 {sha256})" if sha256 else ""
+        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {places[0]}")
+    return Path(path)
+
+
+def confined(root: str | os.PathLike, name: str, what: str) -> Path:
+    """The folder or file `name` below `root`, links resolved. Raises InputError where it would lie outside."""
+    base = Path(os.path.realpath(root))
+    try:
+        path = Path(os.path.realpath(base / name))
+    except ValueError:
+        raise InputError(f"the {what} {name!r} is not a path") from None
+    if path == base or base not in path.parents:
+        raise InputError(f"the {what} {name!r} must lie below {base}: give a name without '..' or a drive")
+    return path
+
+
+def stamp(path: str | os.PathLike) -> str:
+    """What changes with a file or a folder's files: names, sizes and times of change. Cheap on files of any size."""
+    place = Path(path)
+    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
+
+def sentence(check: Any, *arguments: Any) -> bool | str:
+    """True where `check(*arguments)` passes, else its sentence: what `validate_inputs` returns."""
+    try:
+        check(*arguments)
+    except InputError as problem:
+        return str(problem)
+    return True

@@ -1,0 +1,181 @@
+"""The node that loads Qwen-Image-Edit."""
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..wdlora.errors import InputError
+from . import engine, files
+
+CATEGORY = "CCM/model"
+SINGLE, FOLDER, MINIATURE = "single files", "diffusers folder", "miniature"
+SOURCES = (SINGLE, FOLDER, MINIATURE)
+AUTO = "auto"
+VARIANTS = (AUTO, "edit", "2509", "2511")
+DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
+
+
+class WDLoRALoadQwenImageEdit(io.ComfyNode):
+    """Loads the three parts of Qwen-Image-Edit."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            node_id="WDLoRALoadQwenImageEdit",
+            display_name="WDLoRA Load Qwen-Image-Edit",
+            category=CATEGORY,
+            description="Loads Qwen-Image-Edit, -2509 or -2511 from single files, from a diffusers folder, or the "
+            "miniature that comes with this pack and runs on any CPU. Other loaders of the same types (GGUF, Load "
+            "Diffusion Model) may take its place.",
+            search_aliases=["Qwen", "load model", "checkpoint", "UNETLoader", "miniature", "diffusers", "unet", "clip"],
+            inputs=model_inputs(),
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The transformer; link it to WDLoRA Apply."),
+                io.Clip.Output(display_name="clip", tooltip="Qwen2.5-VL, which reads prompt and mask."),
+                io.Vae.Output(display_name="vae", tooltip="The VAE, between pixels and latents."),
+                io.String.Output(
+                    display_name="variant",
+                    tooltip="edit, 2509 or 2511, to link to CCM Conditioning's linked_variant.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any) -> Any:
+        return files.sentence(places, source, diffusion_model, text_encoder, vae, folder)
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any, **_: Any
+    ) -> Any:
+        found = places(source, diffusion_model, text_encoder, vae, folder)
+        return [files.stamp(path) for path in dict.fromkeys(found)]
+
+    @classmethod
+    def execute(
+        cls, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, variant: str, dtype: str
+    ) -> Any:
+        transformer, encoder, autoencoder = places(source, diffusion_model, text_encoder, vae, folder)
+        which = variant_of(source, transformer, variant)
+        host = engine.current()
+        progress = host.progress(3)
+        progress.text(f"Qwen-Image-Edit ({which}): transformer")
+        model = host.load_model(str(transformer), dtype, which)
+        progress.advance()
+        progress.text("text encoder")
+        clip = host.load_clip(str(encoder))
+        progress.advance()
+        progress.text("VAE")
+        decoder = host.load_vae(str(autoencoder))
+        progress.advance()
+        return io.NodeOutput(model, clip, decoder, which)
+
+
+def model_inputs() -> list[Any]:
+    """The inputs that say which Qwen-Image-Edit is meant."""
+    return [
+        io.Combo.Input(
+            "source",
+            options=list(SOURCES),
+            default=SINGLE,
+            tooltip="Where the weights come from. Single files: the three files chosen below. Diffusers folder: "
+            "the folder chosen below. Miniature: the small model that comes with this pack; nothing else is read.",
+        ),
+        io.Combo.Input(
+            "diffusion_model",
+            options=files.names("diffusion_models"),
+            default=files.NONE,
+            tooltip="Single files: the transformer, a file in models/diffusion_models.",
+        ),
+        io.Combo.Input(
+            "text_encoder",
+            options=files.names("text_encoders"),
+            default=files.NONE,
+            tooltip="Single files: Qwen2.5-VL with its vision tower, a file in models/text_encoders.",
+        ),
+        io.Combo.Input(
+            "vae",
+            options=files.names("vae"),
+            default=files.NONE,
+            tooltip="Single files: the VAE of Qwen-Image, a file in models/vae.",
+        ),
+        io.Combo.Input(
+            "folder",
+            options=[files.NONE, *diffusers_folders()],
+            default=files.NONE,
+            tooltip="Diffusers folder: one with model_index.json, transformer, text_encoder, tokenizer and vae, "
+            "below models/diffusers.",
+        ),
+        io.Combo.Input(
+            "variant",
+            options=list(VARIANTS),
+            default=AUTO,
+            tooltip="Which of the three models it is. Auto: as folder or file name tell; choose where they do not.",
+        ),
+        io.Combo.Input(
+            "dtype",
+            options=list(DTYPES),
+            default="default",
+            tooltip="How the transformer's weights are kept in memory. Default: as the file has them. fp8 takes "
+            "half the memory of bfloat16; adapters stay exact on it.",
+        ),
+    ]
+
+
+def diffusers_folders() -> list[str]:
+    """Names of the folders with a model_index.json below models/diffusers, at most two levels down."""
+    import folder_paths
+
+    found = set()
+    for root in map(Path, folder_paths.get_folder_paths("diffusers")):
+        for pattern in ("*/model_index.json", "*/*/model_index.json"):
+            found.update(index.parent.relative_to(root).as_posix() for index in root.glob(pattern))
+    return sorted(found)
+
+
+def diffusers_folder(name: str) -> Path:
+    """The diffusers folder of that name. Raises InputError where there is none, or where the name climbs out."""
+    import folder_paths
+
+    roots = folder_paths.get_folder_paths("diffusers")
+    if not name or name == files.NONE:
+        raise InputError(f"no diffusers folder is chosen: choose one; they belong into {roots[0]}")
+    for root in roots:
+        place = files.confined(root, name, "diffusers folder")
+        if (place / "model_index.json").is_file():
+            return place
+    raise InputError(f"there is no diffusers folder {name!r} with a model_index.json in {roots[0]}: put it there")
+
+
+def places(
+    source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str
+) -> tuple[Path | str, Path | str, Path | str]:
+    """Where transformer, text encoder and VAE are. Raises InputError for what is missing, with its place."""
+    if source == MINIATURE:
+        from ..wdlora.qwen.miniature_files import miniature_files
+
+        mini = miniature_files()
+        return mini.transformer, mini.text_encoder, mini.vae
+    if source == FOLDER:
+        whole = diffusers_folder(folder)
+        return whole, whole, whole
+    if source != SINGLE:
+        raise InputError(f"the source {source!r} is not known: choose one of {', '.join(SOURCES)}")
+    return (
+        files.model_file("diffusion_models", diffusion_model, "diffusion model"),
+        files.model_file("text_encoders", text_encoder, "text encoder"),
+        files.model_file("vae", vae, "VAE"),
+    )
+
+
+def variant_of(source: str, transformer: Path | str, given: str) -> str:
+    """Which of the three models it is: "edit", "2509" or "2511"."""
+    if source == MINIATURE:
+        return "edit"
+    from ..wdlora.qwen.variant import variant_at
+
+    return variant_at(transformer, None if given == AUTO else given)
+
+
+NODES = [WDLoRALoadQwenImageEdit]

@@ -1,0 +1,93 @@
+"""How a picture came about: the part of the graph that made it, and the hashes of the files that it names."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+KINDS = ("diffusion_models", "text_encoders", "vae", "loras")
+
+
+def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """The graph above a node, and SHA-256 of its files, as JSON values.
+
+    Names of pictures in the input folder are replaced by their hashes, titles are left out: neither may tell who a
+    patient is. `prompt` is the API-format graph or None; `say` hears which file is read.
+    """
+    from ..wdlora.cohorts import PROMPT_VERSION
+
+    found: dict[str, Any] = {"prompt_version": PROMPT_VERSION}
+    if not isinstance(prompt, dict):
+        return found
+    graph = {
+        name: {"class_type": node["class_type"], "inputs": {key: _hidden(v) for key, v in node["inputs"].items()}}
+        for name, node in _above(prompt, str(node_id))
+    }
+    found["graph"] = graph
+    if hash_models:
+        hashes = {}
+        for label, path in _model_files(graph):
+            if label not in hashes:
+                say(f"hashing {label}")
+                hashes[label] = _hash(path)
+        found["files"] = hashes
+    return found
+
+
+def _above(prompt: dict[str, Any], node_id: str) -> Iterator[tuple[str, Any]]:
+    """The nodes that `node_id` needs, itself included; all nodes where it is unknown."""
+    if node_id not in prompt:
+        yield from prompt.items()
+        return
+    seen, todo = {node_id}, [node_id]
+    while todo:
+        name = todo.pop()
+        yield name, prompt[name]
+        for value in prompt[name]["inputs"].values():
+            if isinstance(value, list) and len(value) == 2 and value[0] in prompt and value[0] not in seen:
+                seen.add(value[0])
+                todo.append(value[0])
+
+
+def _hidden(value: Any) -> Any:
+    """An input's value; the hash instead of the name of a picture in the input folder."""
+    from ..wdlora.dataset.folder import IMAGE_SUFFIXES
+    from ..wdlora.files import sha256
+    from . import images
+
+    if not isinstance(value, str) or not value.lower().rstrip().removesuffix(" [input]").endswith(IMAGE_SUFFIXES):
+        return value
+    try:
+        return f"sha256:{sha256(images.picture_path(value))}"
+    except ValueError:
+        return "a missing picture"
+
+
+def _model_files(graph: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Name and path of every model file that the graph names."""
+    import folder_paths
+
+    from . import models
+
+    known = {kind: set(folder_paths.get_filename_list(kind)) for kind in KINDS}
+    for node in graph.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "WDLoRALoadQwenImageEdit":
+            parts = [inputs.get(key) for key in ("source", "diffusion_model", "text_encoder", "vae", "folder")]
+            for path in dict.fromkeys(models.places(*parts)):
+                yield Path(path).name, Path(path)
+            continue
+        for value in inputs.values():
+            for kind, names in known.items():
+                if isinstance(value, str) and value in names:
+                    yield value, Path(folder_paths.get_full_path_or_raise(kind, value))
+
+
+def _hash(path: Path) -> Any:
+    """SHA-256 of a file; of a folder, of each of its weight files."""
+    from ..wdlora.files import sha256
+
+    if path.is_file():
+        return sha256(path)
+    files = sorted(path.rglob("*.safetensors"))
+    return {os.path.relpath(file, path).replace(os.sep, "/"): sha256(file) for file in files}

@@ -1,0 +1,291 @@
+"""The node that fine-tunes an adapter."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..wdlora.errors import InputError
+from . import dataset, engine, files, models, tensors
+from .biomarkers import pixel_size_input
+from .training_process import TrainingProcess, presets, require_packages
+
+CATEGORY = "CCM/model"
+PHANTOMS = "phantoms"
+_SETTING = re.compile(r"[a-z][a-z0-9_]*=[^\s]+")
+_TOKENIZER_INSIDE = ("", "tokenizer", "processor", "comfy/text_encoders/qwen25_tokenizer")
+
+
+class WDLoRATrain(io.ComfyNode):
+    """Fine-tunes an adapter in a process of its own."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        given = {one.id: one for one in models.model_inputs()}
+        return io.Schema(
+            node_id="WDLoRATrain",
+            display_name="WDLoRA Train",
+            category=CATEGORY,
+            description="Fine-tunes Qwen-Image-Edit on corneal confocal images in a process of its own, shows its loss "
+            "curve and sample sheets, and puts the adapter into models/loras. Stopping the run keeps a checkpoint; the "
+            "same settings go on from it. Models that ComfyUI holds are unloaded first.",
+            search_aliases=["train", "fine-tune", "finetune", "lora training", "dora", "learn", "fit"],
+            is_output_node=True,
+            inputs=[
+                io.String.Input("name", default="ccm", tooltip="Name of the run and of the adapter's file."),
+                io.Combo.Input(
+                    "preset",
+                    options=presets(),
+                    default="consumer_24gb",
+                    tooltip="Settings of the run. paper_*: as published; consumer_24gb: one card of 24 GB; miniature: "
+                    "minutes on a CPU.",
+                ),
+                *(given[name] for name in ("source", "diffusion_model", "text_encoder", "vae", "folder", "variant")),
+                io.Combo.Input(
+                    "data",
+                    options=[PHANTOMS, *dataset.datasets()],
+                    default=PHANTOMS,
+                    tooltip="What is learned from: phantoms, drawn on the spot, or a data set folder (images, masks, "
+                    "dataset.csv) below the input or output folder.",
+                ),
+                io.Int.Input(
+                    "phantoms_per_cohort", default=64, min=1, max=100000, tooltip="Phantoms: number for every cohort."
+                ),
+                io.Combo.Input(
+                    "appearance",
+                    options=["cohort", "common"],
+                    default="cohort",
+                    tooltip="Phantoms: whether contrast, beading, haze and cells follow the cohort or are the same.",
+                ),
+                pixel_size_input(),
+                io.Int.Input(
+                    "steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0: as many as the preset says."
+                ),
+                io.String.Input(
+                    "settings",
+                    default="",
+                    multiline=True,
+                    tooltip="Changes to the preset, one KEY=VALUE a line, such as learning_rate=5e-5 or rank=32.",
+                ),
+                io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip="Where to compute."),
+                io.Boolean.Input(
+                    "resume",
+                    default=True,
+                    tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="adapter", tooltip="File name in models/loras, for WDLoRA Apply's linked_adapter."
+                ),
+                io.Image.Output(display_name="curve", tooltip="Loss by step."),
+                io.String.Output(display_name="report", tooltip="Steps, last losses and measures, as JSON."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        name: Any,
+        source: Any,
+        diffusion_model: Any,
+        text_encoder: Any,
+        vae: Any,
+        folder: Any,
+        data: Any,
+        settings: Any,
+    ) -> Any:
+        return files.sentence(_check, name, (source, diffusion_model, text_encoder, vae, folder), data, settings)
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any, data: Any, **_: Any
+    ) -> Any:
+        found = models.places(source, diffusion_model, text_encoder, vae, folder)
+        stamps = [files.stamp(path) for path in dict.fromkeys(found)]
+        return [*stamps, "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))]
+
+    @classmethod
+    def execute(
+        cls,
+        name: str,
+        preset: str,
+        source: str,
+        diffusion_model: str,
+        text_encoder: str,
+        vae: str,
+        folder: str,
+        variant: str,
+        data: str,
+        phantoms_per_cohort: int,
+        appearance: str,
+        pixel_size_um: float,
+        steps: int,
+        settings: str,
+        device: str,
+        resume: bool,
+    ) -> Any:
+        import folder_paths
+
+        given = (source, diffusion_model, text_encoder, vae, folder)
+        _check(name, given, data, settings)
+        require_packages()
+        out = files.confined(folder_paths.get_output_directory(), f"training/{name}", "run")
+        taken = (out / "checkpoints").exists()
+        if taken and not resume:
+            raise InputError(f"there is a run called {name!r} already: switch resume on, or choose another name")
+        changes = [*(line.strip() for line in settings.splitlines() if line.strip())]
+        changes += [f"steps={steps}"] if steps else []
+        arguments = ["--preset", preset, *model_arguments(given, variant)]
+        if data == PHANTOMS:
+            arguments += ["--data", f"phantoms:{phantoms_per_cohort}", "--appearance", appearance]
+        else:
+            arguments += ["--data", str(dataset.dataset_folder(data)), "--pixel-size-um", repr(pixel_size_um)]
+        arguments += [] if device == "auto" else ["--device", device]
+        arguments += ["--resume"] if taken else []
+        arguments += ["--set", *changes] if changes else []
+        host = engine.current()
+        host.unload()
+        process = TrainingProcess(arguments, out)
+        log = watch(process, host, name)
+        result = process.result()
+        if not result["finished"]:
+            raise InputError(f"training stopped after step {result['step']}: run again to go on")
+        from ..wdlora.curve import curve, curve_picture
+
+        adapter = published(Path(result["adapter"]), name)
+        report = {
+            "adapter": adapter,
+            "steps": result["step"],
+            "judgement": result.get("judgement"),
+            "folder": str(out.name),
+        }
+        sheets = [
+            {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
+            for sheet in sorted((out / "sheets").glob("*.png"))
+        ]
+        shown = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
+        image = tensors.as_image([curve_picture(log, f"Training of {name}")])
+        return io.NodeOutput(adapter, image, json.dumps(report, indent=1), ui=shown)
+
+
+def model_arguments(given: tuple[str, str, str, str, str], variant: str) -> list[str]:
+    """The arguments of `finetune` that name the model."""
+    transformer, encoder, autoencoder = models.places(*given)
+    if given[0] == models.MINIATURE:
+        return ["--model", "miniature"]
+    which = ["--variant", models.variant_of(given[0], transformer, variant)]
+    if given[0] == models.FOLDER:
+        return ["--model", str(transformer), *which]
+    named = ["--transformer", str(transformer), "--text-encoder", str(encoder), "--vae", str(autoencoder)]
+    words = tokenizer_place(Path(encoder))
+    return [*named, *which, *([] if words is None else ["--tokenizer", str(words)])]
+
+
+def tokenizer_place(text_encoder: Path) -> Path | None:
+    """The folder with the tokenizer: beside the text encoder, above it, or in ComfyUI; None where it is not there."""
+    import folder_paths
+
+    above = list(text_encoder.absolute().parents)[:4]
+    comfyui = getattr(folder_paths, "base_path", None)
+    for place in [*above, *([] if comfyui is None else [Path(comfyui)])]:
+        for inside in _TOKENIZER_INSIDE:
+            if any((place / inside / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+                return place / inside
+    return None
+
+
+def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]]:
+    """Show a run's progress until it ends; returns its log. An interruption stops the run and is passed on."""
+    from ..wdlora.curve import curve_picture
+
+    log: list[dict[str, Any]] = []
+    began, drawn, shown = False, 0.0, ""
+    progress = host.progress(1)
+    try:
+        progress.text("loading the model and encoding the data")
+        while process.running():
+            host.check_interrupted()
+            if process.changed():
+                began, log = True, process.log()
+                step = max((line["step"] for line in log), default=0)
+                last = next((line for line in reversed(log) if "eta_seconds" in line), {})
+                preview = None
+                if time.monotonic() - drawn > 2:
+                    drawn = time.monotonic()
+                    sheet = _newest(process.out / "sheets")
+                    if sheet is not None and sheet.name != shown:
+                        preview, shown = _opened(sheet), sheet.name
+                    else:
+                        preview = _picture(curve_picture(log, f"Training of {name}"))
+                left = last.get("eta_seconds", 0.0)
+                total = step + round(left / last["seconds_a_step"]) if last.get("seconds_a_step") else step + 1
+                progress.update(step, max(total, step, 1), preview)
+                if last:
+                    progress.text(
+                        f"step {step} of {total}, loss {last['loss']:.4f}, {last['seconds_a_step']:.2g} s a step, "
+                        f"{_duration(left)} left"
+                    )
+            time.sleep(0.2)
+    except BaseException:
+        process.stop(began)
+        raise
+    return process.log()
+
+
+def published(adapter: Path, name: str) -> str:
+    """Copy a trained adapter into models/loras; its name there. Another file of that name is left alone."""
+    import folder_paths
+
+    from ..wdlora.files import sha256, whole
+
+    folder = Path(folder_paths.get_folder_paths("loras")[0])
+    own = sha256(adapter)
+    target = folder / f"{name}.safetensors"
+    if target.is_file() and sha256(target) != own:
+        target = folder / f"{name}-{own[:8]}.safetensors"
+    if not target.is_file():
+        with whole(target) as temporary:
+            shutil.copyfile(adapter, temporary)
+    return target.name
+
+
+def _check(name: Any, given: tuple[Any, ...], data: Any, settings: Any) -> None:
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise InputError(f"the name {name!r} cannot be a file's name: use letters, digits, '.', '_' and '-'")
+    for line in (settings or "").splitlines():
+        if line.strip() and not _SETTING.fullmatch(line.strip()):
+            raise InputError(f"the setting {line.strip()!r} is not KEY=VALUE: write one a line, such as rank=32")
+    if None not in given:
+        models.places(*given)
+    if data not in (None, PHANTOMS):
+        dataset.dataset_folder(data)
+
+
+def _newest(folder: Path) -> Path | None:
+    return max(folder.glob("*.png"), default=None)
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def _picture(pixels: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(pixels)
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+NODES = [WDLoRATrain]

@@ -1,0 +1,155 @@
+"""CCM Save Data Set and CCM Load Data Set."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from wdlora.anatomy import measure
+from wdlora.files import sha256
+
+from .conftest import write_grey
+
+SETTINGS = {
+    "folder": "set",
+    "cohort": "T1DPN",
+    "patient": "",
+    "eye": "",
+    "visit": "",
+    "pixel_size_um": 1.0,
+    "synthetic": True,
+    "hash_models": True,
+}
+
+
+def batch(count=2, size=96):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(count, size, size)
+    for index in range(count):
+        masks[index, :, 20 + 10 * index] = 1
+    return torch.rand(count, size, size, 3, generator=generator), masks
+
+
+def table(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_saved_and_loaded_again(run):
+    images, masks = batch()
+    grey = images.mean(-1, keepdim=True).expand(-1, -1, -1, 3)
+    (report,) = run.values("CCMSaveDataset", images=grey, masks=masks, **SETTINGS)
+    assert json.loads(report)["written"] == ["T1DPN-000001.png", "T1DPN-000002.png"]
+    assert run.result.outputs["node"]["images"][1] == {
+        "filename": "T1DPN-000002.png",
+        "subfolder": "set/images",
+        "type": "output",
+    }
+    load = {"dataset": "set [output]", "cohort": "all", "start": 0, "count": 5}
+    loaded, found, records, cohort, total = run.values("CCMLoadDataset", **load)
+    assert torch.allclose(loaded, grey, atol=0.51 / 255) and torch.equal(found, masks)
+    assert cohort == "T1DPN" and total == 2 and json.loads(records)[1]["file"] == "T1DPN-000002.png"
+    one = run.values("CCMLoadDataset", **(load | {"start": 1, "count": 1}))
+    assert torch.equal(one[1], masks[1:])
+    rows = table(run.host.folders.output / "set" / "dataset.csv")
+    assert float(rows[0]["cnfl"]) == pytest.approx(measure(masks[0].numpy() > 0, 1.0).cnfl, rel=1e-5)
+
+
+def test_an_image_that_is_there_is_not_written_again(run):
+    images, masks = batch()
+    run.values("CCMSaveDataset", images=images[:1], masks=masks[:1], **SETTINGS)
+    report = json.loads(run.values("CCMSaveDataset", images=images, masks=masks, **SETTINGS)[0])
+    assert report["written"] == ["T1DPN-000002.png"] and report["already_there"] == ["T1DPN-000001.png"]
+
+
+def test_provenance_has_graph_and_hashes_but_no_names(run):
+    """The picture's name might be a patient's: its hash stands in the graph. Nodes elsewhere in the graph do not."""
+    masks = batch(1)[1]
+    write_grey(run.host.folders.input / "Meier_1950.png", np.zeros((96, 96), np.uint8))
+    lora = run.host.folders.base / "models" / "loras" / "some.safetensors"
+    lora.parent.mkdir(parents=True)
+    lora.write_bytes(b"weights")
+    extra = {
+        "p": {"class_type": "LoadImage", "inputs": {"image": "Meier_1950.png"}, "_meta": {"title": "Frau Meier"}},
+        "a": {"class_type": "Give", "inputs": {"key": "cohort"}},
+        "elsewhere": {"class_type": "Give", "inputs": {"key": "masks"}},
+    }
+    run.host.given["cohort"] = "Control"
+    settings = SETTINGS | {"linked_cohort": ["a", 0]}
+    report = run.values("CCMSaveDataset", extra, images=["p", 0], masks=masks, **settings)[0]
+    assert json.loads(report)["written"] == ["Control-000001.png"]
+    folder = run.host.folders.output / "set"
+    told = (folder / "provenance" / "Control-000001.json").read_text(encoding="utf-8")
+    assert "Meier" not in told and "elsewhere" not in told
+    graph = json.loads(told)["graph"]
+    expected = f"sha256:{sha256(run.host.folders.input / 'Meier_1950.png')}"
+    assert graph["p"]["inputs"]["image"] == expected and graph["node"]["class_type"] == "CCMSaveDataset"
+    assert "Meier" not in (folder / "dataset.csv").read_text()
+
+
+def test_hashes_of_model_files(run):
+    from wdlora.host import pack
+
+    pack.load()
+    from wdlora_pack.nodes.provenance import provenance
+
+    lora = run.host.folders.base / "models" / "loras" / "some.safetensors"
+    lora.parent.mkdir(parents=True)
+    lora.write_bytes(b"weights")
+    graph = {
+        "a": {"class_type": "LoraLoaderModelOnly", "inputs": {"lora_name": "some.safetensors", "model": ["b", 0]}},
+        "b": {"class_type": "Give", "inputs": {"key": "x"}},
+    }
+    said: list[str] = []
+    found = provenance(graph, "a", True, said.append)
+    assert found["files"] == {"some.safetensors": sha256(lora)} and said == ["hashing some.safetensors"]
+    assert "files" not in provenance(graph, "a", False, said.append)
+
+
+def test_measured_biomarkers_are_kept(run):
+    images, masks = batch(1)
+    panel = json.dumps([{"cnfl": 7.0, "rules": "acc_like/1"}])
+    run.values("CCMSaveDataset", images=images, masks=masks, biomarkers=panel, **SETTINGS)
+    rows = table(run.host.folders.output / "set" / "dataset.csv")
+    assert rows[0]["cnfl"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"folder": "../elsewhere"}, "must lie below"),
+        ({"folder": "/etc"}, "must lie below"),
+        ({"folder": ""}, "must lie below"),
+        ({"patient": "Anna Meier"}, "is no pseudonym"),
+        ({"patient": "19500131"}, "is no pseudonym"),
+        ({"visit": "Januar"}, "is no pseudonym"),
+        ({"masks": torch.zeros(3, 96, 96)}, "images is a batch of 2 and masks one of 3"),
+        ({"masks": torch.zeros(2, 96, 64)}, "images is 96 × 96 pixels and masks 64 × 96"),
+        ({"images": torch.full((2, 96, 96, 3), float("nan"))}, "images holds values that are not numbers"),
+        ({"images": torch.zeros(1, 1, 1, 3).expand(1, 10_000, 10_000, 3)}, "images is 10000 × 10000 pixels"),
+        ({"biomarkers": '[{"cnfl": 1.0}]'}, "biomarkers holds 1 measurements for 2 images"),
+    ],
+)
+def test_what_cannot_be_saved_gets_a_sentence(run, changes, sentence):
+    images, masks = batch()
+    values = {"images": images, "masks": masks, **SETTINGS, **changes}
+    assert sentence in run.sentence("CCMSaveDataset", **values)
+
+
+def test_what_cannot_be_loaded_gets_a_sentence(run):
+    load = {"cohort": "all", "start": 0, "count": 1}
+    assert "no data set is chosen" in run.sentence("CCMLoadDataset", dataset="none", **load)
+    assert "there is no data set 'lost [input]'" in run.sentence("CCMLoadDataset", dataset="lost [input]", **load)
+    assert "must lie below" in run.sentence("CCMLoadDataset", dataset="../../x [input]", **load)
+    images, masks = batch()
+    run.values("CCMSaveDataset", images=images, masks=masks, **SETTINGS)
+    said = run.sentence("CCMLoadDataset", dataset="set [output]", **(load | {"start": 9}))
+    assert "holds 2 such images, so there is none from number 9 on" in said
+    other = batch(1, size=64)
+    run.values("CCMSaveDataset", images=other[0], masks=other[1], **SETTINGS)
+    said = run.sentence("CCMLoadDataset", dataset="set [output]", **(load | {"count": 3}))
+    assert "T1DPN-000003.png has another size than T1DPN-000001.png" in said
+    said = run.sentence("CCMLoadDataset", dataset="set [output]", **(load | {"cohort": "Control"}))
+    assert "holds 0 such images" in said
