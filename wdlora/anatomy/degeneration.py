@@ -5,7 +5,7 @@ seen twice. A plexus keeps its rank: the quantiles that its CNFL, trunks given C
 both have where it starts are read off in the distributions at the severity asked for, so that a population of
 healthy plexuses becomes the populations of the cohorts. What must go for that goes in a fixed order (branches,
 loose fibres, trunks last, which break and die back from the gap), so states are nested; what remains is
-thinner by the ratio of the cohorts' CNFW and wound a little more, by at most 0.5 px. Most of the rise in
+thinner by the ratio of the cohorts' CNFW and wound a little more, by at most 0.4 px. Most of the rise in
 tortuosity is selection: straight trunks with few branches break first.
 """
 
@@ -27,11 +27,11 @@ from .widths import TAPER_UM, TIP
 STEPS_PER_UNIT = 16
 """States between two cohorts that a plexus passes through; fixed, so that any two severities are nested."""
 
-SHIFT_PX = 0.5
+SHIFT_PX = 0.4
 """Greatest displacement, at severity 2."""
 
-SHIFT_WAVELENGTH_PX = 16.0
-GROWTH_PX = 0.4
+SHIFT_WAVELENGTH_PX = 14.0
+GROWTH_PX = 0.5
 """Thin fibres that outlive thick ones may be drawn this much wider on either side, to keep the mean width."""
 
 KEPT_BRANCH_POINTS = (1.0, 1.06, 1.32)

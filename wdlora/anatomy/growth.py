@@ -158,7 +158,7 @@ class Plexus:
             at[k], roots[k] = trunk.arc[index], trunk.path[index]
             heading[k] = _heading(trunk.path, index)
         ok = self.field.holds(roots, EDGE_UM)
-        for k in np.flatnonzero(ok):
+        for k in np.flatnonzero(ok).tolist():
             ok[k] = self._root_is_free(int(owner[k]), at[k])
         along = np.arange(0.0, 320.0, STEP_UM)
         slope = 0.9 * math.sqrt(2 * self.excess)
@@ -174,7 +174,7 @@ class Plexus:
         leaving = (1.3 * REACH_UM / np.sin(angle)) / STEP_UM
         connecting = wanted >= 2 and len(trunks) > 1 and rng.random() < CONNECTING_SHARE
         best: tuple[float, Strand, list[tuple[int, float]]] | None = None
-        for k in np.flatnonzero(ok):
+        for k in np.flatnonzero(ok).tolist():
             own = (owners[k] == owner[k] + 1) & (np.arange(len(along)) <= leaving[k])
             hit = np.flatnonzero((owners[k] > 0) & ~own & held[k])
             out = np.flatnonzero(~held[k])
