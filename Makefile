@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test fast lint bench fuzz clean
+.PHONY: help setup demo test fast lint bench bench-gpu fuzz clean
 help:
 	@echo "make demo    three cohorts from mask to measured picture, written to demo/"
 	@echo "make test    the whole test suite        make fast   without the slow tests"
@@ -35,6 +35,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(READY)
+	$(BIN)/python -m benchmarks gpu --write
 
 fuzz: $(READY)
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/adapter/test_fuzz.py

@@ -15,6 +15,7 @@ from wdlora.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 NOT_SUITES = {"__main__", "timing"}
+ON_REQUEST = {"gpu"}
 
 
 def replace_section(page: str, name: str, body: str) -> str:
@@ -35,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.suites) - set(suites):
         parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(suites)}")
-    for name in args.suites or suites:
+    for name in args.suites or [suite for suite in suites if suite not in ON_REQUEST]:
         suite = importlib.import_module(f"benchmarks.{name}")
         body = f"## {suite.TITLE}\n\n{suite.run()}\n\n{machine()}, {datetime.date.today()}."
         print(body + "\n", flush=True)

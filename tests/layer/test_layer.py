@@ -171,6 +171,36 @@ def test_quantised_base_equals_its_dequantised_twin(storage):
     assert (weight_rows(module.get_base_layer()).piece(slice(0, OUT)) - weight).abs().max() <= 1e-6
 
 
+@pytest.mark.parametrize("scale", ["one number", "one a row"])
+def test_fp8_base_equals_its_dequantised_twin(scale):
+    """Codes times scale are exact in float32, so the twins differ by the order of sums only: 2e-6."""
+    from wdlora.layer.storage import weight_rows
+    from wdlora.qwen.storage import Float8Linear, to_float8
+
+    linear = small()[0]
+    codes, scales = to_float8(linear.weight.data)
+    if scale == "one number":
+        codes, scales = linear.weight.data.to(torch.float8_e4m3fn), torch.tensor(1.5)
+    base = Float8Linear(codes, scales, linear.bias.data, torch.float32)
+    weight = base.dequantise(torch.float32)
+    model = inject(nn.Sequential(base), config())
+    train_a_little(model)
+    twin = small()
+    twin[0].weight.data.copy_(weight)
+    twin = inject(twin, config())
+    twin[0].load_state_dict({k: v for k, v in model[0].state_dict().items() if "lora_" in k}, strict=False)
+    x, dy = data()
+    for found, expected in zip(outcome(model, x, dy), outcome(twin, x, dy), strict=True):
+        assert (found - expected).norm() <= 2e-6 * expected.norm()
+    rows = weight_rows(base)
+    assert torch.equal(rows.piece(slice(3, 50)), weight[3:50])
+    assert torch.equal(rows.at(torch.tensor([7, 190, 3])), weight[[7, 190, 3]])
+    model(x)
+    kept = model[0]._weight_sq
+    model(x)
+    assert model[0]._weight_sq is kept, "‖W‖² is computed once"
+
+
 def test_rows_that_cancel_do_not_disturb_training():
     model = inject(small(), config())
     train_a_little(model)

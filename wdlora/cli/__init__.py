@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "write an adapter in another dialect",
     "sample-masks": "draw nerve masks that match a cohort",
     "measure": "measure corneal nerve biomarkers in masks or images",
+    "validate-tracing": "compare the tracer with manual annotations of real images",
     "run": "run a workflow in this process, without ComfyUI",
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
     "serve": "the ComfyUI front end with this pack's nodes, in a browser",
@@ -46,6 +47,9 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
         usage=f"{prog} COMMAND …   ({prog} COMMAND --help shows an example)",
     )
     overview.add_argument("command", choices=commands, metavar="COMMAND")
+    if not argv:
+        overview.print_help()
+        return 2
     name = overview.parse_args(argv[:1]).command
     module = importlib.import_module(f"{package}.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(

@@ -1,4 +1,4 @@
-"""Reading a frozen linear layer's weight by rows, however it is stored: dense, 4-bit or 8-bit."""
+"""Reading a frozen linear layer's weight by rows, however it is stored: dense, fp8, 4-bit or 8-bit."""
 
 import math
 from typing import Any
@@ -122,8 +122,30 @@ class EightBitRows(QuantisedRows):
         return self.weight.data[rows].float() * (self.scale.to(self.weight.device)[rows, None] / 127)
 
 
+class Float8Rows(QuantisedRows):
+    """`wdlora.qwen.storage.Float8Linear`: fp8 codes, kept as bytes, and a scale for all or one a row."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer.codes, (layer.out_features, layer.in_features))
+        self.kind, self.scale = layer.kind, layer.scale
+
+    def piece(self, rows: slice) -> Tensor:
+        """Consecutive rows [n, in]."""
+        return self._scaled(rows)
+
+    def at(self, index: Tensor) -> Tensor:
+        """The rows [n, in] at an index tensor [n]."""
+        return self._scaled(index)
+
+    def _scaled(self, rows: slice | Tensor) -> Tensor:
+        scale = self.scale if self.scale.ndim == 0 else self.scale[rows]
+        return self.dense[rows].view(self.kind).float() * scale
+
+
 def weight_rows(layer: nn.Module) -> WeightRows:
     """The reader for a frozen linear layer. Raises InputError for storage that it cannot read."""
+    if type(layer).__name__ == "Float8Linear":
+        return Float8Rows(layer)
     weight: Any = layer.weight
     kind = type(weight).__name__
     if kind == "Params4bit" and weight.quant_state is not None:

@@ -1,0 +1,104 @@
+"""Qwen-Image-Edit at full size with random weights on a GPU: seconds a training step and peak memory.
+
+Not part of `make bench`: `make bench-gpu` runs it. Speed and memory do not depend on the weights' values, so none are
+downloaded. The conditioning stands for the cached one: 300 tokens.
+"""
+
+import gc
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.timing import table
+from training.config import load_preset
+from training.loop import batch_loss, prepare_transformer
+from training.optimiser import build_optimiser
+from training.prepare import Batch
+from wdlora.qwen.encode import Conditioning
+from wdlora.qwen.storage import Float8Linear, to_float8, to_nf4
+
+TITLE = "Training at full size on a GPU, batch 1, gradient checkpointing, cached conditioning"
+
+TEXT_TOKENS = 300
+STEPS, WARMUP = 8, 3
+
+
+def build(precision: str, device: torch.device) -> Any:
+    """The full-size transformer with small random weights, its blocks stored at a precision of the presets."""
+    from accelerate import init_empty_weights
+    from diffusers import QwenImageTransformer2DModel
+
+    with init_empty_weights():
+        model = QwenImageTransformer2DModel().requires_grad_(False)
+    for name, module in list(model.named_modules()):
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            value = torch.randn(parameter.shape, device=device, dtype=torch.bfloat16) * 0.02
+            module.register_parameter(key, torch.nn.Parameter(value, requires_grad=False))
+        if isinstance(module, torch.nn.Linear) and name.startswith("transformer_blocks.") and precision != "bf16":
+            parent = model.get_submodule(name.rpartition(".")[0])
+            if precision == "fp8":
+                codes, scale = to_float8(module.weight)
+                stored: Any = Float8Linear(codes, scale, module.bias, torch.bfloat16)
+            else:
+                stored = to_nf4(module.weight, module.bias, device, torch.bfloat16)
+            setattr(parent, name.rpartition(".")[2], stored)
+    return model.to(device)
+
+
+def random_batch(size: int, device: torch.device) -> Batch:
+    """One training example of `size`² pixels."""
+    shape = (1, 16, 1, size // 8, size // 8)
+    return Batch(
+        torch.randn(shape, device=device),
+        (torch.randn(shape, device=device),),
+        torch.zeros(1, size, size, dtype=torch.uint8, device=device),
+        Conditioning(torch.randn(1, TEXT_TOKENS, 3584, device=device, dtype=torch.bfloat16)),
+    )
+
+
+def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
+    """Median seconds a step and peak GB at every size."""
+    device = torch.device("cuda")
+    config = load_preset("paper_r16", {"method": method, "rank": rank, "alpha": float(rank), "precision": precision})
+    transformer = prepare_transformer(build(precision, device), config).train()
+    parameters = [p for p in transformer.parameters() if p.requires_grad]
+    optimiser = build_optimiser(parameters, config)
+    results = {}
+    for size in sizes:
+        batch = random_batch(size, device)
+        generator = torch.Generator().manual_seed(0)
+        seconds = []
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(WARMUP + STEPS):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            batch_loss(transformer, batch, config, generator).backward()
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+        results[size] = (statistics.median(seconds[WARMUP:]), torch.cuda.max_memory_allocated() / 1e9)
+    del transformer, optimiser, parameters
+    gc.collect()
+    torch.cuda.empty_cache()
+    return results
+
+
+def run() -> str:
+    """The table, or that there is no GPU."""
+    if not torch.cuda.is_available():
+        return "Not measured: no CUDA device."
+    rows = []
+    sizes, rank = (384, 512), 16
+    for precision in ("bf16", "fp8", "nf4"):
+        lora, wdlora = (measure(precision, method, rank, sizes) for method in ("lora", "wdlora"))
+        for size in sizes:
+            (a, memory_a), (b, memory_b) = lora[size], wdlora[size]
+            rows.append(
+                [precision, f"{size}²", f"{a:.3f}", f"{b:.3f}", f"{b / a:.3f}", f"{memory_a:.1f}", f"{memory_b:.1f}"]
+            )
+    header = ["storage", "image", "LoRA, s", "WDLoRA, s", "WDLoRA ÷ LoRA", "LoRA, GB", "WDLoRA, GB"]
+    name = torch.cuda.get_device_name()
+    return f"{table(header, rows)}\n\nRank {rank}, {name}. Medians of {STEPS} steps after {WARMUP}."
