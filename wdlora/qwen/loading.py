@@ -21,6 +21,7 @@ from .checkpoint import Checkpoint
 from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .sampling import OFFICIAL
+from .still import for_stills
 from .storage import Float8Linear, to_float8, to_nf4
 
 PARTS = ("transformer", "text_encoder", "vae")
@@ -255,7 +256,7 @@ def plan_vae(weights: Checkpoint) -> Plan:
 
         names = convert_wan_vae_to_diffusers(names)
     with init_empty_weights():
-        model = AutoencoderKLQwenImage(**config)
+        model = for_stills(AutoencoderKLQwenImage(**config))
     return Plan(model, weights, names, lambda _: "full").check()
 
 
