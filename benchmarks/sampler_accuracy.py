@@ -128,7 +128,7 @@ def run() -> str:
             table(["", "Table V", "drawn", "mean", "SD"], target_rows()),
             f"{MASKS} masks a cohort, measured (`acc_like`) minus drawn; % of the cohort's mean and SD:",
             table(["", "drawn", "error", "mean", "SD", "largest"], realised_rows()),
-            f"{FOLLOWED} plexuses from Control followed to severity 1 and 2, against the targets drawn there (KS test):",
+            f"{FOLLOWED} plexuses from Control followed to severity 1 and 2, against targets drawn there (KS test):",
             table(["", "Table V", "followed", "KS", "p"], followed_rows()),
             f"Mean width at severity 2 over severity 0: {np.nanmean(ratio):.4f}, least {np.nanmin(ratio):.4f}. "
             f"Arc/chord of trunks at 0, 1, 2: {', '.join(f'{value:.4f}' for value in winding)}.",
