@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import re
 import uuid
 from collections.abc import Iterable, Sequence
@@ -187,13 +188,12 @@ def places_of(graph: Graph, key: str, given: Sequence[str] = ()) -> tuple[str, .
 
 def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axis]) -> list[Job]:
     """Every combination of masks and the axes' values, the last axis fastest. Raises InputError for a wrong value."""
-    choices = [[(mask, None) for mask in masks] or [(None, None)], *([(None, v) for v in axis.values] for axis in axes)]
-    count = 1
-    for choice in choices:
-        count *= len(choice)
+    count = max(len(masks), 1) * math.prod(len(axis.values) for axis in axes)
     if count > _MOST_JOBS:
         raise InputError(f"the batch would have {count:,} jobs; the most is {_MOST_JOBS:,}")
-    return [_job(graph, mask, at, axes, chosen) for ((mask, _), *chosen) in itertools.product(*choices)]
+    chosen = list(itertools.product(*(axis.values for axis in axes)))
+    each: Sequence[Mask | None] = masks or [None]
+    return [_job(graph, mask, at, axes, values) for mask in each for values in chosen]
 
 
 def _job(graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], chosen: Sequence[Any]) -> Job:
@@ -202,7 +202,7 @@ def _job(graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], 
     label = [] if mask is None else [_slug(Path(mask.name).with_suffix("").as_posix())]
     if mask is not None and at is not None:
         _put(own, at, f"{UPLOADS}/{mask.stored}")
-    for axis, (_, value) in zip(axes, chosen, strict=True):
+    for axis, value in zip(axes, chosen, strict=True):
         for place in axis.places:
             _put(own, place, value)
             id, _, key = place.rpartition(".")

@@ -113,7 +113,8 @@ class Results:
 
     def write_summary(self, jobs: Sequence[Job], facts: dict[str, Any], failures: dict[str, str]) -> dict[str, Any]:
         """Write `manifest.json` and one table a text output that holds measurements; returns the manifest."""
-        listed, rows = [], {}
+        listed: list[dict[str, Any]] = []
+        rows: dict[str, list[dict[str, Any]]] = {}
         for job in jobs:
             record = self.of(job)
             entry: dict[str, Any] = {"id": job.id, "name": job.name, "values": job.values}

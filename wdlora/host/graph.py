@@ -87,6 +87,7 @@ def set_value(graph: dict[str, Any], assignment: str) -> None:
 
 MINIATURE = "miniature"
 LOADER = "WDLoRALoadQwenImageEdit"
+APPLY = "WDLoRAApply"
 _OUTPUT_OF_LOADER = {"UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
@@ -94,8 +95,8 @@ def use_miniature(graph: dict[str, Any], object_info: dict[str, Any]) -> None:
     """Put the miniature in the place of every model that a graph loads.
 
     Inputs that offer the value "miniature" are set to it; the core loaders of transformer, text encoder and VAE give
-    way to one `WDLoRALoadQwenImageEdit` that is set so. `object_info` says what inputs offer. Raises InputError where
-    the graph loads no model.
+    way to one `WDLoRALoadQwenImageEdit` that is set so. Adapters that are not there, because they belong to the big
+    model, are left out. `object_info` says what inputs offer. Raises InputError where the graph loads no model.
     """
     nodes = {id: node for id, node in graph.items() if isinstance(node, dict)}
     changed = False
@@ -105,6 +106,10 @@ def use_miniature(graph: dict[str, Any], object_info: dict[str, Any]) -> None:
             if isinstance(inputs, dict) and not is_link(inputs.get(name)):
                 inputs[name] = MINIATURE
                 changed = True
+        if node.get("class_type") == APPLY and isinstance(inputs, dict):
+            known = _options(_declared(object_info.get(APPLY, {})).get("adapter", [[]]))
+            if not is_link(inputs.get("adapter")) and inputs.get("adapter") not in known:
+                inputs |= {"adapter": "none", "sha256": ""}
     replaced = {id: node["class_type"] for id, node in nodes.items() if node.get("class_type") in _OUTPUT_OF_LOADER}
     if replaced and LOADER in object_info:
         loader = next(id for id in (MINIATURE, *map(str, range(len(graph) + 1))) if id not in graph)

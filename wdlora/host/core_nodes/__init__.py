@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-FILES = ("images", "masks", "loaders", "sampling", "text")
+FILES = ("images", "masks", "stitch", "loaders", "sampling", "text")
 
 
 def classes() -> list[tuple[Any, str | None, str]]:
