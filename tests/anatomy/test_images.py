@@ -1,5 +1,6 @@
 """Images as clinics have them: formats, pixel sizes, information bars, mosaics, and files that are none."""
 
+import contextlib
 import struct
 import sys
 import zlib
@@ -169,10 +170,8 @@ def test_damaged_bytes_never_escape_as_another_error(tmp_path, picture):
             places = rng.integers(0, min(len(data), 400), 6)
             broken[places] = rng.integers(0, 256, 6)
             (tmp_path / f"b.{suffix}").write_bytes(broken.tobytes())
-            try:
+            with contextlib.suppress(InputError):
                 assert read_image(tmp_path / f"b.{suffix}").pixels.ndim == 2
-            except InputError:
-                pass
 
 
 def test_what_is_no_image(tmp_path, picture):

@@ -30,7 +30,7 @@ def test_names_files_and_dates_do_not_pass(tmp_path):
     }
     assert entries["miller_os_1.bmp"].visit == "V1" and entries["miller_os_1.bmp"].patient == "P001"
     assert entries["novak_1.bmp"].visit == "baseline" and entries["novak_1.bmp"].patient == "P002"
-    assert "iller" not in repr([e for e in entries.values()])
+    assert "iller" not in repr(list(entries.values()))
 
 
 def test_names_pass_when_asked(tmp_path):

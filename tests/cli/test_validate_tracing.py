@@ -1,0 +1,96 @@
+"""`validate-tracing` on a generated folder of the Qilu data set's shape."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wdlora.anatomy import phantom, sample_mask, trace
+from wdlora.cli import main
+from wdlora.cli.validate_tracing import _figures
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Three phantoms with their masks as annotations, in Dataset/images and Dataset/annotations."""
+    root = tmp_path_factory.mktemp("qilu")
+    for name in ("images", "annotations"):
+        (root / "Dataset" / name).mkdir(parents=True)
+    for i, cohort in enumerate(("Control", "T1NoDPN", "T1DPN")):
+        nerve_mask = sample_mask(cohort, 40 + i)
+        Image.fromarray(phantom(nerve_mask, 40 + i)).save(root / "Dataset" / "images" / f"1_{i}.png")
+        annotation = nerve_mask.mask.astype(np.uint8) * 255
+        Image.fromarray(annotation).save(root / "Dataset" / "annotations" / f"1_{i}.png")
+    return root
+
+
+def test_figures_with_intervals(dataset, capsys):
+    assert main(["validate-tracing", str(dataset), "--pixel-size-um", "hrt", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == 3 and result["resampled_by"] == "image" and "acc_like" in result["rules"]
+    figures = result["figures"]
+    assert figures["Dice"]["value"] > 0.8 and figures["clDice"]["value"] > 0.9
+    for row in figures.values():
+        assert row["low"] <= row["value"] <= row["high"]
+    assert figures["CNFL MAE"]["value"] >= abs(figures["CNFL bias"]["value"])
+
+
+def test_annotations_by_the_tracer_itself_agree_exactly(dataset, tmp_path, capsys):
+    for name in ("images", "annotations"):
+        (tmp_path / name).mkdir()
+    image = np.asarray(Image.open(dataset / "Dataset" / "images" / "1_0.png"))
+    Image.fromarray(image).save(tmp_path / "images" / "a.bmp")
+    Image.fromarray(trace(image).astype(np.uint8)).save(tmp_path / "annotations" / "a.png")  # 0 and 1
+    assert main(["validate-tracing", str(tmp_path), "--pixel-size-um", "hrt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:2] == ["Dice", "1.000"] and lines[3].split()[:3] == ["CNFL", "bias", "0.000"]
+
+
+def test_patients_are_resampled_together(dataset, tmp_path, capsys):
+    roster = tmp_path / "roster.csv"
+    roster.write_text("file,patient\n1_0.png,A\n1_1.png,A\n1_2.png,B\n")
+    arguments = ["validate-tracing", str(dataset), "--pixel-size-um", "1.0417", "--roster", str(roster), "--json"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["patients"] == 2 and result["notes"] == []
+    roster.write_text("file,patient\n1_0.png,A\n")
+    assert main(arguments) == 2
+    assert "no line for 1_1.png" in capsys.readouterr().err
+
+
+def test_the_interval_of_a_mean():
+    """Against the normal interval of a mean of 400 values; 15 %: percentiles of 2,000 resamples."""
+    values = np.random.default_rng(0).normal(0.5, 0.1, (400, 4))
+    row = _figures(values, [str(i) for i in range(400)], 2000)["Dice"]
+    assert (row["high"] - row["low"]) == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(400), rel=0.15)
+    twice = _figures(np.repeat(values, 2, 0), [str(i // 2) for i in range(800)], 2000)["Dice"]
+    assert twice["high"] - twice["low"] == pytest.approx(row["high"] - row["low"], rel=0.15)  # not narrower
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pixel-size-um", "wide"], "no pixel size"),
+        ([], "does not say its pixel size"),
+        (["--pixel-size-um", "hrt", "--resamples", "3"], "--resamples is 3"),
+    ],
+)
+def test_bad_arguments(dataset, arguments, message, capsys):
+    assert main(["validate-tracing", str(dataset), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_folders(dataset, tmp_path, capsys):
+    assert main(["validate-tracing", str(tmp_path)]) == 2
+    assert "no images/ and annotations/" in capsys.readouterr().err
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    assert main(["validate-tracing", str(tmp_path)]) == 2
+    assert "has no images" in capsys.readouterr().err
+    Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "images" / "a.png")
+    assert main(["validate-tracing", str(tmp_path)]) == 2
+    assert "no annotation of the same name" in capsys.readouterr().err
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(tmp_path / "annotations" / "a.png")
+    assert main(["validate-tracing", str(tmp_path), "--pixel-size-um", "1"]) == 2
+    assert "not of its image's size" in capsys.readouterr().err

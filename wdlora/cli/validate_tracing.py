@@ -1,0 +1,126 @@
+"""Compare the tracer with manual annotations of real images: Dice, clDice, and the error of CNFL.
+
+DIR holds `images/` and `annotations/` with files of the same names (the layout of the Qilu CCM data set), or a
+folder `Dataset` that does. Intervals are percentiles of a seeded bootstrap over images, or over patients where a roster
+(CSV with the columns file, patient) is given. Images that a tracer was tuned on prove nothing about it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+EXAMPLE = "python -m wdlora validate-tracing Dataset --pixel-size-um hrt"
+
+PICTURES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".dcm"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("folder", metavar="DIR", help="folder with images/ and annotations/")
+    parser.add_argument(
+        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+    )
+    parser.add_argument("--roster", metavar="CSV", help="which patient each file belongs to, for the intervals")
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trace, compare, print."""
+    if args.resamples < 100:
+        raise InputError(f"--resamples is {args.resamples}; give at least 100")
+    result = validate(Path(args.folder), args.pixel_size_um, args.roster, args.resamples)
+    if args.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return 0
+    print(f"{result['images']} images, resampled by {result['resampled_by']}, rules {result['rules']}")
+    for name, row in result["figures"].items():
+        print(f"  {name:<18}{row['value']:>8.3f}   95 % interval {row['low']:.3f} to {row['high']:.3f}")
+    for note in result["notes"]:
+        print(f"note: {note}")
+    return 0
+
+
+def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamples: int) -> dict[str, Any]:
+    """Figures with intervals over all pairs of image and annotation in a folder. Raises InputError on bad input."""
+    from tqdm import tqdm
+
+    from ..anatomy.biomarkers import measure
+    from ..anatomy.images import read_image
+    from ..anatomy.overlap import cl_dice, dice
+    from ..anatomy.roster import read_roster
+    from ..anatomy.tracing import trace
+
+    pairs = find_pairs(folder)
+    entries = read_roster(roster) if roster else {}
+    rows: list[tuple[float, ...]] = []
+    groups: list[str] = []
+    rules = ""
+    notes: dict[str, int] = {}
+    for image_file, annotation_file in tqdm(pairs, desc="tracing", unit="image", disable=None):
+        if roster and image_file.name not in entries:
+            raise InputError(f"{roster} has no line for {image_file.name}: add it, or leave --roster out")
+        groups.append(entries[image_file.name].patient if roster else str(len(groups)))
+        image, annotation = read_image(image_file, pixel_size_um), read_image(annotation_file)
+        size = image.require_pixel_size(str(image_file))
+        truth = annotation.pixels > annotation.pixels.max() / 2
+        if truth.shape != image.pixels.shape:
+            raise InputError(f"{annotation_file} is not of its image's size: {truth.shape} and {image.pixels.shape}")
+        if image.cropped:
+            notes[image.cropped] = notes.get(image.cropped, 0) + 1
+        traced = trace(image.pixels, size, valid=image.valid)
+        found, wanted = measure(traced, size), measure(truth, size)
+        rules = found.rules
+        rows.append((dice(traced, truth), cl_dice(traced, truth), found.cnfl - wanted.cnfl, wanted.cnfl))
+    values = np.array(rows)
+    return {
+        "images": len(rows),
+        "patients": len(set(groups)) if roster else None,
+        "resampled_by": "patient" if roster else "image",
+        "rules": str(rules),
+        "figures": _figures(values, groups, resamples),
+        "notes": [f"{text} ({count} images)" for text, count in notes.items()]
+        + ([] if roster else ["images of one patient counted as independent: intervals may be too narrow"]),
+    }
+
+
+def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Images with their annotations, sorted by name. Raises InputError where a folder or a partner is missing."""
+    for root in (folder, folder / "Dataset"):
+        images, annotations = root / "images", root / "annotations"
+        if images.is_dir() and annotations.is_dir():
+            break
+    else:
+        raise InputError(f"{folder} has no images/ and annotations/ (nor has its Dataset/): give the folder that has")
+    drawn = {file.stem: file for file in annotations.iterdir() if file.suffix.lower() in PICTURES}
+    files = sorted(file for file in images.iterdir() if file.suffix.lower() in PICTURES)
+    if not files:
+        raise InputError(f"{images} has no images: BMP, TIFF, PNG, JPEG or DICOM are looked for")
+    alone = [file.name for file in files if file.stem not in drawn]
+    if alone:
+        raise InputError(f"{len(alone)} images have no annotation of the same name in {annotations}, first {alone[0]}")
+    return [(file, drawn[file.stem]) for file in files]
+
+
+def _figures(values: np.ndarray, groups: list[str], resamples: int) -> dict[str, dict[str, float]]:
+    """Means of Dice, clDice, CNFL bias, absolute error and annotated CNFL, with bootstrap intervals."""
+    names = ("Dice", "clDice", "CNFL bias", "CNFL MAE", "CNFL annotated")
+    columns = np.stack([values[:, 0], values[:, 1], values[:, 2], np.abs(values[:, 2]), values[:, 3]], 1)
+    _, group = np.unique(groups, return_inverse=True)
+    count = int(group.max()) + 1
+    sums = np.zeros((count, columns.shape[1]))
+    np.add.at(sums, group, columns)
+    sizes = np.bincount(group, minlength=count)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, count, (resamples, count))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)[:, None]
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    value = columns.mean(0)
+    return {
+        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
+    }
