@@ -155,7 +155,8 @@ def page(browser, server, request):
     opened.on("response", lambda answer: answer.status >= 400 and missing.append(f"{answer.status} {answer.url}"))
     opened.goto(url, wait_until="domcontentloaded")
     opened.wait_for_function(READY, timeout=90_000)
-    opened.wait_for_timeout(700)
+    opened.wait_for_function("document.documentElement.dataset.graph == 'loaded'", timeout=60_000)
+    opened.wait_for_timeout(300)
     opened.errors, opened.missing = errors, missing
     yield opened
     context.close()

@@ -329,8 +329,11 @@ def _identity(node_id: str) -> dict[str, Any]:
 def _describe(error: BaseException, inputs: dict[str, Any]) -> dict[str, Any]:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    tip = ""
+    if kind.__name__ == "OutOfMemoryError":
+        tip = "Not enough memory on the device: try fp8 weights, a smaller mask or batch, or --device cpu."
     return {
-        "exception_message": f"{error}\n",
+        "exception_message": f"{error}\n{tip}",
         "exception_type": name,
         "traceback": traceback.format_tb(error.__traceback__),
         "current_inputs": {key: [_format(value)] for key, value in inputs.items()},

@@ -171,7 +171,10 @@ class JobQueue:
                 job = heapq.heappop(self._pending)[2] if self._pending else None
                 self._running = job
             for chore in chores:
-                chore()
+                try:
+                    chore()
+                except Exception:
+                    log.exception("a chore between two jobs failed")
             if job is not None:
                 self._changed()
                 self._run(job)

@@ -16,8 +16,6 @@ from .security import is_active
 SEEDED = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Notification.ShowVersionUpdates": False,
-    "Comfy.Workflow.ShowMissingNodesWarning": True,
-    "Comfy.Workflow.ShowMissingModelsWarning": True,
 }
 """Settings of a user who comes for the first time: no tutorial, no question of what is new elsewhere."""
 

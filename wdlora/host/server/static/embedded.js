@@ -27,7 +27,9 @@ app.registerExtension({
   init() {
     const load = app.loadGraphData;
     app.loadGraphData = async function (graph, ...rest) {
-      return load.call(this, graph ?? (await firstGraph()), ...rest);
+      const loaded = await load.call(this, graph ?? (await firstGraph()), ...rest);
+      document.documentElement.dataset.graph = "loaded"; // for tests: the page has settled
+      return loaded;
     };
   },
 });
