@@ -28,7 +28,10 @@ def node_classes() -> list[Any]:
 
 
 def extension() -> Any:
-    """The pack's `ComfyExtension`."""
+    """The pack's `ComfyExtension`. Raises InputError, which ComfyUI logs in one line, where ComfyUI is too old."""
+    from .requirement import check_comfyui
+
+    check_comfyui()
     from comfy_api.latest import ComfyExtension
 
     class CornealConfocal(ComfyExtension):
