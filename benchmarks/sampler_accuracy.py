@@ -98,7 +98,7 @@ def followed_rows() -> list[list[str]]:
 
     rows = []
     for severity, name in ((1, "T1NoDPN"), (2, "T1DPN")):
-        values, reference = panel(followed()[severity]), drawn()[name]
+        values, reference = (np.round(v, 6) for v in (panel(followed()[severity]), drawn()[name]))
         for column, key in enumerate(KEYS):
             mean, sd = COHORTS[name].distributions[key]
             x, y = values[:, column], reference[:, column]
