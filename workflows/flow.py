@@ -16,6 +16,9 @@ TITLE, SLOT, WIDGET, TEXT = 30, 20, 24, 96
 """Heights in the front end's pixels: a title bar, a socket's row, a widget's row, a text of several lines."""
 
 GAP = 40
+READABLE = 0.6
+"""Scale below which the front end draws no texts."""
+
 BYPASSED = 4
 
 
@@ -258,11 +261,11 @@ class Flow:
         return {"id": index, "title": title, "bounding": bounding, "color": colour, "font_size": 24, "flags": {}}
 
     def _view(self) -> dict[str, Any]:
-        """Scale and offset with which the whole graph is seen in a window of 1600 × 900."""
+        """Scale and offset to begin with: the whole graph in a window of 1600 × 900, or as much as can be read."""
         left, top = min(n.pos[0] for n in self.nodes) - 40, min(n.pos[1] for n in self.nodes) - TITLE - 80
         width = max(n.pos[0] + n.width for n in self.nodes) + 40 - left
         height = max(n.pos[1] + n.height for n in self.nodes) + 40 - top
-        scale = round(min(1440 / width, 840 / height, 1.0), 3)
+        scale = round(max(min(1440 / width, 840 / height, 1.0), READABLE), 3)
         return {"scale": scale, "offset": [round(100 / scale - left), round(50 / scale - top)]}
 
 

@@ -388,16 +388,19 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     flow.rows(
         480,
         0,
-        [[loader, fast], [plain, decomposed], [masks, grey], [words], [own, first, both]],
+        [[loader, fast], [plain, decomposed], [masks, grey], [words], [own]],
         [[*left[:2]], [left[2]], [*left[3:6]], [left[6]]],
         [[*right[:2]], [right[2]], [*right[3:6]], [right[6]]],
     )
-    flow.place(2340, left[0].pos[1] - 30, save)
+    side = left[0].pos[1] - 30
+    flow.place(2340, side, first)
+    flow.place(2750, side, both)
+    flow.place(2340, side + first.height + 100, save)
     flow.group("1  Model and adapters", BLUE, loader, fast, plain, decomposed)
-    flow.group("2  Mask and cohort", GREEN, masks, grey, words)
+    flow.group("2  Mask and cohort", GREEN, masks, grey, words, own)
     flow.group("3a  Plain LoRA", VIOLET, *left)
     flow.group("3b  WDLoRA", VIOLET, *right)
-    flow.group("4  Side by side", AMBER, own, first, both)
+    flow.group("4  Side by side", AMBER, first, both, save)
     return flow
 
 
@@ -468,7 +471,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         spacing_width=8,
     )
     save = flow.add(
-        "SaveImage", "The Strip", width=900, room=620, images=strip["IMAGE"], filename_prefix="ccm/progression"
+        "SaveImage", "The Strip", width=1070, room=740, images=strip["IMAGE"], filename_prefix="ccm/progression"
     )
     note = flow.note(
         "# One plexus, three severities\n"
@@ -487,17 +490,20 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
     flow.rows(
         480,
         0,
-        [[loader, fast], [adapter, shift, norm], [masks], [*strips[0]], [*strips[1]], [strip]],
+        [[loader, fast], [adapter, shift, norm], [masks]],
         *(
             [[declined, grey], [words], [paint], [decode, crop, trace], [found]]
             for declined, grey, words, paint, decode, crop, trace, found in rows
         ),
     )
-    flow.place(2660, rows[0][0].pos[1] - 30, save)
+    side = rows[0][0].pos[1] - 30
+    for column, nodes in enumerate((*strips, [strip])):
+        flow.place(2660 + 370 * column, side, *nodes)
+    flow.place(2660, side + 2 * (strip.height + 80) + 20, save)
     flow.group("1  Model, adapter and plexus", BLUE, loader, fast, adapter, norm, masks)
     for number, row in enumerate(rows):
         flow.group(f"2{'abc'[number]}  Severity {number}", (GREEN, VIOLET, AMBER)[number], *row)
-    flow.group("3  Strip", BLUE, *strips[0], *strips[1], strip)
+    flow.group("3  Strip", BLUE, *strips[0], *strips[1], strip, save)
     return flow
 
 
