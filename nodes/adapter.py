@@ -74,10 +74,9 @@ class WDLoRAApply(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter: Any, sha256: Any = "", linked_adapter: Any = "") -> Any:
-        # A linked name is None here: it is checked when it is known.
-        if linked_adapter is None or adapter == files.NONE:
+        if linked_adapter is None or adapter == files.NONE:  # None: linked, so not known yet
             return True
-        return files.sentence(_adapter_file, adapter, sha256 or "")
+        return files.sentence(_adapter_file, adapter, sha256)
 
     @classmethod
     def fingerprint_inputs(cls, adapter: Any, linked_adapter: Any = "", **_: Any) -> Any:
@@ -117,7 +116,7 @@ class WDLoRAApply(io.ComfyNode):
             lines.append(f"{len(found.unmatched)} layers of the adapter are not in this model and were left out:")
             lines += [f"  {layer}" for layer in found.unmatched]
         if found.base:
-            lines.append(f"Another base: {found.base}")
+            lines.append(f"Base: {found.base}")
         return io.NodeOutput(patched, "\n".join(lines))
 
 

@@ -13,6 +13,7 @@ from .biomarkers import pixel_size_input
 
 CATEGORY = "CCM/dataset"
 ALL = "all"
+UNKNOWN = "unknown"
 
 
 class CCMSaveDataset(io.ComfyNode):
@@ -41,7 +42,9 @@ class CCMSaveDataset(io.ComfyNode):
                     tooltip="Pseudonym of the patient: letters, digits, - and _ with at least one digit, such as "
                     "P0012. Empty: every image is a subject of its own, as synthetic images are.",
                 ),
-                io.Combo.Input("eye", options=["", "OD", "OS"], default="", tooltip="Right (OD) or left (OS) eye."),
+                io.Combo.Input(
+                    "eye", options=[UNKNOWN, "OD", "OS"], default=UNKNOWN, tooltip="Right (OD) or left (OS) eye."
+                ),
                 io.String.Input("visit", default="", tooltip="Short code of the visit, such as V1; no date."),
                 pixel_size_input(),
                 io.Boolean.Input(
@@ -118,7 +121,7 @@ class CCMSaveDataset(io.ComfyNode):
                 mask=array,
                 cohort=linked_cohort or cohort,
                 patient=patient,
-                eye=eye,
+                eye="" if eye == UNKNOWN else eye,
                 visit=visit,
                 pixel_size_um=pixel_size_um,
                 synthetic=synthetic,
@@ -262,8 +265,7 @@ def _check_texts(folder: Any, patient: Any, visit: Any) -> None:
 
     from ..wdlora.dataset.writer import check_pseudonym
 
-    if folder is not None:
-        files.confined(folder_paths.get_output_directory(), folder.strip() or ".", "folder")
+    files.confined(folder_paths.get_output_directory(), folder.strip() or ".", "folder")
     if patient:
         check_pseudonym(patient)
     if visit:

@@ -55,7 +55,12 @@ def stamp(path: str | os.PathLike) -> str:
 
 
 def sentence(check: Any, *arguments: Any) -> bool | str:
-    """True where `check(*arguments)` passes, else its sentence: what `validate_inputs` returns."""
+    """True where `check(*arguments)` passes, else its sentence: what `validate_inputs` returns.
+
+    An argument that is None is linked, so not known yet: then the node checks when it runs.
+    """
+    if None in arguments:
+        return True
     try:
         check(*arguments)
     except InputError as problem:

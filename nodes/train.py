@@ -99,7 +99,7 @@ class WDLoRATrain(io.ComfyNode):
         data: Any,
         settings: Any,
     ) -> Any:
-        return files.sentence(_check, name, (source, diffusion_model, text_encoder, vae, folder), data, settings)
+        return files.sentence(_check, name, source, diffusion_model, text_encoder, vae, folder, data, settings)
 
     @classmethod
     def fingerprint_inputs(
@@ -132,7 +132,7 @@ class WDLoRATrain(io.ComfyNode):
         import folder_paths
 
         given = (source, diffusion_model, text_encoder, vae, folder)
-        _check(name, given, data, settings)
+        _check(name, *given, data, settings)
         require_packages()
         out = files.confined(folder_paths.get_output_directory(), f"training/{name}", "run")
         taken = (out / "checkpoints").exists()
@@ -254,15 +254,17 @@ def published(adapter: Path, name: str) -> str:
     return target.name
 
 
-def _check(name: Any, given: tuple[Any, ...], data: Any, settings: Any) -> None:
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+def _check(
+    name: str, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, data: str, settings: str
+) -> None:
+    """Raise InputError for a name, a model, data or settings that cannot be used."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise InputError(f"the name {name!r} cannot be a file's name: use letters, digits, '.', '_' and '-'")
-    for line in (settings or "").splitlines():
+    for line in settings.splitlines():
         if line.strip() and not _SETTING.fullmatch(line.strip()):
             raise InputError(f"the setting {line.strip()!r} is not KEY=VALUE: write one a line, such as rank=32")
-    if None not in given:
-        models.places(*given)
-    if data not in (None, PHANTOMS):
+    models.places(source, diffusion_model, text_encoder, vae, folder)
+    if data != PHANTOMS:
         dataset.dataset_folder(data)
 
 

@@ -16,7 +16,7 @@ SETTINGS = {
     "folder": "set",
     "cohort": "T1DPN",
     "patient": "",
-    "eye": "",
+    "eye": "unknown",
     "visit": "",
     "pixel_size_um": 1.0,
     "synthetic": True,

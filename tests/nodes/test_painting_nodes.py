@@ -342,7 +342,7 @@ def test_the_report_names_file_hash_and_what_does_not_fit(painter, strokes):
     assert f"SHA-256 {sha256(path.with_name('partly.safetensors'))}" in report
     assert f"{len(NAMES)} layers changed" in report
     assert "1 layers of the adapter are not in this model" in report and "transformer_blocks.77.attn.to_q" in report
-    assert "Another base: the adapter was trained on another" in report
+    assert "Base: the adapter was trained on another" in report
 
 
 def test_a_file_that_changes_on_disk_is_read_again(painter, strokes):

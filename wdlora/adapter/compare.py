@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..weights import Weights
@@ -87,7 +88,7 @@ def difference(adapter: "Adapter", base: "Base") -> Difference:
         median,
         largest,
         _said(known.base_model, known.base_quantisation),
-        _said(weights.label if weights.files else None, weights.quantisation),
+        _said(Path(weights.label).name if weights.files else None, weights.quantisation),
     )
 
 

@@ -32,7 +32,7 @@ def overlay(picture: np.ndarray, biomarkers: "Biomarkers", width_px: float = 1.6
     radius = 2.6 * FINENESS
     for x, y in (np.asarray(biomarkers.branch_xy).reshape(-1, 2) + 0.5) * FINENESS:
         box = (x - radius, y - radius, x + radius, y + radius)
-        draw.ellipse(box, outline=(*BRANCH_POINT, 255), width=FINENESS)
+        draw.ellipse(box, outline=(*BRANCH_POINT, 255), width=FINENESS + 2)
     small = layer.resize((width, height), Image.Resampling.BOX)
     ground.paste(small, (0, 0), small)
     return np.asarray(ground)

@@ -143,7 +143,7 @@ def group_picture(
             [0, 1], [f"{name}\nn = {len(group)}" for name, group in zip(names, (a, b), strict=True)], fontsize=8
         )
         place.set_xlim(-0.45, 1.6)
-        place.set_ylim(bottom=0)
+        place.set_ylim(0, 1.08 * place.get_ylim()[1])
         place.tick_params(labelsize=8, color="#7b8794")
         for side in ("top", "right"):
             place.spines[side].set_visible(False)
