@@ -216,3 +216,20 @@ def test_an_error_is_a_sentence_on_the_page(page):
     assert answer[1]["node_errors"]["2"]["errors"][0]["type"] == "required_input_missing"
     page.missing.clear()  # the refusal that was asked for
     page.errors.clear()
+
+
+def test_the_loss_curve_is_drawn(page, request):
+    """As after a run: a line of the losses, a dot for each validation, the last values in words."""
+    drawn = page.evaluate(
+        """() => { window.app.graph.clear(); window.app.canvas.ds.scale = 1; window.app.canvas.ds.offset = [0, 0];
+             const node = window.LiteGraph.createNode('WDLoRATrain'); node.pos = [120, 80]; window.app.graph.add(node);
+             const hint = node.ccmCurve.textContent;
+             node.onExecuted({ccm_curve: [{title: 'ccm', loss: [[10, 0.4], [20, 0.2], [30, 0.125]],
+               validation_loss: [[0, 0.5], [30, 0.25]]}]});
+             return [hint, node.ccmCurve.querySelectorAll('polyline').length,
+               node.ccmCurve.querySelectorAll('circle').length, node.ccmCurve.textContent]; }"""
+    )
+    assert drawn[0] == "Run the workflow to see the loss curve." and drawn[1:3] == [2, 2]
+    assert "validation loss 0.25" in drawn[3] and "loss 0.125" in drawn[3]
+    page.wait_for_function("document.querySelector('.ccm-curve polyline')", timeout=20_000)
+    shot(page, f"curve-{request.node.callspec.id}")
