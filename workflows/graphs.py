@@ -34,6 +34,9 @@ LIGHTNING = {
     "Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors",
     "directory": "loras",
 }
+SAID, PREVIEW = 60, 240
+"""Room for the line and for the picture that a node shows while it runs."""
+
 ADAPTER = "ccm.safetensors"
 """The file that the workflow train_adapter writes."""
 
@@ -66,7 +69,7 @@ def _adapter_note(name: str = ADAPTER) -> str:
 
 
 def _loader(flow: Flow) -> Node:
-    return flow.add("WDLoRALoadQwenImageEdit", width=380, models=MODELS, source="single files", **FILES)
+    return flow.add("WDLoRALoadQwenImageEdit", width=380, room=SAID, models=MODELS, source="single files", **FILES)
 
 
 def _lightning(flow: Flow, loader: Node) -> Node:
@@ -108,6 +111,7 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
     shown = flow.add("PreviewImage", "The Mask", room=300, images=grey["IMAGE"])
     paint = flow.add(
         "KSampler",
+        room=PREVIEW,
         width=330,
         model=norm["patched_model"],
         positive=words["positive"],
@@ -139,7 +143,7 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
         "invented.\n\n"
         f"{_RESEARCH_NOTE}",
         400,
-        860,
+        560,
     )
     flow.place(0, 0, note)
     flow.rows(
@@ -158,7 +162,7 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
 def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     """The synthesis on the miniature: any machine, no download."""
     flow = Flow("quickstart_cpu", info, version)
-    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, source="miniature")
+    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, room=SAID, source="miniature")
     adapter = flow.add("WDLoRAApply", width=360, model=loader["model"])
     shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
@@ -174,6 +178,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     )
     paint = flow.add(
         "KSampler",
+        room=PREVIEW,
         model=shift["MODEL"],
         positive=words["positive"],
         negative=words["negative"],
@@ -206,7 +211,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         "**Next:** *ccm_synthesis*, the same graph for the full model on a GPU.\n\n"
         f"{_RESEARCH_NOTE}",
         400,
-        560,
+        360,
     )
     flow.place(0, 0, note)
     flow.rows(
@@ -241,6 +246,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
     )
     paint = flow.add(
         "KSampler",
+        room=PREVIEW,
         model=norm["patched_model"],
         positive=words["positive"],
         negative=words["negative"],
@@ -293,7 +299,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         "**Before using the data:** look at *Masks Against Pictures*. The columns should agree.\n\n"
         f"{_RESEARCH_NOTE}",
         400,
-        940,
+        660,
     )
     flow.place(0, 0, note)
     flow.rows(
@@ -335,6 +341,7 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
         paint = flow.add(
             "KSampler",
             f"Paint With {name}",
+            room=PREVIEW,
             width=380,
             model=norm["patched_model"],
             positive=words["positive"],
@@ -382,7 +389,7 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
         "compare`).\n\n"
         f"{_RESEARCH_NOTE}",
         400,
-        1000,
+        660,
     )
     flow.place(0, 0, note)
     flow.rows(
@@ -429,6 +436,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         paint = flow.add(
             "KSampler",
             f"Paint {severity}",
+            room=PREVIEW,
             model=norm["patched_model"],
             positive=words["positive"],
             negative=words["negative"],
@@ -484,7 +492,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         "groups, not of anybody's future.\n\n"
         f"{_adapter_note()}\n{_FILES_NOTE}\n{_CARD_NOTE}\n{_FAST_NOTE}\n{_RESEARCH_NOTE}",
         400,
-        880,
+        600,
     )
     flow.place(0, 0, note)
     flow.rows(
@@ -539,6 +547,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     )
     paint = flow.add(
         "KSampler",
+        room=PREVIEW,
         width=360,
         model=norm["patched_model"],
         positive=words["positive"],
@@ -569,7 +578,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
         "Apply.\n\n"
         f"{_RESEARCH_NOTE}",
         400,
-        860,
+        600,
     )
     flow.place(0, 0, note)
     flow.rows(

@@ -6,13 +6,24 @@ const PACK = "wdlora-ccm";
 const FIRST = "quickstart_cpu";
 const BLANK = { last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 
-// The page asks other machines for the sizes of missing models. The content security policy stops that; here it is
-// answered at once, so that nothing is even tried.
+// The page asks other machines for the sizes of missing models and for news of node packs. The content security policy
+// stops that; here it is answered at once, so that nothing is even tried.
+const NOTHING = "/api/node_replacements"; // answers {}
+
+function isElsewhere(address) {
+  const url = new URL(address, location.href);
+  return url.protocol.startsWith("http") && url.origin !== location.origin;
+}
+
 const ask = window.fetch.bind(window);
-window.fetch = (resource, options) => {
-  const url = new URL(resource instanceof Request ? resource.url : String(resource), location.href);
-  const elsewhere = url.protocol.startsWith("http") && url.origin !== location.origin;
-  return elsewhere ? Promise.resolve(new Response(null, { status: 503 })) : ask(resource, options);
+window.fetch = (resource, options) =>
+  isElsewhere(resource instanceof Request ? resource.url : String(resource))
+    ? Promise.resolve(new Response(null, { status: 503 }))
+    : ask(resource, options);
+
+const open = XMLHttpRequest.prototype.open;
+XMLHttpRequest.prototype.open = function (method, address, ...rest) {
+  return isElsewhere(address) ? open.call(this, "GET", NOTHING, ...rest) : open.call(this, method, address, ...rest);
 };
 
 // The front end's default graph needs models that this host has no use for: begin with the pack's quick start.
