@@ -9,6 +9,7 @@ import torch
 from wdlora.errors import InputError
 from wdlora.qwen.loading import PARTS, load
 from wdlora.qwen.miniature_files import miniature_files
+from wdlora.weights import Weights
 
 MINIATURE = "miniature"
 STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
@@ -33,6 +34,13 @@ class ModelSource:
     def label(self) -> str:
         """What the model is called in metadata: a name without folders."""
         return "WDLoRA miniature" if self.folder == MINIATURE else Path(str(self.folder or self.transformer)).name
+
+    def stored_as(self, precision: str) -> str | None:
+        """How the frozen weights are stored while training, in the words of adapter metadata."""
+        if precision in ("fp8", "nf4"):
+            return {"fp8": "float8_e4m3fn", "nf4": "nf4"}[precision]
+        path = miniature_files().transformer if self.folder == MINIATURE else self.transformer
+        return Weights(path or Path(str(self.folder)) / "transformer").quantisation
 
     def load(self, precision: str, device: torch.device | str | None, parts: tuple[str, ...] = PARTS) -> Any:
         """Load some parts (`transformer`, `text_encoder` with its tokenizer, `vae`) at a precision of the presets."""

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from training.config import TrainingConfig
+from training.models import ModelSource
 from wdlora.adapter import Adapter
 from wdlora.adapter.metadata import Metadata
 from wdlora.cohorts import PROMPT_VERSION
@@ -27,12 +28,12 @@ def make_adapter(transformer: Any, trained: dict[str, Tensor], metadata: Metadat
     return adapter
 
 
-def origins(model: Any, name: str, config: TrainingConfig, preset: str) -> Metadata:
-    """The metadata of an adapter trained on `model`, which is called `name`."""
+def origins(model: Any, source: ModelSource, config: TrainingConfig, preset: str) -> Metadata:
+    """The metadata of an adapter trained on `model`, which was loaded from `source`."""
     return Metadata(
-        base_model=name,
+        base_model=source.label,
         base_sha256=model.hashes["transformer"],
-        base_quantisation=config.precision,
+        base_quantisation=source.stored_as(config.precision),
         prompt_version=PROMPT_VERSION,
         preset=preset,
         preset_sha256=config.fingerprint(),

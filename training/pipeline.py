@@ -58,7 +58,7 @@ def finetune(job: Job) -> dict[str, Any]:
         views = preparer.prepare(learned, config.views, "encoding")
         held_views = preparer.prepare(held, 1, "encoding validation")
     vae = model.vae.to("cpu")
-    del preparer, model.text_encoder
+    del preparer, model
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -74,7 +74,7 @@ def finetune(job: Job) -> dict[str, Any]:
     result: dict[str, Any] = {"finished": finished, "step": run.step}
     if finished and accelerator.is_main_process:
         name = job.model.label
-        adapter = make_adapter(run.transformer, run.trained, origins(model, name, config, job.preset))
+        adapter = make_adapter(run.transformer, run.trained, origins(model, job.model, config, job.preset))
         adapter.save(out / ADAPTER)
         log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         patients = f"{_patients(learned)} patients for training, {_patients(held)} for validation, nobody on both sides"
