@@ -15,7 +15,9 @@ NAMESPACE = uuid.UUID("2f3c8f0a-33a5-5b8e-9a0f-6c1f4a1e8d11")
 TITLE, SLOT, WIDGET, TEXT = 30, 20, 24, 96
 """Heights in the front end's pixels: a title bar, a socket's row, a widget's row, a text of several lines."""
 
-GAP = 40
+GAP, ASIDE = 56, 80
+"""Distances between nodes below and beside each other; Nodes 2.0 draws some nodes a row higher."""
+
 READABLE = 0.6
 """Scale below which the front end draws no texts."""
 
@@ -123,7 +125,7 @@ class Flow:
         """A note in Markdown."""
         info = {"input": {}, "input_order": {}, "output": [], "output_name": []}
         node = Node(len(self.nodes) + 1, "MarkdownNote", title, width, height, {"": text}, info)
-        node.colour = ("#432", "#653")
+        node.colour = ("#2a3442", "#161c24")
         self.nodes.append(node)
         return node
 
@@ -140,9 +142,9 @@ class Flow:
             left, end = x, y
             for column in row:
                 end = max(end, self.place(left, y, *column))
-                left += max(node.width for node in column) + 2 * GAP
-            y = end + 3 * GAP
-        return y - 3 * GAP
+                left += max(node.width for node in column) + ASIDE
+            y = end + 2 * GAP
+        return y - 2 * GAP
 
     def group(self, title: str, colour: str, *nodes: Node) -> None:
         """A frame around nodes."""

@@ -98,7 +98,9 @@ def use_miniature(graph: dict[str, Any], object_info: dict[str, Any]) -> None:
     way to one `WDLoRALoadQwenImageEdit` that is set so. Adapters that are not there, because they belong to the big
     model, are left out. `object_info` says what inputs offer. Raises InputError where the graph loads no model.
     """
-    nodes = {id: node for id, node in graph.items() if isinstance(node, dict)}
+    nodes = {
+        id: node for id, node in graph.items() if isinstance(node, dict) and isinstance(node.get("class_type"), str)
+    }
     changed = False
     for node in nodes.values():
         inputs = node.get("inputs")
