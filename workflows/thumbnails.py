@@ -109,7 +109,7 @@ def main(names: list[str]) -> None:
             graphs.use_miniature(graph, host.object_info())
             for node in graph.values():
                 if node["class_type"] == "CCMSampleMasks":
-                    node["inputs"]["size"] = 192
+                    node["inputs"]["size"] = 192 if paint is train_adapter else 384
                 if node["class_type"] == "KSampler":
                     node["inputs"] |= {"steps": 12, "cfg": 1.0}
             for place, value in CHANGES.get(paint.__name__, {}).items():

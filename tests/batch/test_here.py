@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -148,3 +149,20 @@ def test_killed_at_ten_moments_nothing_is_lost_and_nothing_twice(tmp_path):
     check_whole(tmp_path / "out", 60)
     done = [json.loads(line) for line in journal.read_text().splitlines() if '"done"' in line]
     assert len({event["id"] for event in done}) == 60
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_what_is_done_and_says_so(tmp_path):
+    (tmp_path / "flow.json").write_text(json.dumps(GRAPH))
+    write_masks(tmp_path / "masks", 60)
+    command = ["batch", "flow.json", "--masks", "masks", "--out", "out", *OPTIONS]
+    journal = tmp_path / "out" / "journal.jsonl"
+    process = start(*command, cwd=tmp_path, stderr=subprocess.PIPE)
+    while not journal.exists() or journal.read_bytes().count(b'"done"') < 5:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.strip().endswith("interrupted") and "Traceback" not in said
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["count"]["done"] >= 5 and manifest["count"]["open"] > 0

@@ -1,0 +1,71 @@
+"""Workflows that travel: an adapter that is missing or another is named, and a batch paints mask files with one."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wdlora.anatomy import sample_mask
+from wdlora.cli import main
+from wdlora.files import sha256
+from wdlora.host import graph as graphs
+
+from .conftest import FOLDER, api
+
+HASH = "a" * 64
+
+
+def refusal(host, graph):
+    verdict = host.validate(graph)
+    (id,) = [id for id, node in graph.items() if node["class_type"] == "WDLoRAApply"]
+    return " ".join(error["details"] + error["message"] for error in verdict.node_errors[id]["errors"])
+
+
+def test_a_missing_adapter_is_named_with_its_hash_and_its_folder(host):
+    graph = api("ccm_synthesis")
+    graphs.set_value(graph, "WDLoRA Apply.adapter=from_a_colleague.safetensors")
+    graphs.set_value(graph, f"WDLoRA Apply.sha256={HASH}")
+    said = refusal(host, graph)
+    for part in ("from_a_colleague.safetensors", HASH, host.folders.get_folder_paths("loras")[0]):
+        assert part in said, said
+
+
+def test_another_adapter_of_the_same_name_is_refused(host):
+    graph = api("ccm_synthesis")
+    graphs.set_value(graph, f"WDLoRA Apply.sha256={HASH}")
+    own = sha256(Path(host.folders.get_folder_paths("loras")[0]) / "ccm.safetensors")
+    said = refusal(host, graph)
+    assert own in said and HASH in said and "another file" in said
+    graphs.set_value(graph, f"WDLoRA Apply.sha256={own}")
+    verdict = host.validate(graph)
+    assert not [id for id in verdict.node_errors if graph[id]["class_type"] == "WDLoRAApply"]
+
+
+@pytest.mark.slow
+def test_a_batch_paints_mask_files_for_two_cohorts(host, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "masks").mkdir()
+    mask = sample_mask("Control", seed=4, size=160).mask[:96, :96]
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / "one.png")
+    command = ["batch", str(FOLDER / "ccm_synthesis.json"), "--miniature", "--masks", "masks", "--out", "out"]
+    command += ["--cohort", "Control", "T1DPN", "--seeds", "5", "--set", "KSampler.steps=4", "--set", "KSampler.cfg=1"]
+    assert main([*command, "--data", str(host.folders.base), "--device", "cpu"]) == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["count"] == {"done": 2, "failed": 0, "open": 0}
+    (adapter,) = [model for model in manifest["models"] if model["folder"] == "loras"]
+    assert adapter["name"] == "ccm.safetensors" and re.fullmatch("[0-9a-f]{64}", adapter["sha256"])
+    pictures = []
+    for job, cohort in zip(manifest["jobs"], ("Control", "T1DPN"), strict=True):
+        assert job["values"] == {"CCM Conditioning.cohort": cohort, "KSampler.seed": 5}
+        (file,) = job["files"]
+        with Image.open(tmp_path / "out" / file["file"]) as picture:
+            pictures.append(np.asarray(picture))
+            graph = json.loads(picture.text["prompt"])
+        assert sorted(node["class_type"] for node in graph.values()).count("LoadImageMask") == 1
+        assert pictures[-1].shape == (96, 96, 3)
+    assert not np.array_equal(*pictures)  # the cohorts' prompts differ
+    table = (tmp_path / "out" / "biomarkers_of_the_mask.csv").read_text().splitlines()
+    assert len(table) == 3 and "cnfl" in table[0]
