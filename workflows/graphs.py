@@ -521,7 +521,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     train = flow.add(
         "WDLoRATrain",
         width=480,
-        room=560,
+        room=400,
         models=MODELS,
         name="ccm",
         preset="consumer_24gb",
@@ -584,7 +584,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     flow.rows(
         480,
         0,
-        [[train], [curve], [report]],
+        [[train], [curve, report]],
         [[loader], [adapter, shift, norm], [masks], [words], [paint, decode, crop], [save]],
     )
     flow.group("1  Train", AMBER, train, curve, report)

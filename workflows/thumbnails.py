@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 
 from wdlora.files import whole  # noqa: E402
 from wdlora.host import graph as graphs  # noqa: E402
@@ -27,15 +27,13 @@ def picture(image: Any) -> Image.Image:
 
 
 def tiled(rows: list[list[Image.Image]]) -> Image.Image:
-    """Pictures in rows, fitted into the thumbnail."""
-    width = (SIDE - GAP * (len(rows[0]) - 1)) // len(rows[0])
-    height = round(width * rows[0][0].height / rows[0][0].width)
+    """Pictures in rows; of each the middle that fills its cell of the thumbnail."""
+    width, height = ((SIDE - GAP * (count - 1)) // count for count in (len(rows[0]), len(rows)))
     sheet = Image.new("RGB", (SIDE, SIDE), GROUND)
-    top = (SIDE - len(rows) * height - (len(rows) - 1) * GAP) // 2
     for row, pictures in enumerate(rows):
         for column, one in enumerate(pictures):
-            place = (column * (width + GAP), top + row * (height + GAP))
-            sheet.paste(one.resize((width, height), Image.Resampling.LANCZOS), place)
+            cell = ImageOps.fit(one, (width, height), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (column * (width + GAP), row * (height + GAP)))
     return sheet
 
 
