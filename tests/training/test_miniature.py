@@ -187,7 +187,15 @@ def tiny_recipe() -> Recipe:
     budget = Budget(steps=2, evaluate_every=2)
     return Recipe(
         vae=VAEStage(
-            base_dim=8, pictures=4, textures=4, side=64, batch=4, principal_crops=40, standard_pictures=2, budget=budget
+            base_dim=8,
+            pictures=4,
+            textures=4,
+            side=64,
+            batch=4,
+            principal_crops=40,
+            standard_pictures=2,
+            budget=budget,
+            polish=budget,
         ),
         text=TextStage(vocabulary=300, corpus=50, layers=1, vision_depth=1, batch=2, sizes=((64, 64),), budget=budget),
         mmdit=MMDiTStage(layers=1, heads=2, buckets=(Bucket(64, 64, 4, 2, 1.0),), held_out=2, budget=budget),

@@ -58,7 +58,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _paced(stage: Any, pace: float) -> Any:
-    budget = stage.budget
-    minutes = None if budget.minutes is None else budget.minutes * pace
-    budget = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)), minutes=minutes)
-    return dataclasses.replace(stage, budget=budget)
+    from training.miniature.runner import Budget
+
+    budgets = {}
+    for field in dataclasses.fields(stage):
+        if isinstance(budget := getattr(stage, field.name), Budget):
+            minutes = None if budget.minutes is None else budget.minutes * pace
+            steps = max(1, round(budget.steps * pace))
+            budgets[field.name] = dataclasses.replace(budget, steps=steps, minutes=minutes)
+    return dataclasses.replace(stage, **budgets)

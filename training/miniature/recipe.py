@@ -15,7 +15,7 @@ from training.miniature.mmdit import MMDiTStage, train_mmdit
 from training.miniature.planar import PlanarVAE
 from training.miniature.runner import progress_of, restore
 from training.miniature.text import TextStage, train_text, train_tokenizer
-from training.miniature.vae import VAEStage, early, train_vae
+from training.miniature.vae import VAEStage, restore_vae, train_vae
 from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.qwen.miniature_files import MiniatureFiles, load_miniature
@@ -76,7 +76,7 @@ def describe(work: Path, recipe: Recipe) -> dict[str, Any]:
     from training.checkpoint import list_checkpoints, load_checkpoint
 
     spent = {}
-    for name, folder in (("vae", "vae"), ("text", "text"), ("mmdit", "mmdit/run")):
+    for name, folder in (("vae", "vae"), ("vae_polish", "vae/polish"), ("text", "text"), ("mmdit", "mmdit/run")):
         if found := list_checkpoints(work / folder):
             facts = load_checkpoint(found[-1])[2]
             spent[name] = {
@@ -97,8 +97,8 @@ def describe(work: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def _vae(work: Path, recipe: Recipe) -> PlanarVAE:
-    vae = PlanarVAE(recipe.vae.base_dim)
-    rounded(restore(work / "vae", vae, early(recipe.vae)))
+    vae = restore_vae(work / "vae", recipe.vae)
+    rounded(vae)
     drawn = [
         images.picture(recipe.seed * 1_000_003 + 500_000 + k, 128, 128).image
         for k in range(recipe.vae.standard_pictures)
@@ -121,6 +121,7 @@ def _same_recipe(work: Path, recipe: Recipe) -> None:
     now = json.loads(json.dumps(asdict(recipe)))
     for stage in ("vae", "text", "mmdit"):
         del now[stage]["budget"]
+    del now["vae"]["polish"]
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != now:
         raise InputError(f"{work} holds checkpoints of another recipe: give another folder with --work")
     write_json(path, now)

@@ -6,7 +6,8 @@ learn together; at last the encoder rests, so that the next stages can start on 
 goes on alone, on pictures and masks only.
 
 The loss is a squared error weighted by spatial frequency: most weight lies on wavelengths of lines a few pixels
-wide, little on single-pixel grain, which no 16 numbers for 64 pixels can carry anyway.
+wide, little on single-pixel grain, which no 16 numbers for 64 pixels can carry anyway. A last round of the decoder
+alone gives grain next to none.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from training.miniature import images
 from training.miniature.planar import LATENT_CHANNELS, PlanarVAE
-from training.miniature.runner import Budget, train
+from training.miniature.runner import Budget, progress_of, restore, train
 
 BLOCK = 8
 
@@ -40,7 +41,11 @@ class VAEStage:
     encoder_fraction: float = 0.5
     latent_noise: float = 0.03
     anchor: float = 0.02
+    polish_floor: float = 0.05
     budget: Budget = field(default_factory=lambda: Budget(steps=14000, minutes=70, learning_rate=1.5e-3))
+    polish: Budget = field(
+        default_factory=lambda: Budget(steps=3000, minutes=11, learning_rate=6e-4, average_decay=0.995)
+    )
 
 
 @dataclass(frozen=True)
@@ -176,4 +181,23 @@ def train_vae(folder: Path, stage: VAEStage, seed: int) -> PlanarVAE:
                 words.append(f"{name} {psnr(x, average.decode(z)):.2f} pca {psnr(x, linear):.2f} std {z.std():.2f}")
         return ", ".join(words)
 
-    return train(folder, vae, loss_at, stage.budget, seed=seed, evaluate=evaluate, early=early(stage))
+    vae = train(folder, vae, loss_at, stage.budget, seed=seed, evaluate=evaluate, early=early(stage))
+    decoder = vae.decoder.requires_grad_(True)
+    focused = LinesLoss(stage.crop, stage.polish_floor)
+
+    def polish_at(step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
+        x = pool.batch(np.random.default_rng([seed, 4, step]), stage.batch, stage.crop, textures=False)
+        with torch.no_grad():
+            z = vae.encode(x)
+        return focused(x, vae.decode(z + 0.3 * stage.latent_noise * torch.randn_like(z))), {}
+
+    vae.decoder = train(folder / "polish", decoder, polish_at, stage.polish, seed=seed)
+    return vae
+
+
+def restore_vae(folder: Path, stage: VAEStage) -> PlanarVAE:
+    """The VAE as far as it has been trained in `folder`."""
+    vae: PlanarVAE = restore(folder, PlanarVAE(stage.base_dim), early(stage))  # type: ignore[assignment]
+    if progress_of(folder / "polish", stage.polish):
+        restore(folder / "polish", vae.decoder)
+    return vae
