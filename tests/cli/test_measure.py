@@ -106,3 +106,24 @@ def test_bad_options(files, capsys):
     assert "acc_like" in refused([files[0], "--rules", "mine"], capsys)
     assert "--roster" in refused([files[0], "--patients", "p.csv"], capsys)
     assert "pixel size" in refused([files[0], "--pixel-size-um", "small"], capsys)
+    assert "0.05 to 20 µm" in refused([files[0], "--pixel-size-um", "1040"], capsys)  # nm
+    assert "0.05 to 20 µm" in refused([files[0], "--pixel-size-um", "1e-300"], capsys)
+
+
+def test_outputs_that_cannot_be_written_are_named(files, tmp_path, capsys):
+    """A file stands where a folder is needed: one line with the path, no traceback."""
+    (tmp_path / "taken").write_text("")
+    measured = [files[0], "--pixel-size-um", "hrt"]
+    assert "taken" in refused([*measured, "--overlay", str(tmp_path / "taken")], capsys)
+    assert "taken" in refused([*measured, "--csv", str(tmp_path / "taken" / "t.csv")], capsys)
+
+
+def test_files_that_would_share_a_name_are_refused(files, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "smith_H.png"
+    twin.write_bytes((tmp_path / "smith_H.png").read_bytes())
+    arguments = [files[0], str(twin), "--pixel-size-um", "hrt"]
+    assert "smith_H" in refused([*arguments, "--keep-names"], capsys)
+    (tmp_path / "roster.csv").write_text("file,patient\nsmith_H.png,Smith\n")
+    assert "smith_H" in refused([*arguments, "--roster", str(tmp_path / "roster.csv")], capsys)
+    assert main(["measure", *arguments]) == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wdlora.anatomy.images import read_image
 from wdlora.cli import main
 from wdlora.cli.sample_masks import mask_seed
 from wdlora.files import sha256
@@ -29,6 +30,23 @@ def test_masks_and_manifest(tmp_path, capsys):
         phantom = np.asarray(Image.open(tmp_path / record["files"]["phantom"]["path"]))
         assert phantom.shape == (384, 384) and len(np.unique(phantom)) > 20
         assert record["biomarkers"]["cnfl"] == pytest.approx(record["target"]["cnfl"], rel=0.03)
+
+
+def test_files_say_their_pixel_size(tmp_path, capsys):
+    assert sample(tmp_path, "--count", "1", "--phantoms", "--pixel-size-um", "0.9") == 0
+    for folder in ("masks", "images"):
+        (file,) = (tmp_path / folder).iterdir()
+        assert read_image(file).pixel_size_um == pytest.approx((0.9, 0.9), rel=1e-5)  # PNG: whole pixels a metre
+    capsys.readouterr()
+    assert main(["measure", str(file.parents[1] / "masks" / file.name)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert sample(tmp_path / "taken") == 2
+    error = capsys.readouterr().err
+    assert "taken" in error and len(error.strip().splitlines()) == 1
 
 
 def test_continues_where_it_stopped(tmp_path, capsys):

@@ -12,7 +12,7 @@ from .courses import arm_directions
 from .crossings import is_crossing, merge_crossings
 from .descriptors import box_counting_dimension, nerve_areas
 from .graph import SkeletonGraph, skeleton_graph
-from .plexus import PIXEL_SIZE_UM
+from .plexus import PIXEL_SIZE_UM, pixel_sides
 from .rules import RuleSet, rule_set
 from .trunks import find_trunks, join_nerves
 from .windows import border, cut, windows_of
@@ -136,7 +136,7 @@ def measure(
     trunks compete. Raises InputError on anything else.
     """
     rules = rule_set(rules)
-    pixel_um = _pixel_um(pixel_size_um)
+    pixel_um = pixel_sides(pixel_size_um)
     mask = _plane(mask, "the mask") != 0
     image = None if image is None else _plane(image, "the image")
     if image is not None and image.shape != mask.shape:
@@ -169,16 +169,6 @@ def _plane(array: np.ndarray, what: str) -> np.ndarray:
 
 def _size(array: np.ndarray) -> str:
     return " × ".join(map(str, array.shape))
-
-
-def _pixel_um(pixel_size_um: float | tuple[float, float]) -> tuple[float, float]:
-    try:
-        sizes = np.atleast_1d(np.asarray(pixel_size_um, float))
-    except (TypeError, ValueError):
-        sizes = np.empty(0)
-    if sizes.shape not in ((1,), (2,)) or not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise InputError(f"the pixel size must be one or two positive numbers in µm, not {pixel_size_um!r}")
-    return float(sizes[0]), float(sizes[-1])
 
 
 def _panel(

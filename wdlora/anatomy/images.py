@@ -16,13 +16,10 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from .plexus import PIXEL_SIZE_UM
+from .plexus import PIXEL_LIMITS_UM, PIXEL_SIZE_UM, pixel_sides
 
 MAX_PIXELS = 150_000_000
 """Larger images are refused before they are decoded."""
-
-PLAUSIBLE_UM = (0.05, 20.0)
-"""A pixel size in a file's metadata outside this range is a print resolution, not a microscope's."""
 
 HOW_TO_GIVE = 'give it: --pixel-size-um 1.04, or ROW,COLUMN, or "hrt" for a 384 × 384 image of a 400 µm HRT field'
 
@@ -100,10 +97,7 @@ def _given(value: float | tuple[float, float] | str, shape: tuple[int, ...], fil
                     f'{file} is {shape[1]} × {shape[0]} pixels; "hrt" stands for 384 × 384: give its pixel size in µm'
                 )
             return PIXEL_SIZE_UM, PIXEL_SIZE_UM
-    row, column = np.broadcast_to(np.asarray(value, float), 2).tolist()
-    if not (0 < row < np.inf and 0 < column < np.inf):
-        raise InputError(f"{value} is no pixel size; {HOW_TO_GIVE}")
-    return row, column
+    return pixel_sides(value)
 
 
 def _read_picture(file: Path) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -196,7 +190,7 @@ def _unit_um(name: str) -> float:
 
 
 def _plausible(row: float, column: float) -> tuple[float, float] | None:
-    low, high = PLAUSIBLE_UM
+    low, high = PIXEL_LIMITS_UM
     return (row, column) if low <= row <= high and low <= column <= high else None
 
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from ..errors import InputError
 from .caliber import calibrate, draw
 from .linefilter import Grid, line_score, normalise, working_grid
-from .plexus import PIXEL_SIZE_UM
+from .plexus import PIXEL_SIZE_UM, pixel_sides
 from .ridges import Cleaning, Evidence, centrelines
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
@@ -50,10 +50,10 @@ def trace(
     `image` is grey [H, W] of any type and range; `pixel_size_um` µm a pixel, or (row, column). `valid` bool [H, W]
     leaves out what is no image (the black surroundings of a mosaic). A `segmenter` takes the place of the line filters
     and of the width; thresholds on its probability, pruning and bridging stay the same. Raises InputError on
-    an image that is not grey or not finite and on a pixel size that is not positive.
+    an image that is not grey or not finite and on an impossible pixel size.
     """
     tracer = tracer or Tracer()
-    image, pixels = _grey(image), _pixels(pixel_size_um)
+    image, pixels = _grey(image), pixel_sides(pixel_size_um)
     if valid is not None and valid.shape != image.shape:
         raise InputError(f"the valid area is {_size(valid)}, the image {_size(image)}: give masks of the image's size")
     if min(n * p for n, p in zip(image.shape, pixels, strict=True)) < tracer.cleaning.border_piece_um:
@@ -121,13 +121,6 @@ def _grey(image: np.ndarray) -> np.ndarray:
     if not np.isfinite(image).all():
         raise InputError("the image has values that are not finite: replace them before tracing")
     return image
-
-
-def _pixels(pixel_size_um: float | tuple[float, float]) -> tuple[float, float]:
-    row, column = np.broadcast_to(np.asarray(pixel_size_um, float), 2).tolist()
-    if not (0 < row < np.inf and 0 < column < np.inf):
-        raise InputError(f"the pixel size is {pixel_size_um} µm: give a positive number, or one for rows and columns")
-    return row, column
 
 
 def _size(array: np.ndarray) -> str:

@@ -71,3 +71,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that cannot be made, a disk that is full, a file without permission
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog} {name}: {where}{error.strerror or error}; check path, permissions and space", file=sys.stderr)
+        return 2

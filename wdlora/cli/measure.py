@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
     if args.patients and not args.roster:
         raise InputError("--patients needs to know whose the images are; name a roster with --roster")
+    if args.roster or args.keep_names:
+        _refuse_twins(args.files, args.keep_names)
     entries = _roster(args.roster, args.keep_names)
     results: list[Measured] = []
     shape: tuple[int, ...] | None = None
@@ -115,6 +117,14 @@ def _roster(path: str | None, keep_names: bool) -> dict[str, Any] | None:
     from ..anatomy.roster import read_roster
 
     return read_roster(path, keep_names=keep_names)
+
+
+def _refuse_twins(files: list[str], keep_names: bool) -> None:
+    """Raise InputError where files of one name would share a line of a roster, or a picture named after them."""
+    seen: dict[str, str] = {}
+    for file in files:
+        if (other := seen.setdefault(Path(file).stem if keep_names else Path(file).name, file)) != file:
+            raise InputError(f"{other} and {file} have the same name; measure them in separate calls, or rename one")
 
 
 def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names: bool) -> dict[str, str]:

@@ -140,7 +140,8 @@ def _write(path: Path, pixels: np.ndarray, recipe: dict[str, Any], record: dict[
     text = PngInfo()
     text.add_text(RECORD, json.dumps({"recipe": recipe, "record": record}))
     with whole(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
+        dpi = 25400 / recipe["pixel_size_um"]
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text, dpi=(dpi, dpi))
 
 
 def _read(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
