@@ -129,7 +129,10 @@ def contact_sheet(painted: list[Painted]) -> Image.Image:
     side, gap, margin, head = 300, 8, 150, 34
     page = Image.new("RGB", (margin + 4 * (side + gap), head + len(chosen) * (side + gap)), (16, 20, 26))
     draw = ImageDraw.Draw(page)
-    large, small = ImageFont.load_default(17), ImageFont.load_default(13)
+    from matplotlib import get_data_path
+
+    font = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"  # Pillow's own lacks ² and →
+    large, small = ImageFont.truetype(font, 15), ImageFont.truetype(font, 11)
     for column, title in enumerate(COLUMNS):
         draw.text((margin + column * (side + gap), 8), title, fill=(190, 200, 212), font=large)
     for row, one in enumerate(chosen):
