@@ -14,7 +14,7 @@ from benchmarks.timing import machine
 from wdlora.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-NOT_SUITES = {"__main__", "timing"}
+NOT_SUITES = {"__main__", "pictures", "timing"}
 ON_REQUEST = {"gpu"}
 
 

@@ -50,7 +50,7 @@ class CCMBiomarkers(io.ComfyNode):
                 io.String.Output(display_name="csv", tooltip="The same as CSV, one line a mask."),
                 io.Image.Output(
                     display_name="overlay",
-                    tooltip="What was measured: trunks red, branches blue, free fibres amber, branch points ringed.",
+                    tooltip="What was measured: trunks red, branches amber, free fibres blue, branch points ringed.",
                 ),
             ],
         )

@@ -1,4 +1,4 @@
-"""The annotated picture and the tables."""
+"""The annotated picture, the overlay and the tables."""
 
 import csv
 import io
@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 
 from tests.anatomy.drawings import DRAWINGS
 from wdlora.anatomy import measure
-from wdlora.anatomy.figure import KINDS, figure, local_widths
+from wdlora.anatomy.figure import figure, local_widths
+from wdlora.anatomy.overlay import COLOURS, ON_TRUNK, overlay
 from wdlora.anatomy.tables import csv_text, image_row, nerve_rows, patient_rows, write_csv
 from wdlora.errors import InputError
 
@@ -25,24 +26,44 @@ def near(picture, colour):
     return (np.abs(picture.astype(int) - np.round(np.array(to_rgb(colour)) * 255)).max(-1) < 12).sum()
 
 
-def test_overlay_shows_what_was_measured(h):
+def test_figure_shows_what_was_measured(h):
     mask, result = h
     picture = figure(result, mask)
     assert picture.shape == (900, 1600, 3)
     assert picture.dtype == np.uint8
     empty = figure(measure(np.zeros_like(mask)), np.zeros_like(mask))
-    trunk, branch = (near(picture, c) - near(empty, c) for c in (KINDS["trunk"][0], KINDS["branch"][0]))
+    trunk, branch = (near(picture, c) - near(empty, c) for c in (COLOURS["trunk"], COLOURS["branch"]))
     assert 2 < trunk / branch < 12  # two trunks of 384 px against one branch of about 150
     assert trunk > 1000
 
 
-def test_overlay_of_an_image_keeps_its_brightness_order(h):
+def test_figure_of_an_image_keeps_its_brightness_order(h):
     mask, result = h
     image = np.tile(np.linspace(0, 255, 384), (384, 1)).astype(np.uint8)
     picture = figure(result, mask, image, "gradient").astype(float)
     assert picture[450, 60:100].mean() < picture[450, 740:780].mean()
     with pytest.raises(InputError, match="must match"):
         figure(result, mask, image[:100])
+
+
+def test_overlay_keeps_the_grid_and_colours_nerves_by_kind(h):
+    mask, result = h
+    ground = np.full(mask.shape, 90, np.uint8)
+    picture = overlay(ground, result)
+    assert picture.shape == (*mask.shape, 3) and picture.dtype == np.uint8
+    places = result.branch_xy
+    for nerve in result.nerves:
+        clear = np.array([np.hypot(*(places - point).T).min() > 8 for point in nerve.path])
+        column, row = np.rint(nerve.path[clear]).astype(int).T
+        inside = (row >= 0) & (row < 384) & (column >= 0) & (column < 384)
+        colour = np.array(to_rgb(COLOURS[nerve.kind])) * 255
+        seen = picture[row[inside], column[inside]]
+        assert np.abs(seen - colour).max(1).mean() < 40  # 1.6 px wide: centre pixels are covered nearly or wholly
+    assert near(picture, ON_TRUNK) >= 2 * 8  # two rings
+    away = np.ones(mask.shape, bool)
+    for x, y in np.concatenate([nerve.path for nerve in result.nerves]):
+        away[max(int(y) - 5, 0) : int(y) + 7, max(int(x) - 5, 0) : int(x) + 7] = False
+    assert (picture[away] == 90).all()
 
 
 def test_local_widths_average_to_area_over_length(h):

@@ -7,18 +7,16 @@ import numpy as np
 
 from ..errors import InputError
 from .biomarkers import Biomarkers, Nerve
+from .overlay import COLOURS, ELSEWHERE, ON_TRUNK
 
 BACKGROUND, PANEL, EDGE, TEXT, QUIET = "#0e1116", "#161b22", "#30363d", "#f0f3f6", "#8b949e"
-KINDS = {"free": ("#5ec8ff", 1.9), "branch": ("#ffc145", 1.9), "trunk": ("#ff5d5d", 2.6)}
-"""Colour and line width of each kind of nerve, in the order in which they are drawn."""
-
-POINT, OTHER_POINT = "#ffffff", "#b78cff"
+LINE_WIDTHS = {"free": 1.9, "branch": 1.9, "trunk": 2.6}
 
 FIGURES = (
-    ("cnfl", "CNFL", "mm/mm²", "{:.4g}"),
-    ("cnfd", "CNFD", "no./mm²", "{:.4g}"),
-    ("cnbd", "CNBD", "no./mm²", "{:.4g}"),
-    ("ctbd", "CTBD", "no./mm²", "{:.4g}"),
+    ("cnfl", "CNFL", "mm/mm²", "{:.2f}"),
+    ("cnfd", "CNFD", "no./mm²", "{:.2f}"),
+    ("cnbd", "CNBD", "no./mm²", "{:.2f}"),
+    ("ctbd", "CTBD", "no./mm²", "{:.2f}"),
     ("mean_width_um", "mean width", "µm", "{:.2f}"),
     ("cnfw", "CNFW", "µm/mm²", "{:.2f}"),
     ("cnfa", "CNFA", "mm²/mm²", "{:.4f}"),
@@ -76,27 +74,27 @@ def _nerves(axes: Any, biomarkers: Biomarkers) -> None:
     from matplotlib.patheffects import Normal, Stroke
 
     dark = [Stroke(linewidth=4.2, foreground="#000000a0"), Normal()]
-    for kind, (colour, width) in KINDS.items():
+    for kind, colour in COLOURS.items():
         for nerve in biomarkers.nerves:
             if nerve.kind == kind:
-                axes.plot(*nerve.path.T, color=colour, lw=width, solid_capstyle="round", path_effects=dark)
+                axes.plot(*nerve.path.T, color=colour, lw=LINE_WIDTHS[kind], solid_capstyle="round", path_effects=dark)
     on = biomarkers.branch_on_trunk
-    for points, colour in ((biomarkers.branch_xy[on], POINT), (biomarkers.branch_xy[~on], OTHER_POINT)):
+    for points, colour in ((biomarkers.branch_xy[on], ON_TRUNK), (biomarkers.branch_xy[~on], ELSEWHERE)):
         axes.plot(*points.T, "o", ms=8.5, mfc="none", mec="#000000", mew=3.4)
         axes.plot(*points.T, "o", ms=8.5, mfc="none", mec=colour, mew=1.8)
 
     def ring(colour: str) -> Line2D:
         return Line2D([], [], ls="", marker="o", mfc="none", mec=colour, mew=1.8, ms=8)
 
-    count = {kind: sum(nerve.kind == kind for nerve in biomarkers.nerves) for kind in KINDS}
+    count = {kind: sum(nerve.kind == kind for nerve in biomarkers.nerves) for kind in COLOURS}
     entries = [
-        (Line2D([], [], color=KINDS["trunk"][0], lw=3), f"trunks  {biomarkers.trunks}"),
-        (Line2D([], [], color=KINDS["branch"][0], lw=2.4), f"branches  {count['branch']}"),
-        (Line2D([], [], color=KINDS["free"][0], lw=2.4), f"free fibres  {count['free']}"),
-        (ring(POINT), f"on a trunk  {biomarkers.branch_points_on_trunks}"),
+        (Line2D([], [], color=COLOURS["trunk"], lw=3), f"trunks  {biomarkers.trunks}"),
+        (Line2D([], [], color=COLOURS["branch"], lw=2.4), f"branches  {count['branch']}"),
+        (Line2D([], [], color=COLOURS["free"], lw=2.4), f"free fibres  {count['free']}"),
+        (ring(ON_TRUNK), f"on a trunk  {biomarkers.branch_points_on_trunks}"),
     ]
     if elsewhere := biomarkers.branch_points - biomarkers.branch_points_on_trunks:
-        entries.append((ring(OTHER_POINT), f"elsewhere  {elsewhere}"))
+        entries.append((ring(ELSEWHERE), f"elsewhere  {elsewhere}"))
     axes.legend(
         *zip(*entries, strict=True),
         loc="upper center",
