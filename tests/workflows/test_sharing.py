@@ -44,6 +44,48 @@ def test_another_adapter_of_the_same_name_is_refused(host):
     assert not [id for id in verdict.node_errors if graph[id]["class_type"] == "WDLoRAApply"]
 
 
+def test_with_the_miniature_an_adapter_of_the_big_model_is_left_out_and_one_that_is_there_stays(host, info):
+    graph = api("lora_vs_wdlora")
+    graphs.set_value(graph, "Plain LoRA.adapter=of_the_big_model.safetensors")
+    graphs.set_value(graph, f"Plain LoRA.sha256={HASH}")
+    graphs.use_miniature(graph, info)
+    plain, decomposed = (
+        next(node["inputs"] for id, node in graph.items() if graphs.title(id, node) == title)
+        for title in ("Plain LoRA", "WDLoRA")
+    )
+    assert plain["adapter"] == "none" and plain["sha256"] == ""
+    assert decomposed["adapter"] == "ccm.safetensors"
+    assert host.validate(graph).error is None
+
+
+@pytest.mark.parametrize(("direction", "order"), [("right", "ab"), ("left", "ba"), ("down", "ab"), ("up", "ba")])
+def test_stitching_in_every_direction(host, direction, order):
+    """Two masks of 64 pixels with a red gap of 4 between them."""
+
+    def drawn(seed):
+        return {"class_type": "CCMSampleMasks", "inputs": {"cohort": "Control", "count": 1, "size": 64, "seed": seed}}
+
+    stitch = {"direction": direction, "match_image_size": False, "spacing_width": 3, "spacing_color": "red"}
+    graph = {
+        "a": drawn(1),
+        "b": drawn(2),
+        "one": {"class_type": "MaskToImage", "inputs": {"mask": ["a", 0]}},
+        "two": {"class_type": "MaskToImage", "inputs": {"mask": ["b", 0]}},
+        "both": {"class_type": "ImageStitch", "inputs": {"image1": ["one", 0], "image2": ["two", 0], **stitch}},
+        "shown": {"class_type": "PreviewImage", "inputs": {"images": ["both", 0]}},
+    }
+    _, result = host.run(graph)
+    picture = result.values["both"][0][0].numpy()
+    if direction in ("down", "up"):
+        picture = picture.swapaxes(0, 1)
+    assert picture.shape == (64, 132, 3)
+    parts = {"ab"[index]: result.values["ab"[index]][0][0].numpy() for index in (0, 1)}
+    parts = {name: part.T if direction in ("down", "up") else part for name, part in parts.items()}
+    assert np.array_equal(picture[:, :64, 0], parts[order[0]])
+    assert np.array_equal(picture[:, 68:, 0], parts[order[1]])
+    assert (picture[:, 64:68] == (1, 0, 0)).all()
+
+
 @pytest.mark.slow
 def test_a_batch_paints_mask_files_for_two_cohorts(host, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
