@@ -110,6 +110,23 @@ def test_bad_options(files, capsys):
     assert "0.05 to 20 µm" in refused([files[0], "--pixel-size-um", "1e-300"], capsys)
 
 
+def test_keyed_pseudonyms_are_the_same_in_every_table(files, tmp_path, capsys):
+    key, roster = tmp_path / "key", tmp_path / "roster.csv"
+    key.write_bytes(bytes(range(1, 33)))
+    arguments = [files[0], "--pixel-size-um", "hrt", "--roster", str(roster), "--key", str(key), "--json"]
+    seen = []
+    for before in ("", "smith_Y.png,Jones\n"):  # another table, in which Smith is not the first patient
+        roster.write_text(f"file,patient\n{before}smith_H.png,Smith\n")
+        assert main(["measure", *arguments]) == 0
+        (image,) = json.loads(capsys.readouterr().out)["images"]
+        seen.append((image["patient"], image["image"]))
+    assert seen[0] == seen[1]
+    assert seen[0][0] != "P001"
+    key.write_bytes(b"short")
+    assert "16" in refused(arguments, capsys)
+    assert "--roster" in refused([files[0], "--key", str(key)], capsys)
+
+
 def test_outputs_that_cannot_be_written_are_named(files, tmp_path, capsys):
     """A file stands where a folder is needed: one line with the path, no traceback."""
     (tmp_path / "taken").write_text("")

@@ -33,16 +33,6 @@ BRANCH_POINTS_PER_TRUNK = 10
 WIDTH_SDS = 3.5
 
 
-@dataclass(frozen=True)
-class Target:
-    """What one mask of the 400 µm field should measure: CNFL in mm/mm², two counts, CNFW in µm/mm²."""
-
-    cnfl: float
-    trunks: float
-    branch_points: float
-    cnfw: float
-
-
 def drawable(trunks: np.ndarray, branch_points: np.ndarray, cnfl: np.ndarray) -> np.ndarray:
     """Whether a 400 µm field can hold these counts in this length.
 

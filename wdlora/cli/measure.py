@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rules", default="acc_like", metavar="NAME", help="acc_like (default), none or chain_code")
     parser.add_argument("--roster", metavar="CSV", help="which patient, eye and visit each file belongs to")
+    parser.add_argument(
+        "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
+    )
     parser.add_argument("--keep-names", action="store_true", help="write file names (and a roster's names) to outputs")
     parser.add_argument("--csv", metavar="OUT", help="write a table with one row an image")
     parser.add_argument("--patients", metavar="OUT", help="write a table with one row a patient, eye and visit")
@@ -66,9 +69,11 @@ def run(args: argparse.Namespace) -> int:
     size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
     if args.patients and not args.roster:
         raise InputError("--patients needs to know whose the images are; name a roster with --roster")
+    if args.key and not args.roster:
+        raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
     if args.roster or args.keep_names:
         _refuse_twins(args.files, args.keep_names)
-    entries = _roster(args.roster, args.keep_names)
+    entries = _roster(args.roster, args.key, args.keep_names)
     results: list[Measured] = []
     shape: tuple[int, ...] | None = None
     for number, name in enumerate(tqdm(args.files, unit="image", disable=not sys.stderr.isatty()), start=1):
@@ -111,12 +116,12 @@ def _named(name: str) -> Iterator[None]:
         raise InputError(f"{name}: {error}") from error
 
 
-def _roster(path: str | None, keep_names: bool) -> dict[str, Any] | None:
+def _roster(path: str | None, key: str | None, keep_names: bool) -> dict[str, Any] | None:
     if not path:
         return None
-    from ..anatomy.roster import read_roster
+    from ..anatomy.roster import read_key, read_roster
 
-    return read_roster(path, keep_names=keep_names)
+    return read_roster(path, read_key(key) if key else None, keep_names)
 
 
 def _refuse_twins(files: list[str], keep_names: bool) -> None:
