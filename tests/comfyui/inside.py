@@ -79,8 +79,10 @@ def digest(model: Any) -> str:
     return total.hexdigest()
 
 
-def random_adapter(weights: dict[str, Any], magnitude: bool = True, seed: int = 5, axis: str = "output") -> Any:
-    """An adapter of attention and MLP layers: updates of a tenth of the weight, magnitudes 5 % around its norms."""
+def random_adapter(
+    weights: dict[str, Any], magnitude: bool = True, seed: int = 5, axis: str = "output", spread: float = 0.05
+) -> Any:
+    """An adapter of attention and MLP layers: updates of a tenth of the weight, magnitudes `spread` off its norms."""
     generator = torch.Generator().manual_seed(seed)
     layers = {}
     for name, weight in weights.items():
@@ -91,10 +93,8 @@ def random_adapter(weights: dict[str, Any], magnitude: bool = True, seed: int = 
         b = torch.randn(weight.shape[0], RANK, generator=generator)
         b *= UPDATE * weight.norm() / (b @ a).norm()
         norm = weight.norm(dim=1 if axis == "output" else 0)
-        spread = 1 + 0.05 * torch.randn(norm.shape, generator=generator)
-        layers[name.removesuffix(".weight")] = adapters.AdapterLayer(
-            a, b, norm * spread if magnitude else None, 1.0, axis
-        )
+        m = norm * (1 + spread * torch.randn(norm.shape, generator=generator))
+        layers[name.removesuffix(".weight")] = adapters.AdapterLayer(a, b, m if magnitude else None, 1.0, axis)
     return adapters.Adapter(layers)
 
 
@@ -225,7 +225,12 @@ def check_quantised() -> dict[str, Any]:
                 held[f"{layer}.weight_scale"] = scale.clone()
                 conf = json.dumps({"format": marker}).encode()
                 held[f"{layer}.comfy_quant"] = torch.tensor(list(conf), dtype=torch.uint8)
-            model = engine_module._any_width(dimensions, held, {}, metadata, False)
+            manual_cast = management.unet_manual_cast
+            management.unet_manual_cast = lambda *_, **__: torch.bfloat16  # as it is on a GPU
+            try:
+                model = engine_module._any_width(dimensions, held, {}, metadata, False)
+            finally:
+                management.unet_manual_cast = manual_cast
         model.set_model_compute_dtype(torch.bfloat16)
         before = digest(model)
         some = [name for name in adapter_names(model) if name.endswith("to_q") or name.endswith("net.2")]
@@ -296,7 +301,7 @@ def check_stacking() -> dict[str, Any]:
     """With a core LoRA before and after: what order changes, and how much of the LoRA is left."""
     model = fresh()
     weights = {name: tensor.clone() for name, tensor in base_weights(model).items()}
-    ours, theirs = random_adapter(weights), random_adapter(weights, magnitude=False, seed=6)
+    ours, theirs = random_adapter(weights, spread=0.03), random_adapter(weights, magnitude=False, seed=6)
     before = digest(model)
     plain = velocity(model)
     both = {

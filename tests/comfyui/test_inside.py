@@ -114,3 +114,17 @@ def test_gguf(found, comfyui, figures):
     assert gguf["layers"] == found["patch"]["layers"]
     assert gguf["error_of_update"] < 0.01 and gguf["moves"] > 1e-3 and gguf["restored"] == 0
     figures("GGUF Q8_0: error of the update", gguf["error_of_update"])
+
+
+def test_the_reproduction_in_the_docs_prints_what_they_say(comfyui, tmp_path):
+    """docs/dora-in-comfyui.md: the script and its output on the ComfyUI that it names."""
+    page = (PACK / "docs" / "dora-in-comfyui.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    wanted = page.split("On 0.33.0 it prints\n\n```\n")[1].split("```")[0]
+    script = tmp_path / "dora_norm.py"
+    script.write_text(code)
+    environment = comfyui.environment | {"PYTHONPATH": str(comfyui.folder)}
+    done = subprocess.run([comfyui.python, str(script)], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if comfyui.version == "0.33.0":
+        assert done.stdout == wanted
