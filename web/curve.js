@@ -1,7 +1,6 @@
 // Draws the loss curve that a node sends as `ccm_curve` under it, in the classic and in the Nodes 2.0 renderer.
-import { app } from "../../scripts/app.js";
+import { panel } from "./panel.js";
 
-const NODES_WITH_CURVE = new Set(["WDLoRATrain"]);
 const HINT = "Run the workflow to see the loss curve.";
 const SVG = "http://www.w3.org/2000/svg";
 const SIZE = { width: 360, height: 190, left: 44, right: 10, top: 24, bottom: 26 };
@@ -68,46 +67,11 @@ function draw(box, curve) {
   box.replaceChildren(svg);
 }
 
-function chain(prototype, name, after) {
-  const before = prototype[name];
-  prototype[name] = function (...args) {
-    const result = before?.apply(this, args);
-    after.apply(this, args);
-    return result;
-  };
-}
-
-app.registerExtension({
+panel({
   name: "WDLoRA-CCM.Curve",
-
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!NODES_WITH_CURVE.has(nodeData.name)) return;
-
-    chain(nodeType.prototype, "onNodeCreated", function () {
-      const box = document.createElement("div");
-      box.className = "ccm-curve";
-      box.style.cssText =
-        "font:12px/1.35 system-ui,sans-serif;color:var(--input-text,#ddd);overflow:hidden;padding:6px;" +
-        "background:var(--comfy-input-bg,#222);border-radius:6px;box-sizing:border-box";
-      draw(box, null);
-      this.ccmCurve = box;
-      this.addDOMWidget("ccm_curve", "ccm_curve", box, {
-        serialize: false,
-        hideOnZoom: false,
-        getMinHeight: () => 200,
-      });
-    });
-
-    chain(nodeType.prototype, "onExecuted", function (output) {
-      if (this.ccmCurve && output?.ccm_curve) draw(this.ccmCurve, output.ccm_curve[0]);
-    });
-  },
-
-  // A switch of workflow tabs makes the nodes anew; their outputs are kept by the front end.
-  onNodeOutputsUpdated(outputs) {
-    for (const [id, output] of Object.entries(outputs ?? {})) {
-      const node = app.graph?.getNodeById?.(Number(id)) ?? app.graph?.getNodeById?.(id);
-      if (node?.ccmCurve && output?.ccm_curve) draw(node.ccmCurve, output.ccm_curve[0]);
-    }
-  },
+  nodes: ["WDLoRATrain"],
+  key: "ccm_curve",
+  height: 200,
+  style: "overflow:hidden",
+  draw,
 });

@@ -1,7 +1,6 @@
 // Draws the table that a node sends as `ccm_table` under it, in the classic and in the Nodes 2.0 renderer.
-import { app } from "../../scripts/app.js";
+import { panel } from "./panel.js";
 
-const NODES_WITH_TABLE = new Set(["CCMBiomarkers", "CCMCompareBiomarkers"]);
 const HINT = "Run the workflow to see the table.";
 
 function cell(row, tag, text, first) {
@@ -35,46 +34,11 @@ function draw(box, table) {
   box.replaceChildren(element);
 }
 
-function chain(prototype, name, after) {
-  const before = prototype[name];
-  prototype[name] = function (...args) {
-    const result = before?.apply(this, args);
-    after.apply(this, args);
-    return result;
-  };
-}
-
-app.registerExtension({
+panel({
   name: "WDLoRA-CCM.Table",
-
-  beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!NODES_WITH_TABLE.has(nodeData.name)) return;
-
-    chain(nodeType.prototype, "onNodeCreated", function () {
-      const box = document.createElement("div");
-      box.className = "ccm-table";
-      box.style.cssText =
-        "font:12px/1.35 system-ui,sans-serif;color:var(--input-text,#ddd);overflow:auto;padding:6px;" +
-        "background:var(--comfy-input-bg,#222);border-radius:6px;box-sizing:border-box;user-select:text";
-      draw(box, null);
-      this.ccmTable = box;
-      this.addDOMWidget("ccm_table", "ccm_table", box, {
-        serialize: false,
-        hideOnZoom: false,
-        getMinHeight: () => 190,
-      });
-    });
-
-    chain(nodeType.prototype, "onExecuted", function (output) {
-      if (this.ccmTable && output?.ccm_table) draw(this.ccmTable, output.ccm_table[0]);
-    });
-  },
-
-  // A switch of workflow tabs makes the nodes anew; their outputs are kept by the front end.
-  onNodeOutputsUpdated(outputs) {
-    for (const [id, output] of Object.entries(outputs ?? {})) {
-      const node = app.graph?.getNodeById?.(Number(id)) ?? app.graph?.getNodeById?.(id);
-      if (node?.ccmTable && output?.ccm_table) draw(node.ccmTable, output.ccm_table[0]);
-    }
-  },
+  nodes: ["CCMBiomarkers", "CCMCompareBiomarkers"],
+  key: "ccm_table",
+  height: 190,
+  style: "overflow:auto;user-select:text",
+  draw,
 });

@@ -223,11 +223,11 @@ def test_the_loss_curve_is_drawn(page, request):
     drawn = page.evaluate(
         """() => { window.app.graph.clear(); window.app.canvas.ds.scale = 1; window.app.canvas.ds.offset = [0, 0];
              const node = window.LiteGraph.createNode('WDLoRATrain'); node.pos = [120, 80]; window.app.graph.add(node);
-             const hint = node.ccmCurve.textContent;
+             const hint = node.ccmPanel.textContent;
              node.onExecuted({ccm_curve: [{title: 'ccm', loss: [[10, 0.4], [20, 0.2], [30, 0.125]],
                validation_loss: [[0, 0.5], [30, 0.25]]}]});
-             return [hint, node.ccmCurve.querySelectorAll('polyline').length,
-               node.ccmCurve.querySelectorAll('circle').length, node.ccmCurve.textContent]; }"""
+             return [hint, node.ccmPanel.querySelectorAll('polyline').length,
+               node.ccmPanel.querySelectorAll('circle').length, node.ccmPanel.textContent]; }"""
     )
     assert drawn[0] == "Run the workflow to see the loss curve." and drawn[1:3] == [2, 2]
     assert "validation loss 0.25" in drawn[3] and "loss 0.125" in drawn[3]
