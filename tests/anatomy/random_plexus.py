@@ -47,7 +47,7 @@ def clear(points, width, others, parent=None):
 def random_plexus(seed):
     """Strokes (points, width) of 2 to 7 trunks, up to 11 branches and 3 free fibres."""
     rng = np.random.default_rng(seed)
-    strokes = []
+    strokes: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(points, mean, parent=None):
         width = widths(rng, points, mean)
@@ -58,7 +58,7 @@ def random_plexus(seed):
 
     lie = rng.uniform(0, np.pi)
     across = np.array([-np.sin(lie), np.cos(lie)])
-    trunks = rng.integers(2, 8)
+    trunks = int(rng.integers(2, 8))
     for place in (np.arange(trunks) + 0.5 + rng.uniform(-0.15, 0.15, trunks)) / trunks - 0.5:
         for _ in range(20):
             points = curve(rng, np.zeros(2), lie + rng.normal(0, 0.05), 650, rng.uniform(0.001, 0.004))

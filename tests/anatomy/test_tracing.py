@@ -182,7 +182,7 @@ def test_bad_input_is_refused():
         trace(np.full((50, 50), np.nan))
     with pytest.raises(InputError, match="pixel size"):
         trace(np.zeros((50, 50)), 0.0)
-    with pytest.raises(InputError, match=r"0\.05 to 20 µm"):
+    with pytest.raises(InputError, match=r"0\.05 to 10 µm"):
         trace(np.zeros((50, 50)), 1040.0)
     with pytest.raises(InputError, match="valid area"):
         trace(np.zeros((50, 50)), 1.0, valid=np.ones((5, 5), bool))

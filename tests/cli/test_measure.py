@@ -68,6 +68,15 @@ def test_the_pixel_size_is_never_silently_assumed(files, tmp_path, capsys):
     assert "pixel size" in capsys.readouterr().err
 
 
+def test_a_mask_of_black_nerves_on_white_is_noticed(files, tmp_path, capsys):
+    with Image.open(files[0]) as mask:
+        Image.fromarray(255 - np.asarray(mask)).save(tmp_path / "negative.png")
+    assert main(["measure", str(tmp_path / "negative.png"), "--pixel-size-um", "hrt"]) == 0
+    assert "black on white" in capsys.readouterr().err
+    assert main(["measure", *files, "--pixel-size-um", "hrt"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_images_are_traced(tmp_path, capsys):
     rng = np.random.default_rng(0)
     mask = next(d for d in DRAWINGS if d.name == "three parallels").mask()
@@ -106,8 +115,8 @@ def test_bad_options(files, capsys):
     assert "acc_like" in refused([files[0], "--rules", "mine"], capsys)
     assert "--roster" in refused([files[0], "--patients", "p.csv"], capsys)
     assert "pixel size" in refused([files[0], "--pixel-size-um", "small"], capsys)
-    assert "0.05 to 20 µm" in refused([files[0], "--pixel-size-um", "1040"], capsys)  # nm
-    assert "0.05 to 20 µm" in refused([files[0], "--pixel-size-um", "1e-300"], capsys)
+    assert "0.05 to 10 µm" in refused([files[0], "--pixel-size-um", "1040"], capsys)  # nm
+    assert "0.05 to 10 µm" in refused([files[0], "--pixel-size-um", "1e-300"], capsys)
 
 
 def test_keyed_pseudonyms_are_the_same_in_every_table(files, tmp_path, capsys):

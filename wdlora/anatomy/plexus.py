@@ -16,7 +16,7 @@ FIELD_UM = 400.0
 PIXEL_SIZE_UM = FIELD_UM / 384
 """Its pixel size: 384 pixels a side, 1.0417 µm."""
 
-PIXEL_LIMITS_UM = (0.05, 20.0)
+PIXEL_LIMITS_UM = (0.05, 10.0)
 """A pixel outside these limits is no confocal microscope's: a wrong unit, or a print resolution."""
 
 

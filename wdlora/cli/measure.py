@@ -87,8 +87,10 @@ def run(args: argparse.Namespace) -> int:
                 )
             shape = picture.pixels.shape
             result, mask = _measure(picture, pixel_um, rules, args.image)
-        notes = (picture.cropped,) if picture.cropped else ()
-        results.append(Measured(columns, source, result, notes))
+        notes = [picture.cropped] if picture.cropped else []
+        if not args.image and mask.mean() > 0.5:
+            notes.append(f"nerves cover {mask.mean():.0%} of the mask; if they are black on white, invert it")
+        results.append(Measured(columns, source, result, tuple(notes)))
         if args.overlay:
             _draw(Path(args.overlay), columns, result, mask, picture.pixels if args.image else None)
     rows = [tables.image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
