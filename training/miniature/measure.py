@@ -32,6 +32,7 @@ HELD_OUT = 9_000_000_000
 MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "vae": lambda model: vae_floor(model, 6),
     "masks_128": lambda model: follows_masks(model, [(128, 128)], 64),
+    "masks_128_unguided": lambda model: follows_masks(model, [(128, 128)], 64, cfg=1.0),
     "masks_mixed": lambda model: follows_masks(model, [(64, 64), (96, 160), (192, 192), (256, 256)], 6),
     "masks_384": lambda model: follows_masks(model, [(384, 384)], 6),
     "prompts": lambda model: prompt_effects(model, 10),
@@ -86,11 +87,13 @@ def vae_floor(model: Any, count: int, size: int = 384) -> dict[str, Any]:
     return report
 
 
-def follows_masks(model: Any, sizes: Sequence[tuple[int, int]], count: int, steps: int = 20) -> dict[str, Any]:
+def follows_masks(
+    model: Any, sizes: Sequence[tuple[int, int]], count: int, steps: int = 20, cfg: float = 2.5
+) -> dict[str, Any]:
     """Dice of traced generated pictures and of traced real pictures with the same held-out masks and prompts.
 
-    `count` masks a size; the official steps, guidance and shift. `gap` is the difference of the two means,
-    `gap_ci95` half the width of its 95 % interval over pairs.
+    `count` masks a size; the official steps, shift and, unless `cfg` is another, guidance. `gap` is the difference
+    of the two means, `gap_ci95` half the width of its 95 % interval over pairs.
     """
     made, real = [], []
     for height, width in sizes:
@@ -99,13 +102,14 @@ def follows_masks(model: Any, sizes: Sequence[tuple[int, int]], count: int, step
             if not one.mask.any():
                 continue
             text = prompts.describe(one.look, np.random.default_rng([5, k]))[0]
-            found = paint(model, prepare(model, one.mask, text), seed=k, steps=steps)[0, 0]
+            found = paint(model, prepare(model, one.mask, text), seed=k, steps=steps, cfg=cfg)[0, 0]
             made.append(dice(trace(_grey(found)), one.mask))
             real.append(dice(trace(_grey(torch.from_numpy(one.image))), one.mask))
     gap = np.array(made) - np.array(real)
     return {
         "sizes": [list(size) for size in sizes],
         "masks": len(made),
+        "cfg": cfg,
         "dice_generated": _mean(made),
         "dice_real": _mean(real),
         "gap": _mean(gap),
