@@ -18,7 +18,7 @@ def run() -> str:
     masks = [sample_mask(cohort, seed).mask for cohort in COHORTS for seed in range(4)]
     lines = [skeletonize(mask) for mask in masks]
 
-    def each(call, inputs):  # type: ignore[no-untyped-def]
+    def each(call, inputs):
         return lambda: [call(item) for item in inputs]
 
     def summary(line: np.ndarray) -> object:

@@ -43,7 +43,7 @@ class PeakMemory(TorchDispatchMode):
 def adapted(kind: str, rank: int, dtype: torch.dtype) -> torch.nn.Module:
     """A 3072² linear layer in `dtype` with an adapter that has been trained a little."""
     rng = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH, dtype=dtype)).requires_grad_(False)
+    model: Any = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH, dtype=dtype)).requires_grad_(False)
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["0"], use_dora=kind != "LoRA")
     if kind == "WDLoRA":
         inject(model, config)

@@ -1,6 +1,7 @@
 """Merging an adapter into a weight: WDLoRA's row chunks against peft's DoRA merge."""
 
 from collections.abc import Callable
+from typing import Any
 
 import peft
 import torch
@@ -14,10 +15,10 @@ SHAPES = (((3072, 3072), torch.bfloat16), ((3072, 3072), torch.float32), ((12288
 SECONDS_A_ROW = 15.0
 
 
-def adapted(shape: tuple[int, int], dtype: torch.dtype, by_peft: bool) -> torch.nn.Module:
+def adapted(shape: tuple[int, int], dtype: torch.dtype, by_peft: bool) -> Any:
     """A linear layer with the same slightly trained weight-decomposed adapter, in peft's form or in ours."""
     rng = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(shape[1], shape[0], dtype=dtype)).requires_grad_(False)
+    model: Any = torch.nn.Sequential(torch.nn.Linear(shape[1], shape[0], dtype=dtype)).requires_grad_(False)
     with torch.no_grad():
         model[0].weight.copy_(torch.randn(shape, generator=rng) / shape[1] ** 0.5)
     config = peft.LoraConfig(r=16, lora_alpha=16, target_modules=["0"], use_dora=True)
@@ -33,7 +34,7 @@ def adapted(shape: tuple[int, int], dtype: torch.dtype, by_peft: bool) -> torch.
     return model
 
 
-def merge(layer: torch.nn.Module) -> Callable[[], None]:
+def merge(layer: Any) -> Callable[[], None]:
     """Merge, forgetting the merge before: the weight moves on, the work stays the same."""
 
     def call() -> None:
@@ -43,7 +44,7 @@ def merge(layer: torch.nn.Module) -> Callable[[], None]:
     return call
 
 
-def error(layer: torch.nn.Module) -> float:
+def error(layer: Any) -> float:
     """‖merged − exact‖ / ‖exact − base‖ of a first merge, the exact weight from the layer's own tensors in float64."""
     base = layer.get_base_layer().weight.detach().double()
     a, b, m = (

@@ -1,9 +1,13 @@
 """Speed of the mask sampler and of degeneration, beside measuring and scikit-image's thinning on the same masks."""
 
+from collections.abc import Callable
+from functools import partial
+
 from skimage.morphology import skeletonize
 
 from benchmarks.timing import interleave, table
 from wdlora.anatomy import degenerate, measure, sample_mask
+from wdlora.anatomy.plexus import NerveMask
 from wdlora.cohorts import COHORTS
 
 TITLE = "Mask sampler"
@@ -11,12 +15,15 @@ TITLE = "Mask sampler"
 MASKS = 24
 
 
+def sampled(name: str) -> list[NerveMask]:
+    """The first masks of a cohort."""
+    return [sample_mask(name, seed) for seed in range(MASKS)]
+
+
 def run() -> str:
     """Masks a second, 384², one core: each call makes 24 masks."""
-    masks = {name: [sample_mask(name, seed) for seed in range(MASKS)] for name in COHORTS}
-    candidates = {
-        f"sample_mask {name}": lambda name=name: [sample_mask(name, seed) for seed in range(MASKS)] for name in COHORTS
-    }
+    masks = {name: sampled(name) for name in COHORTS}
+    candidates: dict[str, Callable[[], object]] = {f"sample_mask {name}": partial(sampled, name) for name in COHORTS}
     candidates["degenerate to T1DPN"] = lambda: [degenerate(mask, 2) for mask in masks["Control"]]
     candidates["measure Control"] = lambda: [measure(mask.mask) for mask in masks["Control"]]
     candidates["skimage skeletonize Control"] = lambda: [skeletonize(mask.mask) for mask in masks["Control"]]

@@ -5,12 +5,12 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 
-def interleave(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 3) -> dict[str, float]:
+def interleave(candidates: Mapping[str, Callable[[], object]], rounds: int = 15, warmup: int = 3) -> dict[str, float]:
     """Median seconds a call of each candidate, measured A B C A B C … in one process."""
     for _ in range(warmup):
         for call in candidates.values():

@@ -27,7 +27,7 @@ def for_stills(vae: Any) -> Any:
 def _classes() -> tuple[type, type]:
     from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
 
-    class StillConv3d(QwenImageCausalConv3d):  # type: ignore[misc]
+    class StillConv3d(QwenImageCausalConv3d):
         """A causal convolution that knows when there is nothing before the first frame."""
 
         def forward(self, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
