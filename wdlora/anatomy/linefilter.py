@@ -18,6 +18,8 @@ from scipy import fft, ndimage
 GRID_UM = 1.75
 PAD_UM = 32.0
 """Zeros around the image; more than two taps, so that every place has neighbours."""
+FRAME_UM = 5.0
+"""A line so near to the edge of the image, and along it, is the edge."""
 CLIP = 3.0
 """Robust standard deviations at which a pixel's brightness stops to count: no single bright spot makes a line."""
 
@@ -162,6 +164,7 @@ def line_score(
         for k, transfer in enumerate(_filters(grid.periodic, grid.step_um, scale)):
             theta = np.pi * k / scale.orientations
             score = _agreeing(fft.irfft2(spectrum * transfer, s=grid.periodic), grid, theta, scale.tap_um)
+            _forget_frame(score, theta, max(round(FRAME_UM * grid.um), 1))
             magnitudes.append(np.abs(score[::4, ::4][counts]).ravel())
             if scale is BANK[-1]:
                 np.copyto(angle, np.float32(theta), where=score > best)
@@ -195,6 +198,15 @@ def _resize_spectrum(spectrum: np.ndarray, full: tuple[int, int], small: tuple[i
     out[: rows + 1, :columns] = spectrum[: rows + 1, :columns]
     out[-rows:, :columns] = spectrum[-rows:, :columns]
     return out * np.float32(small[0] * small[1] / (full[0] * full[1]))
+
+
+def _forget_frame(score: np.ndarray, theta: float, depth: int) -> None:
+    """Set the score of lines within 16° of an edge's direction to 0 in the outermost `depth` rows or columns."""
+    limit = np.sin(np.deg2rad(16))
+    if abs(np.sin(theta)) < limit:
+        score[:depth] = score[-depth:] = 0
+    if abs(np.cos(theta)) < limit:
+        score[:, :depth] = score[:, -depth:] = 0
 
 
 def _agreeing(response: np.ndarray, grid: Grid, theta: float, tap_um: float) -> np.ndarray:

@@ -46,8 +46,8 @@ class Evidence:
     or between a junction and a free end, needs `segment` in the same way and `mean` above `low` on average.
     """
 
-    low: float = 3.05
-    piece: float = 37.0
+    low: float = 3.35
+    piece: float = 40.0
     segment: float = 23.0
     mean: float = 0.92
 
