@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the graph and say which files came of it."""
+    """Run the graph and say which files came of it; status 1 where a part of it had to be left out."""
     from ..host import Host, graph
     from ..host.terminal import TerminalProgress
 
@@ -80,13 +80,13 @@ def run(args: argparse.Namespace) -> int:
             ensure_ascii=False,
         )
         print()
-        return 0
+        return int(bool(left_out))
     for output in outputs:
         for file in output["files"]:
             print(f"{output['title']}: {file}")
         for text in output["texts"]:
             tqdm.write(f"{output['title']}:\n{text}", file=sys.stdout)
-    return 0
+    return int(bool(left_out))
 
 
 def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[dict[str, Any]]:
