@@ -1,6 +1,8 @@
 """Checks that run in ComfyUI's own Python, on its own ModelPatcher, samplers and loaders, without its server.
 
-    PYTHON inside.py COMFYUI_FOLDER PACK_FOLDER OUT.json [GGUF_PACK_FOLDER|-] [CHECK …]
+    PYTHON inside.py COMFYUI_FOLDER PACK_FOLDER DIFFUSERS_FOLDER OUT.json [GGUF_PACK_FOLDER|-] [CHECK …]
+
+DIFFUSERS_FOLDER holds the miniature in diffusers' layout.
 
 Every function named `check_…` returns figures; `test_inside.py` says what they must be. Nothing here is random from
 run to run.
@@ -13,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COMFYUI, PACK, OUT = (Path(argument).absolute() for argument in sys.argv[1:4])
-GGUF = Path(sys.argv[4]) if len(sys.argv) > 4 and sys.argv[4] != "-" else None
-ONLY = sys.argv[5:]
+COMFYUI, PACK, DIFFUSERS, OUT = (Path(argument).absolute() for argument in sys.argv[1:5])
+GGUF = Path(sys.argv[5]) if len(sys.argv) > 5 and sys.argv[5] != "-" else None
+ONLY = sys.argv[6:]
 sys.argv = [sys.argv[0], "--cpu"]
 sys.path.insert(0, str(COMFYUI))
 
@@ -422,6 +424,34 @@ def check_cloned() -> dict[str, Any]:
         "clip": all(torch.equal(one[name], other[name]) for name in one),
         "file": Path(engine_module.file_of(model)).name,
     }
+
+
+def check_diffusers_folder() -> dict[str, Any]:
+    """The same model from shards in diffusers' layout: transformer, text encoder with its tokenizer, VAE."""
+    image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    found: dict[str, Any] = {}
+    models, clips, latents, pictures = [], [], [], []
+    for place in (None, str(DIFFUSERS)):
+        models.append(velocity(ENGINE.load_model(place or str(miniature.transformer), "float32", "edit")))
+        clips.append(ENGINE.encode(ENGINE.load_clip(place or str(miniature.text_encoder)), "nerves", [image], "edit"))
+        vae = ENGINE.load_vae(place or str(miniature.vae))
+        latents.append(ENGINE.vae_encode(vae, image))
+        pictures.append(ENGINE.vae_decode(vae, latents[0]))
+    found["model"], found["latents"] = relative(models[1], models[0]), relative(latents[1], latents[0])
+    found["clip"], found["picture"] = relative(clips[1][0][0], clips[0][0][0]), relative(pictures[1], pictures[0])
+    marked = ENGINE.load_model(str(DIFFUSERS), "float32", "2511").model.diffusion_model
+    found["2511 sees references at"] = marked.default_ref_method
+    return found
+
+
+def check_base() -> dict[str, Any]:
+    """What is said of another base than the adapter was trained on, from a few layers' row norms."""
+    model = fresh()
+    adapter = random_adapter(base_weights(model))
+    adapter.record_base(str(miniature.transformer))
+    own = ENGINE.patch(model, adapter, 1, 1)[1].base
+    adapter.row_norms = {name: 1.1 * norm for name, norm in adapter.row_norms.items()}
+    return {"own": own, "other": ENGINE.patch(model, adapter, 1, 1)[1].base}
 
 
 def check_gguf() -> dict[str, Any]:

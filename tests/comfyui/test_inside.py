@@ -11,18 +11,29 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def found(comfyui, tmp_path_factory):
+def diffusers_folder(tmp_path_factory):
+    """The miniature as diffusers keeps a model: folders of shards."""
+    import torch
+
+    from wdlora.qwen.miniature_files import load_miniature, miniature_tokenizer
+
+    folder = tmp_path_factory.mktemp("diffusers") / "Qwen-Image-Edit-small"
+    model = load_miniature(dtype=torch.float32)
+    model.transformer.save_pretrained(folder / "transformer", max_shard_size="3MB")
+    model.text_encoder.save_pretrained(folder / "text_encoder")
+    model.vae.save_pretrained(folder / "vae")
+    miniature_tokenizer().save_pretrained(folder / "tokenizer")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "QwenImageEditPipeline"}))
+    assert len(list((folder / "transformer").glob("*.safetensors"))) > 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(comfyui, diffusers_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("inside") / "found.json"
-    command = [
-        comfyui.python,
-        "-s",
-        str(Path(__file__).with_name("inside.py")),
-        str(comfyui.folder),
-        str(PACK),
-        str(out),
-    ]
-    if comfyui.gguf is not None:
-        command.append(str(comfyui.gguf))
+    script = Path(__file__).with_name("inside.py")
+    folders = [comfyui.folder, PACK, diffusers_folder, out, *([] if comfyui.gguf is None else [comfyui.gguf])]
+    command = [comfyui.python, "-s", str(script), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, env=comfyui.environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(out.read_text())
@@ -104,6 +115,18 @@ def test_no_token_is_lost(found):
 
 def test_factories_give_the_same_model(found):
     assert found["cloned"] == {"model": True, "clip": True, "file": "qwen_image_edit_miniature.safetensors"}
+
+
+def test_diffusers_folder(found):
+    """The same numbers from another layout, read in shards and under other names."""
+    folder = found["diffusers_folder"]
+    assert folder.pop("2511 sees references at") == "index_timestep_zero"
+    assert all(value < 1e-6 for value in folder.values()), folder
+
+
+def test_another_base_is_said(found):
+    assert found["base"]["own"] == ""
+    assert "row norms differ by 9.1 %" in found["base"]["other"]
 
 
 def test_gguf(found, comfyui, figures):
