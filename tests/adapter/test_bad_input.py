@@ -293,6 +293,8 @@ def test_saving(tmp_path):
     adapter = Adapter.from_tensors(good())
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
         adapter.save(tmp_path / "out.pt", "diffusers")
+    with pytest.raises(InputError, match="or name a folder"):
+        adapter.save(tmp_path / "out.bin", "peft")
     with pytest.raises(InputError, match="'webui' is not one of peft, diffusers, comfyui"):
         adapter.save(tmp_path / "out.safetensors", "webui")
     assert not list(tmp_path.iterdir())

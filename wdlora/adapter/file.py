@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DIALECTS = ("peft", "diffusers", "comfyui")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".safetensor", ".json"}
 BOUND_NOTE = (
     "dora_scale in this file is m*|W|/|W+sBA|, bound to the base named here: exact in stock ComfyUI, whose norm is "
     "that of the base alone (0.33), on this base only, and wrong as soon as ComfyUI evaluates DoRA as published. "
@@ -120,6 +121,8 @@ class Adapter:
         if target.suffix != ".safetensors":
             if dialect != "peft":
                 raise InputError(f"{target} must end in .safetensors; only peft's dialect is written to a folder")
+            if target.suffix.lower() in OTHER_FORMATS:
+                raise InputError(f"{target} must end in .safetensors, the only format written, or name a folder")
             target = target / PEFT_FILE
         weights = None if base is None else Weights(base)
         if weights is not None:
