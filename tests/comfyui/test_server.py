@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def test_every_node_is_there(comfyui, server):
     assert "IMPORT FAILED" not in log
     said = [line for line in log.split("Starting server")[0].splitlines() if "wdlora" in line.lower()]
     assert [line for line in said if "seconds" not in line and "base-directory" not in line] == []
+
+
+def test_front_end_finds_scripts_help_and_templates(server):
+    """The extension's scripts, a help page for every node, and every shipped workflow among the templates."""
+    scripts = set(server.get("/extensions"))
+    for script in (ROOT / "web").glob("*.js"):
+        assert f"/extensions/wdlora-ccm/{script.name}" in scripts
+    for page in (ROOT / "web" / "docs").glob("*.md"):
+        url = f"http://127.0.0.1:{server.port}/extensions/wdlora-ccm/docs/{page.name}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.read() == page.read_bytes()
+    assert set(server.get("/workflow_templates")["wdlora-ccm"]) == {
+        path.stem for path in (ROOT / "workflows").glob("*.json")
+    }
+    shown = server.get("/api/workflow_templates/wdlora-ccm/quickstart_cpu.json")
+    assert shown == json.loads((ROOT / "workflows" / "quickstart_cpu.json").read_text(encoding="utf-8"))
 
 
 def test_nothing_heavy_is_imported_at_the_start(comfyui, figures):
