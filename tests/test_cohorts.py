@@ -55,9 +55,7 @@ def test_unknown_cohort_names_the_choices():
         cohort("T2DM")
 
 
-@pytest.mark.parametrize(
-    "severity, expected", [(0, "Control"), (0.5, "Control"), (0.51, "T1NoDPN"), (2, "T1DPN")]
-)
+@pytest.mark.parametrize("severity, expected", [(0, "Control"), (0.5, "Control"), (0.51, "T1NoDPN"), (2, "T1DPN")])
 def test_nearest(severity, expected):
     assert nearest(severity).name == expected
 
