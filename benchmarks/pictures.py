@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import phantom, sample_mask, trace
-from wdlora.anatomy.figure import figure
-from wdlora.anatomy.imaging import ImageModel
+from wdlora.anatomy.biomarkers.figure import figure
+from wdlora.anatomy.phantoms.imaging import ImageModel
 from wdlora.cohorts import COHORTS
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.__main__ import replace_section
 from benchmarks.timing import table
 from wdlora.anatomy import degenerate, sample_mask
+from wdlora.anatomy.masks.targets import target_table
 from wdlora.anatomy.plexus import NerveMask
-from wdlora.anatomy.targets import target_table
 from wdlora.cohorts import COHORTS, FIELD_MM2
 
 TITLE = "Mask sampler: accuracy"

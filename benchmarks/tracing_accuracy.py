@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.timing import table
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import measure, phantom, sample_mask, trace
-from wdlora.anatomy.imaging import ImageModel
 from wdlora.anatomy.overlap import cl_dice, dice
+from wdlora.anatomy.phantoms.imaging import ImageModel
 from wdlora.cohorts import COHORTS
 
 TITLE = "Tracing accuracy on phantoms"

@@ -58,7 +58,7 @@ class CCMBiomarkers(io.ComfyNode):
     @classmethod
     def execute(cls, masks: Any, pixel_size_um: float, images: Any = None) -> Any:
         from ..wdlora.anatomy import measure
-        from ..wdlora.anatomy.overlay import overlay
+        from ..wdlora.anatomy.biomarkers.overlay import overlay
 
         arrays = tensors.mask_arrays(masks, "masks")
         if images is None:

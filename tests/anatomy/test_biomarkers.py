@@ -10,12 +10,12 @@ import pytest
 from tests.anatomy.drawings import arc, beads, down, draw, length_inside, line, ray, stroke_points
 from tests.anatomy.random_plexus import random_plexus
 from wdlora.anatomy import measure
-from wdlora.anatomy.biomarkers import UNITS
-from wdlora.anatomy.descriptors import box_counting_dimension
-from wdlora.anatomy.graph import chains
-from wdlora.anatomy.paths import kallinikos
+from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
+from wdlora.anatomy.biomarkers.graph import chains
+from wdlora.anatomy.biomarkers.panel import UNITS
+from wdlora.anatomy.biomarkers.paths import kallinikos
+from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
 from wdlora.anatomy.plexus import PIXEL_SIZE_UM
-from wdlora.anatomy.rules import RULE_SETS, rule_set
 from wdlora.errors import InputError
 
 

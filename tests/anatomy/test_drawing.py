@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wdlora.anatomy.drawing import draw
+from wdlora.anatomy.masks.drawing import draw
 from wdlora.anatomy.plexus import Fibre
 
 
@@ -59,7 +59,7 @@ def test_thin_fibres_stay_connected():
 
 def test_pinholes_are_filled():
     """Holes of one and two pixels go, one of four and notches open to the outside stay, also at the frame."""
-    from wdlora.anatomy.drawing import _filled
+    from wdlora.anatomy.masks.drawing import _filled
 
     mask = np.zeros((12, 24), bool)
     mask[1:9, 1:20] = True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wdlora.anatomy import measure, sample_mask
-from wdlora.anatomy.degeneration import degenerate
+from wdlora.anatomy.masks.degeneration import degenerate
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wdlora.anatomy.targets import count_distribution, draw_targets, drawable, target_table, tilted
+from wdlora.anatomy.masks.targets import count_distribution, draw_targets, drawable, target_table, tilted
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 

@@ -6,11 +6,11 @@ from scipy import ndimage
 
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import measure, phantom, sample_mask
-from wdlora.anatomy.imaging import ImageModel
-from wdlora.anatomy.linefilter import line_score, normalise, working_grid
 from wdlora.anatomy.overlap import cl_dice, dice
-from wdlora.anatomy.ridges import Pixels
-from wdlora.anatomy.tracing import trace
+from wdlora.anatomy.phantoms.imaging import ImageModel
+from wdlora.anatomy.tracing.linefilter import line_score, normalise, working_grid
+from wdlora.anatomy.tracing.ridges import Pixels
+from wdlora.anatomy.tracing.tracer import trace
 from wdlora.errors import InputError
 
 

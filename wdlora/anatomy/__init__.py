@@ -7,21 +7,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .biomarkers import Biomarkers, measure
-    from .degeneration import degenerate
-    from .imaging import phantom
+    from .biomarkers.panel import Biomarkers, measure
+    from .masks.degeneration import degenerate
+    from .masks.sampler import sample_mask
+    from .phantoms.imaging import phantom
     from .plexus import NerveMask
-    from .sampler import sample_mask
-    from .tracing import trace
+    from .tracing.tracer import trace
 
 _HOMES = {
-    "Biomarkers": "biomarkers",
+    "Biomarkers": "biomarkers.panel",
     "NerveMask": "plexus",
-    "degenerate": "degeneration",
-    "measure": "biomarkers",
-    "phantom": "imaging",
-    "sample_mask": "sampler",
-    "trace": "tracing",
+    "degenerate": "masks.degeneration",
+    "measure": "biomarkers.panel",
+    "phantom": "phantoms.imaging",
+    "sample_mask": "masks.sampler",
+    "trace": "tracing.tracer",
 }
 
 __all__ = ["Biomarkers", "NerveMask", "degenerate", "measure", "phantom", "sample_mask", "trace"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .thinning import thin
+from .biomarkers.thinning import thin
 
 
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

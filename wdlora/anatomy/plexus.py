@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from .biomarkers import Biomarkers
+    from .biomarkers.panel import Biomarkers
 
 FIELD_UM = 400.0
 """Side of the field of the Heidelberg Rostock Corneal Module in µm."""

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..anatomy.biomarkers import Biomarkers
+    from ..anatomy.biomarkers.panel import Biomarkers
     from ..anatomy.images import ClinicImage
 
 EXAMPLE = "python -m wdlora measure masks/*.png --pixel-size-um hrt --csv biomarkers.csv --overlay pictures"
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write, print."""
     from tqdm import tqdm
 
-    from ..anatomy import tables
+    from ..anatomy.biomarkers import tables
+    from ..anatomy.biomarkers.rules import rule_set
     from ..anatomy.images import parse_pixel_size
-    from ..anatomy.rules import rule_set
 
     rules = rule_set(args.rules)
     size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
@@ -158,8 +158,8 @@ def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]
 def _measure(
     picture: "ClinicImage", pixel_um: tuple[float, float], rules: Any, trace_first: bool
 ) -> "tuple[Biomarkers, np.ndarray]":
-    from ..anatomy.biomarkers import measure
-    from ..anatomy.tracing import trace
+    from ..anatomy.biomarkers.panel import measure
+    from ..anatomy.tracing.tracer import trace
 
     if not trace_first:
         mask = as_mask(picture.pixels)
@@ -188,7 +188,7 @@ def _draw(
 ) -> None:
     from PIL import Image
 
-    from ..anatomy.figure import figure
+    from ..anatomy.biomarkers.figure import figure
     from ..files import whole
 
     label = Path(columns["image"]).stem
@@ -203,7 +203,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _report(results: list[Measured]) -> dict[str, Any]:
     """What --json prints."""
-    from ..anatomy.biomarkers import UNITS
+    from ..anatomy.biomarkers.panel import UNITS
 
     images = [
         {
@@ -220,7 +220,7 @@ def _report(results: list[Measured]) -> dict[str, Any]:
 
 def _print(results: list[Measured]) -> None:
     """One line an image, then what the reader has to know."""
-    from ..anatomy.biomarkers import UNITS
+    from ..anatomy.biomarkers.panel import UNITS
 
     wide = max(5, *(len(r.columns["image"]) for r in results))
     print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in SHOWN))

@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw what is missing, write the manifest, print a summary."""
     from tqdm import tqdm
 
+    from ..anatomy.masks.sampler import RECIPE
     from ..anatomy.plexus import PIXEL_SIZE_UM
-    from ..anatomy.sampler import RECIPE
     from ..cohorts import cohort
     from ..files import sha256, write_json
 
@@ -91,7 +91,7 @@ def mask_seed(seed: int, index: int) -> int:
 
 def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> dict[str, Any]:
     """The record of one mask, drawn unless it is there."""
-    from ..anatomy.sampler import sample_mask
+    from ..anatomy.masks.sampler import sample_mask
 
     seed = mask_seed(recipe["seed"], index)
     name = f"{recipe['cohort']}_{recipe['seed']}_{index:05d}.png"

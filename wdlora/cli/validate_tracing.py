@@ -50,11 +50,11 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
     """Figures with intervals over all pairs of image and annotation in a folder. Raises InputError on bad input."""
     from tqdm import tqdm
 
-    from ..anatomy.biomarkers import measure
+    from ..anatomy.biomarkers.panel import measure
     from ..anatomy.images import read_image
     from ..anatomy.overlap import cl_dice, dice
     from ..anatomy.roster import read_roster
-    from ..anatomy.tracing import trace
+    from ..anatomy.tracing.tracer import trace
 
     pairs = find_pairs(folder)
     entries = read_roster(roster) if roster else {}

@@ -18,8 +18,8 @@ from scipy.optimize import root
 from scipy.special import gammaln, ndtr, ndtri
 from scipy.stats import gamma as gamma_distribution
 
-from ..cohorts import COHORTS, FIELD_MM2
-from ..errors import InputError
+from ...cohorts import COHORTS, FIELD_MM2
+from ...errors import InputError
 
 CORRELATION = {"cnfl_cnfd": 0.80, "cnfl_cnbd": 0.75, "cnfd_cnbd": 0.60, "cnfl_cnfw": 0.20}
 """Correlations of the Gaussian copula: assumed, not published."""

@@ -13,12 +13,12 @@ import math
 
 import numpy as np
 
-from ..cohorts import COHORTS, FIELD_MM2, nearest
-from ..errors import InputError
-from .biomarkers import measure
+from ...cohorts import COHORTS, FIELD_MM2, nearest
+from ...errors import InputError
+from ..biomarkers.panel import measure
+from ..plexus import FIELD_UM, Fibre, NerveMask
 from .decline import Decline, Piece, lateral_shift
 from .drawing import draw
-from .plexus import FIELD_UM, Fibre, NerveMask
 from .sampler import LOST_AT_BRANCH_UM, LOST_AT_TIP_UM, Order
 from .strand import Field, Strand
 from .targets import MAX_BRANCH_POINTS, MAX_TRUNKS, draw_targets

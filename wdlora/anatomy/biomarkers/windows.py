@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..plexus import FIELD_UM
 from .graph import SkeletonGraph
-from .plexus import FIELD_UM
 
 LEAST_SEEN = 0.75
 """A window of a mosaic counts when at least this part of it was seen."""

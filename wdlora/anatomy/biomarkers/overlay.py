@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .biomarkers import Biomarkers
+    from .panel import Biomarkers
 
 COLOURS = {"free": "#5ec8ff", "branch": "#ffc145", "trunk": "#ff5d5d"}
 """Fibres that are connected to no trunk, branches, and main trunks (blue, amber, red), in the order of drawing."""

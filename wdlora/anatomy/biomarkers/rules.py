@@ -7,8 +7,8 @@ version. Lengths are in µm; the pixel counts that the field quotes are at 400/3
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..errors import InputError
-from .plexus import PIXEL_SIZE_UM
+from ...errors import InputError
+from ..plexus import PIXEL_SIZE_UM
 
 
 @dataclass(frozen=True)

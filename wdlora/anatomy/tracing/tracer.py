@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from ..errors import InputError
+from ...errors import InputError
+from ..plexus import PIXEL_SIZE_UM, pixel_sides
 from .caliber import calibrate, draw
 from .linefilter import Grid, line_score, normalise, working_grid
-from .plexus import PIXEL_SIZE_UM, pixel_sides
 from .ridges import Cleaning, Evidence, centrelines
 
 Segmenter = Callable[[np.ndarray], np.ndarray]

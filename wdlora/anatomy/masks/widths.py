@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ..plexus import Fibre
 from .orientation import evaluate, waves
-from .plexus import Fibre
 from .strand import Strand
 
 BASE = {"trunk": 1.0, "branch": 0.68, "free": 0.74}

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..cohorts import FIELD_MM2, nearest
-from ..cohorts import cohort as find_cohort
-from ..errors import InputError
-from .biomarkers import Biomarkers, measure
+from ...cohorts import FIELD_MM2, nearest
+from ...cohorts import cohort as find_cohort
+from ...errors import InputError
+from ..biomarkers.panel import Biomarkers, measure
+from ..plexus import FIELD_UM, PIXEL_SIZE_UM, NerveMask
 from .drawing import draw
 from .growth import Plexus
-from .plexus import FIELD_UM, PIXEL_SIZE_UM, NerveMask
 from .strand import Field
 from .targets import BRANCH_POINTS_PER_TRUNK, KEYS, draw_targets
 from .widths import fibres, relative_widths

@@ -7,8 +7,8 @@ is c ^ 1.
 
 import numpy as np
 
+from ..plexus import PIXEL_SIZE_UM
 from .graph import SkeletonGraph
-from .plexus import PIXEL_SIZE_UM
 
 ARM_UM = 12 * PIXEL_SIZE_UM
 """Directions at a node are taken over this length of each arm."""

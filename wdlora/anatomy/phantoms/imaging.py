@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
+from ..plexus import NerveMask
 from .optics import Splats, along, cell_mosaic, generator, haze_field, smooth_field
-from .plexus import NerveMask
 
 
 @dataclass(frozen=True)

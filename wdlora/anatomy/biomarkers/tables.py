@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from ..files import write_text
-from .biomarkers import UNITS, Biomarkers
+from ...files import write_text
+from .panel import UNITS, Biomarkers
 
 AVERAGED = tuple(name for name in UNITS if name not in ("trunks", "branch_points", "branch_points_on_trunks"))
 """The figures that a patient's row averages."""

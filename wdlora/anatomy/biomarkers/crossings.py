@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..plexus import PIXEL_SIZE_UM
 from .courses import arm_directions, arm_nodes
 from .graph import SkeletonGraph
-from .plexus import PIXEL_SIZE_UM
 
 STRAIGHT = float(np.cos(np.radians(40)))
 """Arms that continue each other do so within this turn …"""

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .biomarkers import Biomarkers, Nerve
+from ...errors import InputError
 from .overlay import COLOURS, ELSEWHERE, ON_TRUNK
+from .panel import Biomarkers, Nerve
 
 BACKGROUND, PANEL, EDGE, TEXT, QUIET = "#0e1116", "#161b22", "#30363d", "#f0f3f6", "#8b949e"
 LINE_WIDTHS = {"free": 1.9, "branch": 1.9, "trunk": 2.6}

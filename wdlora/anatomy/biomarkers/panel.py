@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
+from ..plexus import PIXEL_SIZE_UM, pixel_sides
 from . import paths as _paths
 from .courses import arm_directions
 from .crossings import is_crossing, merge_crossings
 from .descriptors import box_counting_dimension, nerve_areas
 from .graph import SkeletonGraph, skeleton_graph
-from .plexus import PIXEL_SIZE_UM, pixel_sides
 from .rules import RuleSet, rule_set
 from .trunks import find_trunks, join_nerves
 from .windows import border, cut, windows_of

@@ -1,0 +1,1 @@
+"""Nerve masks to order: targets, growth, drawing, degeneration."""

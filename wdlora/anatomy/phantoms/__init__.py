@@ -1,0 +1,1 @@
+"""Phantoms: images of a nerve plexus whose truth is known."""

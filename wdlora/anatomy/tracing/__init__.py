@@ -1,0 +1,1 @@
+"""Tracing nerves in images without learned weights."""
