@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two workers of one thread each: small tensors gain nothing from more, and two cores are what CI has.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo test fast lint bench bench-gpu fuzz clean
 help:
@@ -23,10 +25,10 @@ demo: $(READY)
 	$(BIN)/python -m wdlora demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
