@@ -56,6 +56,11 @@ def test_a_bad_table_is_named(folder, table, message):
         read_folder(folder)
 
 
+def test_a_killed_writers_unfinished_file_is_no_picture(folder):
+    (folder / "images" / ".c.x7k2.png").write_bytes(b"half")
+    assert len(read_folder(folder)) == 2
+
+
 def test_missing_parts_are_named(folder, tmp_path):
     (folder / "masks" / "b.png").unlink()
     with pytest.raises(InputError, match=r"1 of 2 images have no mask.*b\.png"):

@@ -89,7 +89,7 @@ def test_a_run_is_stopped_resumed_and_its_adapter_applied(run, strokes):
     strengths = {"direction_strength": 1.0, "magnitude_strength": 1.0}
     patched, text = run.values("WDLoRAApply", extra, model=["load", 0], adapter=name, **strengths)
     assert "layers changed" in text and "not in this model" not in text
-    assert "Base: the adapter was trained on WDLoRA miniature, fp32, this base is qwen_image_edit_miniature" in text
+    assert "Base:" not in text, "trained on the very file that it is applied to"
     layer = next(iter(Adapter.load(path).layers))
     with torch.inference_mode():
         plain = host.engine.transformer_of(run.result.values["load"][0]).get_submodule(layer).weight.clone()

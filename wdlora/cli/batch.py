@@ -90,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
             "models": models,
         }
         todo = [job for job in planned if results.of(job) is None]
+        noted = {event.get("id") for event in journal.events if event["event"] == "done"}
+        for job in planned:
+            if job not in todo and job.id not in noted:  # killed between putting the result in its place and noting it
+                journal.append("done", id=job.id, name=job.name, found=True)
         bar = tqdm(
             total=len(planned),
             initial=len(planned) - len(todo),

@@ -72,8 +72,11 @@ def read_folder(folder: str | Path) -> list[Record]:
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by stem; hidden files, such as a killed writer's unfinished ones, are no pictures."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+    return {
+        file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    }
 
 
 def _pending(folder: Path) -> set[str]:
