@@ -26,12 +26,13 @@ def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
     import folder_paths
 
     places = folder_paths.get_folder_paths(kind)
+    place = next((place for place in places if Path(place).name == kind), places[0])  # ComfyUI lists `unet` first
     if not name or name == NONE:
-        raise InputError(f"no {what} is chosen: choose a file; files belong into {places[0]}")
+        raise InputError(f"no {what} is chosen: choose a file; files belong into {place}")
     path = folder_paths.get_full_path(kind, name) if name in folder_paths.get_filename_list(kind) else None
     if path is None:
         known = f" (SHA-256 {sha256})" if sha256 else ""
-        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {places[0]}")
+        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {place}")
     return Path(path)
 
 
