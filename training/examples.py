@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from wdlora.anatomy import phantom, sample_mask
-from wdlora.anatomy.images import read_image
+from wdlora.anatomy.images import as_uint8, read_image
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import Record, read_folder
 from wdlora.errors import InputError
@@ -73,15 +73,6 @@ def _reader(record: Record) -> Callable[[], Pictures]:
         return as_uint8(image), mask
 
     return load
-
-
-def as_uint8(image: np.ndarray) -> np.ndarray:
-    """Grey values as 8 bits: uint8 unchanged, uint16 and floats in [0, 1] scaled by their full range."""
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype == np.uint16:
-        return np.round(image / 257).astype(np.uint8)
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def phantom_examples(count: int, seed: int, size: int = 384, appearance: Appearance = "cohort") -> list[Example]:

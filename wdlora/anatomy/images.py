@@ -88,6 +88,29 @@ def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] 
     return ClinicImage(pixels, size, _valid_area(pixels), cropped)
 
 
+def as_mask(pixels: np.ndarray) -> np.ndarray:
+    """bool [H, W] from a mask read as an image: above half of its largest value.
+
+    Raises InputError where more than a tenth of the pixels are neither dark nor bright: that is no mask.
+    """
+    largest = float(pixels.max())
+    if largest <= 0:
+        return np.zeros(pixels.shape, bool)
+    share = pixels / largest
+    if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
+        raise InputError("this is a grey image, not a mask of nerves; add --image to trace it first")
+    return share > 0.5
+
+
+def as_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Grey values as 8 bits: uint8 unchanged, uint16 and floats in [0, 1] scaled by their full range."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return np.round(pixels / 257).astype(np.uint8)
+    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
 def _given(value: float | tuple[float, float] | str, shape: tuple[int, ...], file: Path) -> tuple[float, float]:
     if isinstance(value, str):
         value = parse_pixel_size(value)

@@ -159,6 +159,7 @@ def _measure(
     picture: "ClinicImage", pixel_um: tuple[float, float], rules: Any, trace_first: bool
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
+    from ..anatomy.images import as_mask
     from ..anatomy.tracing.tracer import trace
 
     if not trace_first:
@@ -167,20 +168,6 @@ def _measure(
     mask = trace(picture.pixels, pixel_um, valid=picture.valid)
     valid = None if picture.valid.all() else picture.valid
     return measure(mask, pixel_um, rules, valid, picture.pixels), mask
-
-
-def as_mask(pixels: np.ndarray) -> np.ndarray:
-    """bool [H, W] from a mask read as an image: above half of its largest value.
-
-    Raises InputError where more than a tenth of the pixels are neither dark nor bright: that is no mask.
-    """
-    largest = float(pixels.max())
-    if largest <= 0:
-        return np.zeros(pixels.shape, bool)
-    share = pixels / largest
-    if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
-        raise InputError("this is a grey image, not a mask of nerves; add --image to trace it first")
-    return share > 0.5
 
 
 def _draw(
