@@ -83,14 +83,14 @@ def test_bad_arguments(dataset, arguments, message, capsys):
 
 def test_bad_folders(dataset, tmp_path, capsys):
     assert main(["validate-tracing", str(tmp_path)]) == 2
-    assert "no images/ and annotations/" in capsys.readouterr().err
+    assert "images/ and annotations/ was not found" in capsys.readouterr().err
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").mkdir()
     assert main(["validate-tracing", str(tmp_path)]) == 2
     assert "has no images" in capsys.readouterr().err
     Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "images" / "a.png")
     assert main(["validate-tracing", str(tmp_path)]) == 2
-    assert "no annotation of the same name" in capsys.readouterr().err
+    assert "1 of 1 images have no annotation (a.png)" in capsys.readouterr().err
     Image.fromarray(np.ones((5, 5), np.uint8)).save(tmp_path / "annotations" / "a.png")
     assert main(["validate-tracing", str(tmp_path), "--pixel-size-um", "1"]) == 2
     assert "not of its image's size" in capsys.readouterr().err

@@ -19,6 +19,7 @@ COMMANDS = {
     "sample-masks": "draw nerve masks that match a cohort",
     "measure": "measure corneal nerve biomarkers in masks or images",
     "validate-tracing": "compare the tracer with manual annotations of real images",
+    "import-dataset": "bring a public or your own data set into the folder layout of training",
     "run": "run a workflow in this process, without ComfyUI",
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
     "serve": "the ComfyUI front end with this pack's nodes, in a browser",
@@ -43,7 +44,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
     overview = argparse.ArgumentParser(
         prog=prog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:<14}{help}" for name, help in commands.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:<18}{help}" for name, help in commands.items()),
         usage=f"{prog} COMMAND …   ({prog} COMMAND --help shows an example)",
     )
     overview.add_argument("command", choices=commands, metavar="COMMAND")

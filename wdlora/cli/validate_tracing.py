@@ -16,8 +16,6 @@ from ..errors import InputError
 
 EXAMPLE = "python -m wdlora validate-tracing Dataset --pixel-size-um hrt"
 
-PICTURES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".dcm"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -55,22 +53,23 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
     from ..anatomy.overlap import cl_dice, dice
     from ..anatomy.roster import read_roster
     from ..anatomy.tracing.tracer import trace
+    from ..dataset.layouts import read_annotation, read_layout, require_annotations
 
-    pairs = find_pairs(folder)
+    sources = read_layout(folder, "qilu").sources
+    require_annotations(sources)
     entries = read_roster(roster) if roster else {}
     rows: list[tuple[float, ...]] = []
     groups: list[str] = []
     rules = ""
     notes: dict[str, int] = {}
-    for image_file, annotation_file in tqdm(pairs, desc="tracing", unit="image", disable=None):
-        if roster and image_file.name not in entries:
-            raise InputError(f"{roster} has no line for {image_file.name}: add it, or leave --roster out")
-        groups.append(entries[image_file.name].patient if roster else str(len(groups)))
-        image, annotation = read_image(image_file, pixel_size_um), read_image(annotation_file)
-        size = image.require_pixel_size(str(image_file))
-        truth = annotation.pixels > annotation.pixels.max() / 2
-        if truth.shape != image.pixels.shape:
-            raise InputError(f"{annotation_file} is not of its image's size: {truth.shape} and {image.pixels.shape}")
+    for source in tqdm(sources, desc="tracing", unit="image", disable=None):
+        name = source.image.name
+        if roster and name not in entries:
+            raise InputError(f"{roster} has no line for {name}: add it, or leave --roster out")
+        groups.append(entries[name].patient if roster else str(len(groups)))
+        image = read_image(source.image, pixel_size_um)
+        size = image.require_pixel_size(str(source.image))
+        truth = read_annotation(source, image.pixels)
         if image.cropped:
             notes[image.cropped] = notes.get(image.cropped, 0) + 1
         traced = trace(image.pixels, size, valid=image.valid)
@@ -87,24 +86,6 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
         "notes": [f"{text} ({count} images)" for text, count in notes.items()]
         + ([] if roster else ["images of one patient counted as independent: intervals may be too narrow"]),
     }
-
-
-def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Images with their annotations, sorted by name. Raises InputError where a folder or a partner is missing."""
-    for root in (folder, folder / "Dataset"):
-        images, annotations = root / "images", root / "annotations"
-        if images.is_dir() and annotations.is_dir():
-            break
-    else:
-        raise InputError(f"{folder} has no images/ and annotations/ (nor has its Dataset/): give the folder that has")
-    drawn = {file.stem: file for file in annotations.iterdir() if file.suffix.lower() in PICTURES}
-    files = sorted(file for file in images.iterdir() if file.suffix.lower() in PICTURES)
-    if not files:
-        raise InputError(f"{images} has no images: BMP, TIFF, PNG, JPEG or DICOM are looked for")
-    alone = [file.name for file in files if file.stem not in drawn]
-    if alone:
-        raise InputError(f"{len(alone)} images have no annotation of the same name in {annotations}, first {alone[0]}")
-    return [(file, drawn[file.stem]) for file in files]
 
 
 def _figures(values: np.ndarray, groups: list[str], resamples: int) -> dict[str, dict[str, float]]:

@@ -36,6 +36,9 @@ WAIT_S = 60.0
 """How long a writer waits for another one."""
 
 _PSEUDONYM = re.compile(r"(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_KEYED = re.compile(r"P(?=[0-9]*[a-f])[0-9a-f]{12}")
+"""A roster's keyed hash, in which eight digits that look like a date are chance."""
+
 _DATE = re.compile(
     r"(?<![0-9])(?:(?:19|20)[0-9]{2}[-_]?[01][0-9][-_]?[0-3][0-9]|[0-3][0-9][-_]?[01][0-9][-_]?(?:19|20)[0-9]{2})(?![0-9])"
 )
@@ -73,9 +76,9 @@ class Written:
 def check_pseudonym(name: str, what: str = "patient") -> str:
     """Return a pseudonym as it is. Raises InputError for what may be a name, a date or a path.
 
-    Letters, digits, - and _, at most 40, at least one digit, no date: `P0012`, `site2-17`.
+    Letters, digits, - and _, at most 40, at least one digit, no date: `P0012`, `site2-17`; or a roster's keyed hash.
     """
-    if not _PSEUDONYM.fullmatch(name) or _DATE.search(name):
+    if not _KEYED.fullmatch(name) and (not _PSEUDONYM.fullmatch(name) or _DATE.search(name)):
         raise InputError(
             f"the {what} {name[:60]!r} is no pseudonym: use letters, digits, - and _ with at least one digit and no "
             "date, such as P0012; names and birthdays never enter a data set"
@@ -150,9 +153,14 @@ def _check(entry: Entry) -> None:
             "they must lie on one pixel grid"
         )
     find_cohort(entry.cohort)
-    if entry.patient:
-        check_pseudonym(entry.patient)
-    for what, value, allowed in (("eye", entry.eye, r"(OD|OS|)"), ("visit", entry.visit, r"[A-Za-z0-9]{0,12}")):
+    check_fields(entry.patient, entry.eye, entry.visit)
+
+
+def check_fields(patient: str, eye: str, visit: str) -> None:
+    """Raise InputError for a patient that is no pseudonym (empty is allowed), and for an unknown eye or visit."""
+    if patient:
+        check_pseudonym(patient)
+    for what, value, allowed in (("eye", eye, r"(OD|OS|)"), ("visit", visit, r"[A-Za-z0-9]{0,12}")):
         if not re.fullmatch(allowed, value) or _DATE.search(value):
             raise InputError(
                 f"the {what} {value[:40]!r} cannot be kept: eye is OD, OS or empty; visit a short code like V1"

@@ -1,0 +1,200 @@
+"""`import-dataset` on small trees: what is written, what stays behind, going on, refusals."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.dataset import public_trees as trees
+from wdlora.anatomy import phantom, sample_mask
+from wdlora.cli import main
+from wdlora.dataset.folder import read_folder
+from wdlora.dataset.writer import check_pseudonym
+
+
+def run(source, out, *more):
+    return main(["import-dataset", str(source), "--out", str(out), "--pixel-size-um", "1.0417", *more])
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def provenance(out, file):
+    return json.loads((out / "provenance" / file.replace(".png", ".json")).read_text(encoding="utf-8"))["source"]
+
+
+def test_qilu_by_sets(tmp_path, capsys):
+    source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out, "--cohort", "1=Control", "--cohort", "2=dpn", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["layout"] == "qilu" and report["written"] == 3 and report["patients"] is None
+    assert "patient of its own" in report["notes"][0]
+    records = read_folder(out)
+    assert [record.cohort for record in records] == ["Control", "Control", "T1DPN"]
+    assert [record.file for record in records] == ["Control-000001.png", "Control-000002.png", "T1DPN-000003.png"]
+    assert all(record.patient == record.image.stem and record.pixel_size_um == 1.0417 for record in records)
+    assert [provenance(out, record.file)["group"] for record in records] == ["1", "1", "2"]
+    for record, column in zip(records, (15, 10, 20), strict=True):  # sorted by name: Jones, Smith, Brown
+        image, mask = trees.picture(column)
+        assert (pixels(record.image) == image).all() and ((pixels(record.mask) > 0) == mask).all()
+
+
+def test_own_folder_with_a_table(tmp_path, capsys):
+    source, out = trees.own(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out) == 0
+    printed = capsys.readouterr().out
+    assert "3 images written of 2 patients" in printed
+    rows = {(r.patient, r.eye, r.visit, r.cohort) for r in read_folder(out)}
+    assert rows == {("P001", "OD", "V1", "Control"), ("P001", "OS", "V2", "Control"), ("P002", "OS", "V1", "T1DPN")}
+    with open(out / "dataset.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    for row in table:  # a line of 48 pixels in a field of 48 × 48 pixels is 1 / (48 · 1.0417 µm) long an area
+        assert float(row["cnfl"]) == pytest.approx(1000 / (48 * 1.0417), rel=0.03) and row["synthetic"] == "0"
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_no_name_leaves_the_data_set(tmp_path, keyed, capsys):
+    """Names, birthdays, dates and paths, looked for in every file's bytes and name and in what is printed."""
+    source, out = trees.own(tmp_path / "clinic"), tmp_path / "out"
+    (tmp_path / "secret").write_bytes(bytes(range(65, 91)))
+    jones = source / "images" / "Jones_Bob.bmp"
+    tagged = Image.fromarray(pixels(jones))
+    jones.unlink()
+    tagged.save(source / "images" / "Jones_Bob.tif", tiffinfo={270: "Jones Bob", 315: "Dr Miller"})
+    table = source / "patients.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("Bob.bmp", "Bob.tif"), encoding="utf-8")
+    assert run(source, out, "--json", *(["--key", str(tmp_path / "secret")] if keyed else [])) == 0
+    everything = capsys.readouterr().out.encode()
+    for path in sorted(out.rglob("*")):
+        everything += path.relative_to(out).as_posix().encode() + (path.read_bytes() if path.is_file() else b"")
+    for name in (
+        "smith",
+        "anna",
+        "jones",
+        "bob",
+        "miller",
+        "1955",
+        "2023-05",
+        "clinic",
+        ".bmp",
+        ".tif",
+        "patients.csv",
+    ):
+        assert name.encode() not in everything.lower(), name
+    assert len({record.patient for record in read_folder(out)}) == 2
+
+
+def test_a_keyed_hash_is_a_pseudonym_even_with_a_date_in_it():
+    assert check_pseudonym("Pabcdefabcdef") and check_pseudonym("P19550312abcd")
+
+
+def test_padova_lines_and_their_width(tmp_path):
+    source = trees.padova(tmp_path / "in")
+    assert run(source, tmp_path / "thin", "--cohort", "Control") == 0
+    assert run(source, tmp_path / "wide", "--cohort", "Control", "--line-width-um", "5.2") == 0
+    for out, width in ((tmp_path / "thin", 1), (tmp_path / "wide", 5)):
+        records = read_folder(out)
+        assert [provenance(out, record.file)["split"] for record in records] == ["test", "training", "training"]
+        for record in records:
+            mask = pixels(record.mask) > 0
+            assert (mask[8:-8].sum(1) == width).all()  # ends of the line apart
+            with open(out / "dataset.csv", encoding="utf-8", newline="") as file:
+                row = next(csv.DictReader(file))
+            assert bool(row["mean_width_um"]) == (width == 5) and row["cnfl"]
+
+
+def test_corn_without_masks_is_traced(tmp_path, capsys):
+    source, out = tmp_path / "in", tmp_path / "out"
+    nerves = sample_mask("Control", 3)
+    trees.save(source / "train" / "Level2" / "x.png", phantom(nerves, 3))
+    assert run(source, out, "--cohort", "Control") == 2
+    assert "1 of 1 images have no annotation (x.png)" in (error := capsys.readouterr().err) and "--trace" in error
+    assert not out.exists()
+    assert run(source, out, "--cohort", "Level2=Control", "--trace") == 0
+    assert "1 masks drawn by the tracer" in capsys.readouterr().out
+    (record,) = read_folder(out)
+    found = pixels(record.mask) > 0
+    assert 2 * (found & nerves.mask).sum() / (found.sum() + nerves.mask.sum()) > 0.75  # Dice; the tracer's own tests
+    assert provenance(out, record.file)["annotation"] == "traced"
+
+
+def test_groups_left_out(tmp_path, capsys):
+    source, out = trees.corn(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out, "--cohort", "Level3=none", "--cohort", "Control") == 0
+    assert "1 not wanted" in capsys.readouterr().out
+    assert [provenance(out, record.file)["group"] for record in read_folder(out)] == ["Level1", "Level2"]
+
+
+def test_goes_on_where_it_stopped(tmp_path, capsys):
+    """As after a kill before the last image: its rows are whole, a second run adds the rest and touches nothing."""
+    source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
+    last, note = source / "Dataset" / "images" / "2_Brown_OD.png", source / "Dataset" / "annotations" / "2_Brown_OD.png"
+    held = {path: path.read_bytes() for path in (last, note)}
+    for path in held:
+        path.unlink()
+    assert run(source, out, "--cohort", "Control") == 0
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    for path, content in held.items():
+        path.write_bytes(content)
+    capsys.readouterr()
+    assert run(source, out, "--cohort", "Control", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["written"] == 1 and report["already_there"] == 2
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items()) and len(read_folder(out)) == 3
+
+
+def test_other_settings_and_other_folders_are_refused(tmp_path, capsys):
+    source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out, "--cohort", "Control") == 0
+    assert run(source, out, "--cohort", "T1DPN") == 2
+    assert "imported with another cohorts" in capsys.readouterr().err
+    assert run(source, source, "--cohort", "Control") == 2
+    assert "give an empty folder" in capsys.readouterr().err
+
+
+def test_a_damaged_image_is_left_out_and_named(tmp_path, capsys):
+    source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
+    damaged = source / "Dataset" / "images" / "1_Smith_OD.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert run(source, out, "--cohort", "Control", "--json") == 1
+    streams = capsys.readouterr()
+    assert "left out: 1_Smith_OD.png" in streams.err and "Smith" not in streams.out
+    assert json.loads(streams.out)["failed"] == 1 and len(read_folder(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("tree", "more", "message"),
+    [
+        (trees.qilu, [], "3 of 3 images have no cohort: give --cohort NAME for all, --cohort 1=NAME for the group 1"),
+        (trees.qilu, ["--cohort", "1=Control"], "1 of 3 images have no cohort"),
+        (trees.qilu, ["--cohort", "7=Control"], "--cohort names 7, but this qilu data set has 1, 2"),
+        (trees.qilu, ["--cohort", "T2DM"], "there is no cohort 'T2DM'"),
+        (trees.qilu, ["--cohort", "none"], "nothing is left to import"),
+        (trees.qilu, ["--cohort", "Control", "--cohort", "T1DPN"], "a second cohort"),
+        (trees.qilu, ["--cohort", "Control", "--roster", "{tmp}/no.csv"], "there is no file"),
+        (trees.qilu, ["--cohort", "Control", "--roster", "{tmp}/one.csv"], "has no line for 2 of 3 images"),
+        (trees.corn, ["--cohort", "Control", "--roster", "{tmp}/one.csv"], "img.png is there more than once"),
+        (trees.padova, ["--cohort", "Control", "--layout", "corn"], "not laid out as 'corn'"),
+        (trees.padova, ["--cohort", "Control", "--line-width-um", "0"], "--line-width-um 0"),
+        (trees.own, ["--layout", "zip"], "there is no layout 'zip'"),
+    ],
+)
+def test_refusals_in_one_sentence(tmp_path, tree, more, message, capsys):
+    (tmp_path / "one.csv").write_text("file,patient\n1_Smith_OD.png,Smith\n", encoding="utf-8")
+    assert run(tree(tmp_path / "in"), tmp_path / "out", *(word.format(tmp=tmp_path) for word in more)) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_pixel_size_is_said(tmp_path, capsys):
+    source = trees.qilu(tmp_path / "in")
+    assert main(["import-dataset", str(source), "--out", str(tmp_path / "out"), "--cohort", "Control"]) == 0
+    assert (
+        "the pixel size is unknown, so nothing was measured: give --pixel-size-um (3 images)" in capsys.readouterr().out
+    )
+    assert all(record.pixel_size_um is None for record in read_folder(tmp_path / "out"))

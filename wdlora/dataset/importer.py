@@ -1,0 +1,311 @@
+"""Bringing a data set of any known layout into ours, under pseudonyms.
+
+File names, folders and patients of the data set stay behind: images are numbered, patients carry a roster's
+pseudonyms, and `import.json` holds settings and counts alone. SHA-256 hashes of the files as they were found tell
+an image's owner which one it is, and a second run which ones are done.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cohorts import cohort as find_cohort
+from ..errors import InputError
+from ..files import sha256, write_json
+from . import writer
+from .folder import TABLE
+from .layouts import Layout, Source, read_annotation, read_layout, require_annotations
+
+SETTINGS = "import.json"
+BATCH = 16
+"""Images that join the table together: few enough for memory, enough that the table is not rewritten all the time."""
+
+NONE = "none"
+"""The cohort of groups that are left out."""
+
+EYES = {"right": "OD", "left": "OS", "": ""}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How to import.
+
+    `pixel_size_um` as for `wdlora.anatomy.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
+    CORN) to a cohort or "none"; the group "" stands for all that are not named. `roster` is a table of patients
+    with the secret `key` (see `wdlora.anatomy.roster`). `trace`: draw the masks that are missing with the tracer.
+    `line_width_um`: draw centrelines this wide.
+    """
+
+    layout: str | None = None
+    pixel_size_um: float | tuple[float, float] | str | None = None
+    cohorts: Mapping[str, str] = field(default_factory=dict)
+    roster: Path | None = None
+    key: bytes | None = None
+    trace: bool = False
+    line_width_um: float | None = None
+
+
+@dataclass
+class Report:
+    """What was done. `failed` says of each image that could not be taken why; it names files of the data set."""
+
+    layout: str
+    found: int
+    written: int = 0
+    already_there: int = 0
+    not_wanted: int = 0
+    patients: int | None = None
+    traced: int = 0
+    notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts and notes, without names of files."""
+        return {**vars(self), "failed": len(self.failed)}
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image with what is written about it; `entry` has no pixels yet."""
+
+    source: Source
+    hashes: tuple[str, str]
+    patient: str
+    eye: str
+    visit: str
+    cohort: str
+
+
+def import_dataset(
+    folder: str | PathLike,
+    out: str | PathLike,
+    choices: Choices,
+    progress: Callable[[Sequence[_Item]], Iterable[_Item]] = iter,
+) -> Report:
+    """Write the images of `folder` as a data set (see `wdlora.dataset.folder`) into `out`; again, to go on.
+
+    `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
+    InputError, before anything is written, for an unknown layout, images without annotation, cohort or roster line,
+    and an `out` that holds another data set or was imported with other settings.
+    """
+    layout, place = read_layout(folder, choices.layout), Path(out)
+    if not choices.trace:
+        require_annotations(layout.sources, "add them, or give --trace to draw them with this pack's tracer")
+    if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:
+        raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
+    roster = choices.roster or layout.table
+    items, not_wanted = _items(layout, roster, choices)
+    _claim(place, _settings(layout, roster, choices))
+    done = _done(place)
+    to_do = [item for item in items if (*item.hashes, item.patient) not in done]
+    report = Report(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
+    report.patients = len({item.patient for item in items}) if roster else None
+    batch: list[writer.Entry] = []
+    counted: dict[str, int] = {}
+    for item in progress(to_do):
+        try:
+            entry, notes = _read(item, choices)
+        except InputError as error:
+            report.failed.append(f"{item.source.image.name}: {error}")
+            continue
+        report.traced += item.source.annotation is None
+        for note in notes:
+            counted[note] = counted.get(note, 0) + 1
+        batch.append(entry)
+        if len(batch) == BATCH:
+            _write(place, batch, report)
+    _write(place, batch, report)
+    report.notes = [f"{note} ({count} images)" for note, count in counted.items()] + _remarks(
+        roster, items, choices.line_width_um
+    )
+    return report
+
+
+def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[_Item], int]:
+    """The images with patient and cohort, checked, and how many were not wanted."""
+    from ..anatomy.roster import Entry, read_roster
+
+    cohorts = {group: name if name == NONE else find_cohort(name).name for group, name in choices.cohorts.items()}
+    if unknown := sorted(set(cohorts) - {source.group for source in layout.sources} - {""}):
+        known = ", ".join(sorted({source.group for source in layout.sources} - {""})) or "no groups"
+        raise InputError(f"--cohort names {', '.join(unknown)}, but this {layout.name} data set has {known}")
+    entries = read_roster(roster, choices.key) if roster else {}
+    if roster:
+        _check_roster(layout.sources, roster, entries)
+    items, orphans, not_wanted = [], [], 0
+    for source in layout.sources:
+        row = entries.get(source.image.name, Entry("", ""))
+        wanted = row.cohort or cohorts.get(source.group, cohorts.get("", ""))
+        if wanted == NONE:
+            not_wanted += 1
+        elif not wanted:
+            orphans.append(source)
+        else:
+            try:
+                cohort = find_cohort(wanted).name
+                writer.check_fields(row.patient, EYES[row.eye], row.visit)
+            except InputError as error:
+                raise InputError(f"{roster}, {source.image.name}: {error}") from None
+            hashes = sha256(source.image), sha256(source.annotation) if source.annotation else ""
+            items.append(_Item(source, hashes, row.patient, EYES[row.eye], row.visit, cohort))
+    if orphans:
+        groups = sorted({source.group for source in orphans} - {""})
+        one = f", --cohort {groups[0]}=NAME for the group {groups[0]} of {', '.join(groups)}," if groups else ""
+        raise InputError(
+            f"{len(orphans)} of {len(layout.sources)} images have no cohort: give --cohort NAME for all{one} or a "
+            f"--roster with the column cohort; NAME is Control, T1NoDPN, T1DPN, or {NONE} to leave them out"
+        )
+    if not items:
+        raise InputError(f"all {not_wanted} images are of the cohort {NONE}: nothing is left to import")
+    return items, not_wanted
+
+
+def _check_roster(sources: Sequence[Source], roster: Path, entries: Mapping[str, Any]) -> None:
+    names = [source.image.name for source in sources]
+    if len(ordered := sorted(names)) > len(set(names)):
+        twin = next(a for a, b in pairwise(ordered) if a == b)
+        raise InputError(f"{twin} is there more than once, so {roster} cannot say whose it is: rename one of them")
+    if alone := [name for name in names if name not in entries]:
+        raise InputError(f"{roster} has no line for {len(alone)} of {len(names)} images, first {alone[0]}: add them")
+
+
+def _settings(layout: Layout, roster: Path | None, choices: Choices) -> dict[str, Any]:
+    import hashlib
+
+    size = choices.pixel_size_um
+    return {
+        "layout": layout.name,
+        "pixel_size_um": list(size) if isinstance(size, tuple) else size,
+        "cohorts": dict(sorted(choices.cohorts.items())),
+        "roster_sha256": sha256(roster) if roster else None,
+        "key_sha256": hashlib.sha256(b"import:" + choices.key).hexdigest() if choices.key else None,
+        "trace": choices.trace,
+        "line_width_um": choices.line_width_um,
+    }
+
+
+def _claim(place: Path, settings: dict[str, Any]) -> None:
+    """Write the settings into a new folder. Raises InputError where it holds something else."""
+    if (place / SETTINGS).is_file():
+        try:
+            held = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{place / SETTINGS} is damaged: remove the folder and import again") from error
+        if changed := sorted(name for name in settings if held.get(name) != settings[name]):
+            raise InputError(
+                f"{place} was imported with another {' and '.join(changed)}; choose another --out, or remove the folder"
+            )
+    elif place.is_dir() and any(place.iterdir()):
+        raise InputError(f"{place} holds other files, or patients who may carry the same numbers: give an empty folder")
+    else:
+        write_json(place / SETTINGS, settings)
+
+
+def _done(place: Path) -> set[tuple[str, str, str]]:
+    """Hashes of image and annotation as they were found, with the patient, of every row of the table."""
+    done = set()
+    for row in writer.read_table(place / TABLE)[1]:
+        stem = Path(row["file"]).stem
+        try:
+            told = json.loads((place / "provenance" / f"{stem}.json").read_text(encoding="utf-8"))["source"]
+            patient = "" if row["patient"] == stem else row["patient"]
+            done.add((told["image_sha256"], told["annotation_sha256"], patient))
+        except (OSError, ValueError, KeyError):
+            continue
+    return done
+
+
+def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
+    """Pixels, mask and biomarkers of one image, and what to say about it."""
+    from ..anatomy.biomarkers.panel import measure
+    from ..anatomy.images import as_uint8, read_image
+    from ..anatomy.tracing.tracer import trace
+
+    source = item.source
+    notes: list[str] = []
+    picture = read_image(source.image, choices.pixel_size_um)
+    size = picture.pixel_size_um
+    if size is not None and abs(size[0] - size[1]) > 0.01 * size[0]:
+        raise InputError(f"its pixels are {size[0]:g} × {size[1]:g} µm; resample it to square ones")
+    if picture.cropped:
+        notes.append(picture.cropped)
+    if as_uint8(picture.pixels).max() < 32:
+        notes.append("so dark that nothing may be seen: 12 bits in a file of 16 are to be stretched before")
+    if source.annotation is not None:
+        mask = read_annotation(source, picture.pixels)
+        if source.centreline and choices.line_width_um is not None:
+            mask = _widened(mask, choices.line_width_um, picture.require_pixel_size()[0])
+        if mask.mean() > 0.5:
+            notes.append("nerves cover more than half of the mask; if they are black on white, invert it")
+    else:
+        mask = trace(picture.pixels, picture.require_pixel_size(), valid=picture.valid)
+    thin = source.centreline and choices.line_width_um is None
+    panel: dict[str, Any] = {}
+    if size is None:
+        notes.append("the pixel size is unknown, so nothing was measured: give --pixel-size-um")
+    else:
+        panel = measure(mask, size, valid=None if picture.valid.all() else picture.valid).to_dict()
+        if thin:
+            panel |= dict.fromkeys(("cnfa", "cnfw", "mean_width_um"))
+    annotation = "traced" if source.annotation is None else "centreline" if source.centreline else "mask"
+    told = {
+        "image_sha256": item.hashes[0],
+        "annotation_sha256": item.hashes[1],
+        "annotation": annotation,
+        "line_width_um": choices.line_width_um if source.centreline else None,
+        "split": source.split,
+        "group": source.group,
+    }
+    entry = writer.Entry(
+        image=as_uint8(picture.pixels),
+        mask=mask,
+        cohort=item.cohort,
+        patient=item.patient,
+        eye=item.eye,
+        visit=item.visit,
+        pixel_size_um=size[0] if size else None,
+        synthetic=False,
+        biomarkers=panel,
+        provenance={"source": told},
+    )
+    return entry, notes
+
+
+def _widened(mask: np.ndarray, width_um: float, pixel_um: float) -> np.ndarray:
+    """Centrelines drawn anew: every pixel whose centre is nearer than half of `width_um`, and the line itself."""
+    from scipy.ndimage import distance_transform_edt
+
+    from ..anatomy.biomarkers.thinning import thin
+
+    line = thin(np.pad(mask, 1))[1:-1, 1:-1]
+    return line | (distance_transform_edt(~line) < width_um / pixel_um / 2) if line.any() else line
+
+
+def _write(place: Path, batch: list[writer.Entry], report: Report) -> None:
+    """Append the batch and empty it."""
+    written = writer.append(place, batch) if batch else []
+    report.written += sum(one.new for one in written)
+    report.already_there += sum(not one.new for one in written)
+    batch.clear()
+
+
+def _remarks(roster: Path | None, items: Sequence[_Item], width_um: float | None) -> list[str]:
+    remarks = []
+    if not roster:
+        remarks.append(
+            "whose the images are is unknown, so each counts as a patient of its own and a split may part one "
+            "patient's images: give --roster where you know"
+        )
+    if any(item.source.centreline for item in items):
+        remarks.append(
+            "the annotations are centrelines: nerve areas and widths were not measured; --line-width-um widens them"
+            if width_um is None
+            else f"the annotations are centrelines: nerve areas and widths follow from the {width_um:g} µm asked for"
+        )
+    return remarks
