@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from tests.dataset import public_trees as trees
+from training.examples import folder_examples
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.cli import main
 from wdlora.dataset.folder import read_folder
+from wdlora.dataset.importer import BATCH, Choices, import_dataset
 from wdlora.dataset.writer import check_pseudonym
 
 
@@ -50,6 +52,8 @@ def test_own_folder_with_a_table(tmp_path, capsys):
     assert "3 images written of 2 patients" in printed
     rows = {(r.patient, r.eye, r.visit, r.cohort) for r in read_folder(out)}
     assert rows == {("P001", "OD", "V1", "Control"), ("P001", "OS", "V2", "Control"), ("P002", "OS", "V1", "T1DPN")}
+    first, second, third = folder_examples(out)  # what training reads
+    assert third.reference == second.identity and first.load()[0].shape == (trees.SIDE, trees.SIDE)
     with open(out / "dataset.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     for row in table:  # a line of 48 pixels in a field of 48 × 48 pixels is 1 / (48 · 1.0417 µm) long an area
@@ -145,6 +149,35 @@ def test_goes_on_where_it_stopped(tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["written"] == 1 and report["already_there"] == 2
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items()) and len(read_folder(out)) == 3
+
+
+def test_interrupted_between_images(tmp_path):
+    """What is done is neither read nor traced again: the second run is given the rest alone."""
+    source, choices = tmp_path / "in", Choices(cohorts={"": "Control"}, pixel_size_um=1.0417)
+    for number in range(BATCH + 3):
+        image, mask = trees.picture(4 + 2 * number)
+        trees.save(source / "images" / f"{number:02d}.png", image)
+        trees.save(source / "annotations" / f"{number:02d}.png", mask.astype(np.uint8) * 255)
+
+    def interrupted(items):
+        yield from items[: BATCH + 1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset(source, tmp_path / "out", choices, interrupted)
+    assert len(read_folder(tmp_path / "out")) == BATCH
+    seen = []
+    report = import_dataset(source, tmp_path / "out", choices, lambda items: seen.extend(items) or items)
+    assert [item.source.image.name for item in seen] == ["16.png", "17.png", "18.png"]
+    assert (report.written, report.already_there) == (3, BATCH) and len(read_folder(tmp_path / "out")) == BATCH + 3
+
+
+def test_inverted_masks_are_left_out(tmp_path, capsys):
+    source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
+    path = source / "Dataset" / "annotations" / "1_Jones_OS.png"
+    trees.save(path, 255 - pixels(path))
+    assert run(source, out, "--cohort", "Control") == 1
+    assert "1_Jones_OS.png: nerves cover 94% of the mask" in capsys.readouterr().err and len(read_folder(out)) == 2
 
 
 def test_other_settings_and_other_folders_are_refused(tmp_path, capsys):

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from ..errors import InputError
 
-EXAMPLE = "python -m wdlora import-dataset Qilu --out data --pixel-size-um hrt --cohort 1=Control --cohort 2=T1DPN"
+EXAMPLE = "python -m wdlora import-dataset clinic --out data --pixel-size-um hrt --roster patients.csv"
+
+SHOWN = 20
+"""How many images that were left out are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
     report = import_dataset(
         args.folder, args.out, choices, lambda items: tqdm(items, desc="importing", unit="image", disable=None)
     )
-    for failure in report.failed:
+    for failure in report.failed[:SHOWN]:
         print(f"left out: {failure}", file=sys.stderr)
+    if len(report.failed) > SHOWN:
+        print(f"left out: {len(report.failed) - SHOWN} more", file=sys.stderr)
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:

@@ -242,7 +242,7 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         if source.centreline and choices.line_width_um is not None:
             mask = _widened(mask, choices.line_width_um, picture.require_pixel_size()[0])
         if mask.mean() > 0.5:
-            notes.append("nerves cover more than half of the mask; if they are black on white, invert it")
+            raise InputError(f"nerves cover {mask.mean():.0%} of the mask: they are to be white on black, invert it")
     else:
         mask = trace(picture.pixels, picture.require_pixel_size(), valid=picture.valid)
     thin = source.centreline and choices.line_width_um is None
