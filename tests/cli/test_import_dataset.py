@@ -151,6 +151,27 @@ def test_goes_on_where_it_stopped(tmp_path, capsys):
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items()) and len(read_folder(out)) == 3
 
 
+def test_a_roster_may_grow_but_not_change(tmp_path, capsys):
+    source, out = trees.own(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out) == 0
+    image, mask = trees.picture(30)
+    trees.save(source / "images" / "new.png", image)
+    trees.save(source / "masks" / "new.png", mask.astype(np.uint8) * 255)
+    table = source / "patients.csv"
+    grown = table.read_text(encoding="utf-8") + "new.png;Miller Eve;OD;V1;T1NoDPN\n"
+    table.write_text(grown, encoding="utf-8")
+    assert run(source, out) == 0
+    before = read_folder(out)
+    assert [record.patient for record in before] == ["P002", "P001", "P001", "P003"]
+    header, *lines = grown.splitlines()
+    for changed in (grown.replace("Bob;OS", "Bob;OD").splitlines(), [header, *reversed(lines)]):
+        table.write_text("\n".join(changed), encoding="utf-8")
+        capsys.readouterr()
+        assert run(source, out) == 2
+        assert "have another patient, eye, visit or cohort by now" in capsys.readouterr().err
+    assert read_folder(out) == before
+
+
 def test_interrupted_between_images(tmp_path):
     """What is done is neither read nor traced again: the second run is given the rest alone."""
     source, choices = tmp_path / "in", Choices(cohorts={"": "Control"}, pixel_size_um=1.0417)

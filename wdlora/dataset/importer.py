@@ -29,6 +29,9 @@ BATCH = 16
 NONE = "none"
 """The cohort of groups that are left out."""
 
+_Labels = tuple[str, str, str, str]
+"""Patient, eye, visit, cohort."""
+
 EYES = {"right": "OD", "left": "OS", "": ""}
 
 
@@ -101,9 +104,10 @@ def import_dataset(
         raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
     roster = choices.roster or layout.table
     items, not_wanted = _items(layout, roster, choices)
-    _claim(place, _settings(layout, roster, choices))
-    done = _done(place)
-    to_do = [item for item in items if (*item.hashes, item.patient) not in done]
+    _claim(place, _settings(layout, choices))
+    held = _held(place)
+    _check_unchanged(place, items, held)
+    to_do = [item for item in items if item.patient not in {labels[0] for labels in held.get(item.hashes, ())}]
     report = Report(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
     report.patients = len({item.patient for item in items}) if roster else None
     batch: list[writer.Entry] = []
@@ -175,16 +179,13 @@ def _check_roster(sources: Sequence[Source], roster: Path, entries: Mapping[str,
         raise InputError(f"{roster} has no line for {len(alone)} of {len(names)} images, first {alone[0]}: add them")
 
 
-def _settings(layout: Layout, roster: Path | None, choices: Choices) -> dict[str, Any]:
-    import hashlib
-
+def _settings(layout: Layout, choices: Choices) -> dict[str, Any]:
+    """What all images of one import share; nothing of the roster, whose hash would confirm a guess at its names."""
     size = choices.pixel_size_um
     return {
         "layout": layout.name,
         "pixel_size_um": list(size) if isinstance(size, tuple) else size,
         "cohorts": dict(sorted(choices.cohorts.items())),
-        "roster_sha256": sha256(roster) if roster else None,
-        "key_sha256": hashlib.sha256(b"import:" + choices.key).hexdigest() if choices.key else None,
         "trace": choices.trace,
         "line_width_um": choices.line_width_um,
     }
@@ -207,18 +208,31 @@ def _claim(place: Path, settings: dict[str, Any]) -> None:
         write_json(place / SETTINGS, settings)
 
 
-def _done(place: Path) -> set[tuple[str, str, str]]:
-    """Hashes of image and annotation as they were found, with the patient, of every row of the table."""
-    done = set()
+def _held(place: Path) -> dict[tuple[str, str], set[_Labels]]:
+    """What the table says, by the hashes of image and annotation as they were found."""
+    held: dict[tuple[str, str], set[_Labels]] = {}
     for row in writer.read_table(place / TABLE)[1]:
         stem = Path(row["file"]).stem
         try:
             told = json.loads((place / "provenance" / f"{stem}.json").read_text(encoding="utf-8"))["source"]
-            patient = "" if row["patient"] == stem else row["patient"]
-            done.add((told["image_sha256"], told["annotation_sha256"], patient))
+            hashes = told["image_sha256"], told["annotation_sha256"]
         except (OSError, ValueError, KeyError):
             continue
-    return done
+        patient = "" if row["patient"] == stem else row["patient"]
+        held.setdefault(hashes, set()).add((patient, row["eye"], row["visit"], row["cohort"]))
+    return held
+
+
+def _check_unchanged(place: Path, items: Sequence[_Item], held: Mapping[tuple[str, str], set[_Labels]]) -> None:
+    """Raise InputError where the table says of an image what the roster no longer says."""
+    wanted: dict[tuple[str, str], set[_Labels]] = {}
+    for item in items:
+        wanted.setdefault(item.hashes, set()).add((item.patient, item.eye, item.visit, item.cohort))
+    if changed := sum(not held[hashes] <= labels for hashes, labels in wanted.items() if hashes in held):
+        raise InputError(
+            f"{changed} images in {place} have another patient, eye, visit or cohort by now; choose another --out, or "
+            "remove the folder (without --key patients are numbered as the roster has them: add new ones at its end)"
+        )
 
 
 def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
