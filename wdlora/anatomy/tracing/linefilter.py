@@ -2,7 +2,7 @@
 
 A filter is the negative second derivative of a Gaussian across the line times a Gaussian along it, so flat and
 linearly changing backgrounds give zero. Five places along the line must agree: a bright dot, or a line that ends, does
-not count beyond itself. Everything is done on a working grid of 1.75 µm, whatever the image's pixel size: the image's
+not count beyond itself. Everything is done on a working grid of 1.85 µm, whatever the image's pixel size: the image's
 spectrum is cut to the grid's, which is exact for filters this smooth.
 
 Sources: oriented matched filters after Chaudhuri 1989 and Freeman & Adelson 1991; lines of several places after the
@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, ndimage
 
-GRID_UM = 1.75
+GRID_UM = 1.85
 PAD_UM = 32.0
 """Zeros around the image; more than two taps, so that every place has neighbours."""
 FRAME_UM = 5.0
@@ -63,7 +63,7 @@ class Grid:
 
 
 def working_grid(shape: tuple[int, int], pixel_size_um: tuple[float, float]) -> Grid:
-    """The grid of about 1.75 µm for an image of `shape`, chosen so that both transforms have fast lengths."""
+    """The grid of about 1.85 µm for an image of `shape`, chosen so that both transforms have fast lengths."""
     axes = []
     for n, p in zip(shape, pixel_size_um, strict=True):
         pad = int(np.ceil(PAD_UM / p))
