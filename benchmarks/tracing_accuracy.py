@@ -1,7 +1,8 @@
 """How well the tracer finds nerves whose truth is known: two independent image models, three nerve amplitudes.
 
 Seeds from 1100000 on were used for no choice; thresholds and filters were chosen on seeds 10000–10035 (own) and
-20000–20035 (foreign), and looks at 500000–500023, 700000–700059, 800000–800059, 900000–900059 and 1000000–1000059 led to the last changes.
+20000–20035 (foreign), and looks at 500000–500023, 700000–700059, 800000–800059, 900000–900059 and 1000000–1000059
+led to the last changes.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""LoRA against WDLoRA, with the learning rate tuned for each: the study behind docs/lora-vs-wdlora.md.
+"""LoRA against WDLoRA, with the learning rate tuned for each.
 
 Every arm (method and rank) gets the learning rate that is best for it on tuning seeds, from at least five values
 that bracket the optimum, and is then trained on fresh seeds. A seed decides initialisation, order, noise and
