@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     (host / "models" / "loras").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(adapter, host / "models" / "loras" / ADAPTER)
     _say(f"2 of 2: running workflows/ccm_synthesis.json, {args.pictures} pictures a cohort")
-    painted = paint_cohorts(host, ADAPTER, range(1, args.pictures + 1), args.size, args.sampler_steps)
+    painted = paint_cohorts(host, ADAPTER, args.pictures, args.size, args.sampler_steps)
     biomarkers = [
         {"cohort": one.cohort, "seed": one.seed, "mask": one.of_mask, "picture": one.of_picture} for one in painted
     ]

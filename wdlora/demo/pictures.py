@@ -28,8 +28,20 @@ class Painted:
     of_picture: dict[str, Any]
 
 
-def paint_cohorts(folder: Path, adapter: str, seeds: range, size: int, steps: int) -> list[Painted]:
-    """Run `ccm_synthesis` on the miniature for every cohort and seed, with `adapter` of `folder`'s loras.
+def typical_seeds(cohort: str, count: int, size: int) -> list[int]:
+    """The first `count` seeds from 1 on whose mask's CNFL lies within a quarter SD of the cohort's mean."""
+    mean, spread = COHORTS[cohort].distributions["cnfl"]
+    found: list[int] = []
+    for seed in range(1, 1000):
+        if len(found) == count:
+            break
+        if abs(sample_mask(cohort, seed=seed, size=size).target["cnfl"] - mean) <= spread / 4:
+            found.append(seed)
+    return found
+
+
+def paint_cohorts(folder: Path, adapter: str, count: int, size: int, steps: int) -> list[Painted]:
+    """Run `ccm_synthesis` on the miniature for `count` typical masks a cohort, with `adapter` of `folder`'s loras.
 
     `folder` is the embedded host's: models/loras holds the adapter, output the saved pictures. A phantom of the same
     mask comes along, which is what the adapter was trained on. Raises InputError where the workflow fails.
@@ -44,7 +56,7 @@ def paint_cohorts(folder: Path, adapter: str, seeds: range, size: int, steps: in
         host = Host(folder, sink=progress)
         graph.use_miniature(prompt, host.object_info())
         for name in COHORTS:
-            for seed in seeds:
+            for seed in typical_seeds(name, count, size):
                 for title, value in {
                     "CCM Sample Masks.cohort": name,
                     "CCM Sample Masks.seed": seed,

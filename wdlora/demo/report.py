@@ -64,7 +64,8 @@ paints phantoms, not real corneas. For real pictures fine-tune Qwen-Image-Edit o
 {"".join(blocks)}
 <h2>Biomarkers</h2><div class="scroll">{_table(painted)}</div>
 <p class="lead">Mask: what the picture was painted from. Picture: the same measured on the traced picture. Published:
-mean ± SD of real images ({html.escape(SOURCE)}); single masks scatter around it.</p>
+mean ± SD of real images ({html.escape(SOURCE)}). The masks were chosen
+near their cohort's mean CNFL; others scatter.</p>
 <h2>The fine-tune</h2>
 <p>{training["steps"]} steps; validation loss {judged.get("validation_loss", float("nan")):.4f}, Dice of traced pictures
 and masks {judged.get("traced_dice", float("nan")):.2f}. Sample sheets and log:
