@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from wdlora.anatomy import phantom, sample_mask
-from wdlora.anatomy.images import as_uint8, read_image
+from wdlora.anatomy.images import as_mask, as_uint8, read_image
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import Record, read_folder
 from wdlora.errors import InputError
@@ -64,7 +64,9 @@ def _other(record: Record, records: list[Record]) -> str:
 def _reader(record: Record) -> Callable[[], Pictures]:
     def load() -> Pictures:
         image = read_image(record.image).pixels
-        mask = read_image(record.mask).pixels > 0
+        mask = as_mask(read_image(record.mask).pixels)
+        if mask.mean() > 0.5:
+            raise InputError(f"The mask of {record.file} is nerve on more than half its area; it is probably inverted.")
         if image.shape != mask.shape:
             raise InputError(
                 f"The image {record.file} is {image.shape[0]}×{image.shape[1]} pixels and its mask "

@@ -156,7 +156,9 @@ def folder(path: Path, mask_size: int = 64, cohort: str = "Control") -> Path:
     for kind, size in (("images", 64), ("masks", mask_size)):
         (path / kind).mkdir(parents=True)
         for name in ("a", "b"):
-            Image.fromarray(np.full((size, size), 90, np.uint8)).save(path / kind / f"{name}.png")
+            Image.fromarray(np.full((size, size), 90 if kind == "images" else 0, np.uint8)).save(
+                path / kind / f"{name}.png"
+            )
     (path / "dataset.csv").write_text(f"file,cohort,patient\na.png,{cohort},p1\nb.png,Control,p2\n")
     return path
 
