@@ -1,41 +1,16 @@
 """Putting the variants into a model through peft's own hook for custom layers, for one model at a time."""
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import peft
-import torch
-from peft.tuners.lora.layer import Linear, LoraLayer, LoraVariant
+from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
-from ..decomposition import compute_dtype
 from ..errors import InputError
-from .variants import PlainVariant, WeightDecomposedVariant
+from .adapted import Adapted, AdaptedLinear
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-class Adapted(LoraLayer):
-    """What the adapted layers share: which variant answers a configuration, and adapters in float32."""
-
-    _weight_sq: tuple[Any, torch.Tensor] | None = None
-
-    def resolve_lora_variant(self, *, config: peft.LoraConfig, **kwargs: Any) -> LoraVariant:
-        """The variant that `config` asks for."""
-        return WeightDecomposedVariant(config.norm_gradient) if config.use_dora else PlainVariant()
-
-    def _get_base_layer_device_and_dtype(self, base_layer: nn.Module) -> tuple[torch.device, torch.dtype]:
-        """Where peft puts the adapter: beside the base, in float32 whatever the base is stored in."""
-        weight: Any = base_layer.weight
-        return weight.device, compute_dtype(weight.dtype)
-
-    def _cast_input_dtype(self, x: Any, dtype: torch.dtype) -> Any:
-        """Leave the input as it is: the variants compute in the base's dtype, not in the adapter's."""
-        return x
-
-
-class AdaptedLinear(Adapted, Linear):
-    """An adapted torch.nn.Linear."""
 
 
 def adapted_classes() -> dict[type[nn.Module], type[LoraLayer]]:

@@ -5,7 +5,7 @@ from peft.tuners.lora import bnb as peft_bnb
 from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
-from .injection import Adapted
+from .adapted import Adapted
 
 
 class AdaptedLinear4bit(Adapted, peft_bnb.Linear4bit):
