@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from wdlora.adapter import Adapter, AdapterLayer, Metadata
-from wdlora.adapter.compare import by_block, movement, movements, same_storage, summary
+from wdlora.adapter.difference import same_storage
+from wdlora.adapter.movement import by_block, movement, movements, summary
 from wdlora.adapter.plot import plot
 from wdlora.errors import InputError
 from wdlora.weights import Weights

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import whole, write_json
 from ..weights import TensorInfo, Weights, open_safetensors, read_header, safetensors_name
 from . import names
-from .compare import same_storage
+from .difference import Difference, difference, same_storage
 from .layer import AdapterLayer
 from .metadata import Metadata
 from .read import MAGNITUDES, ROW_NORMS, Scalings, configuration, layers_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..weights import Base
-    from .compare import Difference
 
 DIALECTS = ("peft", "diffusers", "comfyui")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -215,11 +214,14 @@ class Adapter:
                 base_quantisation=self.metadata.base_quantisation or weights.quantisation,
             )
 
-    def difference(self, base: "Base") -> "Difference":
-        """How far `base` is from the base that the adapter was trained on: `wdlora.adapter.compare.difference`."""
-        from .compare import difference
+    def difference(self, base: "Base") -> Difference:
+        """How far `base` is from the base that the adapter was trained on, by hash, storage and row norms.
 
-        return difference(self, base)
+        Raises InputError if the base lacks a layer or has another shape there.
+        """
+        weights = Weights(base)
+        self.check_fit(weights)
+        return difference(self.metadata, self.row_norms, weights)
 
     def check_fit(self, base: "Base") -> None:
         """Raise InputError unless the base has every adapted module in the right shape."""

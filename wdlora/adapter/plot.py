@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..figures import pixels
 from ..files import whole
-from .compare import Movement, summary
+from .movement import Movement, summary
 from .names import BLOCK_MODULES, OUTER_MODULES, block_and_target
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..adapter import Adapter
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..adapter.compare import Movement
+    from ..adapter.movement import Movement
     from ..weights import Base, Weights
 
 EXAMPLE = "python -m wdlora inspect ccm.safetensors --base qwen_image_edit_bf16.safetensors --plot ccm.png"
@@ -55,7 +55,7 @@ def described(
     report = describe(adapter)
     if base is None:
         return report, None
-    from ..adapter.compare import by_block, movements, summary
+    from ..adapter.movement import by_block, movements, summary
     from ..weights import Weights
 
     weights = Weights(base)
