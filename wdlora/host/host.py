@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from . import core_nodes, install_api, pack
+from . import core_nodes, pack
+from .api import install
 from .engine import HostEngine
 from .executor import Executor, Job, Result, Sink
 from .folders import Folders, open_folders, using
@@ -32,7 +33,7 @@ class Host:
         device: str | None = None,
     ):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # bitsandbytes and transformers must not ask their hub
-        install_api()
+        install()
         self.folders = Folders(base, models, output)
         self.engine = HostEngine(device)
         self.activate()
