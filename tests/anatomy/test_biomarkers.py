@@ -15,7 +15,7 @@ from wdlora.anatomy.biomarkers.graph import chains
 from wdlora.anatomy.biomarkers.panel import UNITS
 from wdlora.anatomy.biomarkers.paths import kallinikos
 from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
-from wdlora.anatomy.plexus import PIXEL_SIZE_UM
+from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from .plexus import PIXEL_LIMITS_UM, PIXEL_SIZE_UM, pixel_sides
+from .scale import PIXEL_LIMITS_UM, PIXEL_SIZE_UM, pixel_sides
 
 MAX_PIXELS = 150_000_000
 """Larger images are refused before they are decoded."""

@@ -146,7 +146,7 @@ def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names
 def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]":
     """The picture, its pixel size, and where that comes from."""
     from ..anatomy.images import read_image
-    from ..anatomy.plexus import PIXEL_SIZE_UM
+    from ..anatomy.scale import PIXEL_SIZE_UM
 
     picture = read_image(name, size)
     if picture.pixel_size_um is None and picture.pixels.shape == (384, 384):

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..anatomy.masks.sampler import RECIPE
-    from ..anatomy.plexus import PIXEL_SIZE_UM
+    from ..anatomy.scale import PIXEL_SIZE_UM
     from ..cohorts import cohort
     from ..files import sha256, write_json
 

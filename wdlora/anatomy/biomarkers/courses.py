@@ -7,7 +7,7 @@ is c ^ 1.
 
 import numpy as np
 
-from ..plexus import PIXEL_SIZE_UM
+from ..scale import PIXEL_SIZE_UM
 from .graph import SkeletonGraph
 
 ARM_UM = 12 * PIXEL_SIZE_UM

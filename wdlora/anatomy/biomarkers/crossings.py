@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..plexus import PIXEL_SIZE_UM
+from ..scale import PIXEL_SIZE_UM
 from .courses import arm_directions, arm_nodes
 from .graph import SkeletonGraph
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import InputError
-from ..plexus import PIXEL_SIZE_UM, pixel_sides
+from ..scale import PIXEL_SIZE_UM, pixel_sides
 from . import paths as _paths
 from .courses import arm_directions
 from .crossings import is_crossing, merge_crossings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...errors import InputError
-from ..plexus import PIXEL_SIZE_UM
+from ..scale import PIXEL_SIZE_UM
 
 
 @dataclass(frozen=True)

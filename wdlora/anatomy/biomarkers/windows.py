@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..plexus import FIELD_UM
+from ..scale import FIELD_UM
 from .graph import SkeletonGraph
 
 LEAST_SEEN = 0.75

@@ -16,7 +16,8 @@ import numpy as np
 from ...cohorts import COHORTS, FIELD_MM2, nearest
 from ...errors import InputError
 from ..biomarkers.panel import measure
-from ..plexus import FIELD_UM, Fibre, NerveMask
+from ..plexus import Fibre, NerveMask
+from ..scale import FIELD_UM
 from .decline import Decline, Piece, lateral_shift
 from .drawing import draw
 from .sampler import LOST_AT_BRANCH_UM, LOST_AT_TIP_UM, Order

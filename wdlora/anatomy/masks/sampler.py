@@ -10,7 +10,8 @@ from ...cohorts import FIELD_MM2, nearest
 from ...cohorts import cohort as find_cohort
 from ...errors import InputError
 from ..biomarkers.panel import Biomarkers, measure
-from ..plexus import FIELD_UM, PIXEL_SIZE_UM, NerveMask
+from ..plexus import NerveMask
+from ..scale import FIELD_UM, PIXEL_SIZE_UM
 from .drawing import draw
 from .growth import Plexus
 from .strand import Field

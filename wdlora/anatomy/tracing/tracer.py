@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...errors import InputError
-from ..plexus import PIXEL_SIZE_UM, pixel_sides
+from ..scale import PIXEL_SIZE_UM, pixel_sides
 from .caliber import calibrate, draw
 from .linefilter import Grid, line_score, normalise, working_grid
 from .ridges import Cleaning, Evidence, centrelines
