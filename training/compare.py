@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from scipy import stats
 
 from training.cache import Cache
 from training.config import TrainingConfig
@@ -24,6 +23,7 @@ from training.loop import FineTune
 from training.monitor import validation_loss
 from training.prepare import Prepared
 from wdlora.errors import InputError
+from wdlora.evaluation.interval import mean_interval
 
 FACTOR = 2.0
 """Ratio of neighbouring learning rates."""
@@ -154,13 +154,6 @@ def read_results(out: Path) -> list[dict[str, Any]]:
     return results
 
 
-def paired(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Mean of a − b over pairs and its 95 % interval by Student's t with n − 1 degrees of freedom."""
-    difference = np.asarray(a) - np.asarray(b)
-    half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
-    return float(difference.mean()), float(difference.mean() - half), float(difference.mean() + half)
-
-
 def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) -> str:
     """Markdown: each arm with its parameters, learning rate and loss, then the paired differences."""
     final: dict[str, tuple[float, np.ndarray, int]] = {}
@@ -186,6 +179,6 @@ def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) 
         for other in ("lora", "matched"):
             one, two = f"wdlora r{rank}", f"{other} r{rank}"
             if one in final and two in final:
-                mean, low, high = paired(final[one][1], final[two][1])
+                mean, low, high = mean_interval(final[one][1] - final[two][1])
                 lines.append(f"| {one} − {two} | {len(seeds)} | {mean:+.5f} | {low:+.5f} to {high:+.5f} |")
     return "\n".join(lines)

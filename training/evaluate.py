@@ -6,94 +6,38 @@ picture with its radial spectrum and histogram matched to the phantoms').
 """
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 from skimage.exposure import match_histograms
 from tqdm import tqdm
 
+from training.cases import Case, Sampling, painted_picture, real_picture, through_vae
 from training.examples import Appearance
-from wdlora.anatomy import measure, phantom, sample_mask, trace
+from training.prompt_effect import PROPERTIES, appearance_change, prompt_losses
+from wdlora.anatomy import measure, trace
 from wdlora.anatomy.overlap import dice
-from wdlora.anatomy.plexus import PIXEL_SIZE_UM, NerveMask
+from wdlora.anatomy.plexus import PIXEL_SIZE_UM
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.evaluation.agreement import agreement
 from wdlora.evaluation.distance import Estimate, kid_estimate, standardised, two_sample_auc
 from wdlora.evaluation.features import EXTRACTOR, features_of
+from wdlora.evaluation.interval import mean_interval
 from wdlora.files import whole
-from wdlora.qwen.generate import paint, prepare
-from wdlora.qwen.latents import decode_latents, encode_image
+
+PHANTOMS, DECODED = "phantoms", "phantoms through the VAE"
+"""The two references of fidelity: what was imaged, and the best that anything can be that leaves through the VAE."""
+
+OTHERS = "another cohort's"
 
 RULES = "none"
 """Rule set of the measurements: no piece is dropped, so that small fields can be compared."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A held-out plexus of one cohort, cut to the size of the pictures, with its phantom."""
-
-    cohort: str
-    seed: int
-    mask: NDArray[np.bool_]
-    plexus: NerveMask
-    row: int
-    column: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How pictures are painted."""
-
-    steps: int = 12
-    cfg: float = 2.5
-    shift: float = 3.0
-
-
-def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
-    """`count` plexuses a cohort, each with the crop of `size` pixels that holds the most nerve of four."""
-    cases = []
-    for name in COHORTS:
-        for index in range(count):
-            plexus = sample_mask(name, seed=first_seed + index)
-            generator = np.random.default_rng([first_seed, index])
-            corners = generator.integers(0, np.array(plexus.mask.shape) - size + 1, (4, 2))
-            row, column = max(corners, key=lambda c: plexus.mask[c[0] : c[0] + size, c[1] : c[1] + size].sum())
-            mask = plexus.mask[row : row + size, column : column + size]
-            cases.append(Case(name, first_seed + index, mask, plexus, int(row), int(column)))
-    return cases
-
-
-def real_picture(case: Case, draw: int, appearance: Appearance, cohort: str | None = None) -> NDArray[np.uint8]:
-    """A phantom of the case; `draw` numbers independent ones, `cohort` lends another cohort's appearance."""
-    plexus = case.plexus
-    if cohort is not None:
-        plexus = dataclasses.replace(plexus, cohort=cohort, severity=float(COHORTS[cohort].severity))
-    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance)
-    size = case.mask.shape
-    return image[case.row : case.row + size[0], case.column : case.column + size[1]]
-
-
-def painted_picture(
-    model: Any, case: Case, sampling: Sampling, seed: int, cohort: str | None = None
-) -> NDArray[np.uint8]:
-    """The model's picture of the case's mask under its own cohort's prompt, or another's."""
-    chosen = COHORTS[cohort or case.cohort]
-    ready = prepare(model, case.mask, chosen.prompt)
-    image = paint(model, ready, seed, steps=sampling.steps, cfg=sampling.cfg, shift=sampling.shift, norm=None)
-    return np.round(image[0].mean(0).numpy() * 255).astype(np.uint8)
-
-
-def through_vae(model: Any, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture encoded and decoded."""
-    decoded = decode_latents(model.vae, encode_image(model.vae, image))[0].mean(0).cpu().numpy()
-    return np.round(decoded * 255).astype(np.uint8)
 
 
 def fidelity(pictures: dict[str, list[NDArray]], reference: list[NDArray]) -> dict[str, dict[str, Estimate]]:
@@ -149,99 +93,117 @@ def follows(cases: list[Case], pictures: list[NDArray]) -> dict[str, Any]:
     return result
 
 
-def appearance_of(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
-    """What the cohort's appearance changes, read off a picture and its mask.
-
-    `contrast`: nerve minus surroundings over surroundings; `beading`: coefficient of variation of the
-    brightness along the nerves after removing what varies slower than 8 pixels; `haze`: SD of the background
-    smoothed over 8 pixels, over its mean; `cells`: share of the background brighter than the nerves' mean.
-    """
-    values = image.astype(float) + 1.0
-    near = ndimage.binary_dilation(mask, iterations=7) & ~ndimage.binary_dilation(mask, iterations=3)
-    far = ~ndimage.binary_dilation(mask, iterations=4)
-    if mask.sum() < 30 or near.sum() < 30 or far.sum() < 30:
-        return {"contrast": np.nan, "beading": np.nan, "haze": np.nan, "cells": np.nan}
-    nerve, surroundings = values[mask].mean(), values[near].mean()
-    core = ndimage.distance_transform_edt(mask) >= 1.5
-    along = ndimage.gaussian_filter(values, 1.0)
-    weight = ndimage.gaussian_filter(core.astype(float), 8.0) + 1e-9
-    slow = ndimage.gaussian_filter(along * core, 8.0) / weight
-    ratio = (along / np.maximum(slow, 1e-9))[core]
-    background = ndimage.gaussian_filter(values * far, 8.0) / (ndimage.gaussian_filter(far.astype(float), 8.0) + 1e-9)
-    return {
-        "contrast": float((nerve - surroundings) / surroundings),
-        "beading": float(ratio.std()) if core.sum() > 30 else float("nan"),
-        "haze": float(background[far].std() / background[far].mean()),
-        "cells": float((values[far] > nerve).mean()),
-    }
-
-
-def prompt_effect(
-    cases: list[Case], picture: Callable[[Case, str, int], NDArray[np.uint8]], seeds: range
-) -> dict[str, tuple[float, float, float]]:
-    """T1DPN's minus Control's appearance on the same mask and seed: mean and 95 % interval over seeds.
-
-    The mean over cases is taken for each seed; the interval is Student's over the seeds.
-    """
-    from scipy import stats
-
-    names = ("contrast", "beading", "haze", "cells")
-    means = []
-    for seed in seeds:
-        differences = []
-        for case in cases:
-            high = appearance_of(picture(case, "T1DPN", seed), case.mask)
-            low = appearance_of(picture(case, "Control", seed), case.mask)
-            differences.append([high[name] - low[name] for name in names])
-        means.append(np.nanmean(np.array(differences), axis=0))
-    values = np.array(means)
-    centre = values.mean(0)
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(0, ddof=1) / np.sqrt(len(values))
-    return {n: (float(c), float(c - h), float(c + h)) for n, c, h in zip(names, centre, half, strict=True)}
+def over_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """`follows` of several training runs as one: means, with intervals over the runs instead of over the masks."""
+    result: dict[str, Any] = {}
+    for group in runs[0]:
+        agreements = [run[group]["cnfl"] for run in runs]
+        cnfl = {key: mean_interval([one[key][0] for one in agreements]) for key in ("slope", "bias", "bias_percent")}
+        dices = mean_interval([run[group]["dice"] for run in runs])
+        result[group] = {"dice": dices[0], "dice_interval": dices[1:], "cnfl": cnfl}
+    return result
 
 
 def evaluate(
     base: Any,
-    tuned: Any,
+    tuned: Sequence[Callable[[], Any]],
     cases: list[Case],
     sampling: Sampling,
     appearance: Appearance,
     out: Path,
     prompt_cases: int = 12,
-    prompt_seeds: range = range(5),
+    seeds: range = range(5),
 ) -> dict[str, Any]:
-    """All figures as a dictionary of plain values; writes a contact sheet into `out`."""
+    """All figures as a dictionary of plain values; writes a contact sheet into `out`.
+
+    Each of `tuned` makes the base with one adapter. With several of them, which should differ by their training
+    seed alone, intervals of the effect of prompts and of following are over them; with one, over sampler `seeds`
+    and over masks. Fidelity and the sheet are the first one's.
+    """
     if len(cases) < 12:
         raise InputError(f"An evaluation needs at least 4 masks a cohort, not {len(cases) // 3}.")
     real = [real_picture(case, 0, appearance) for case in cases]
     again = [real_picture(case, 1, appearance) for case in cases]
-    sets: dict[str, list[NDArray]] = {"phantoms, another draw": again}
-    sets["phantoms through the VAE"] = [through_vae(base, image) for image in real]
-    sets["base model"] = [
-        painted_picture(base, case, sampling, seed) for seed, case in enumerate(tqdm(cases, desc="base", disable=None))
-    ]
-    sets["base model, matched"] = matched_baseline(sets["base model"], real)
-    sets["adapter"] = [
-        painted_picture(tuned, case, sampling, seed)
-        for seed, case in enumerate(tqdm(cases, desc="adapter", disable=None))
-    ]
-    _sheet(cases, {"real": real} | sets, out / "pictures.png")
+    decoded = [through_vae(base, image) for image in real]
     few = cases[:: max(1, len(cases) // prompt_cases)][:prompt_cases]
-    result = {
-        "n": len(cases),
-        "size": cases[0].mask.shape[0],
-        "extractor": EXTRACTOR,
-        "sampling": dataclasses.asdict(sampling),
-        "fidelity": fidelity(sets, real),
-        "follows": {"real": follows(cases, real)} | {name: follows(cases, images) for name, images in sets.items()},
-        "prompt_effect": {
-            "phantoms": prompt_effect(few, lambda c, name, s: real_picture(c, s, appearance, name), prompt_seeds),
-            "adapter": prompt_effect(
-                few, lambda c, name, s: painted_picture(tuned, c, sampling, s, name), prompt_seeds
-            ),
-        },
+    painted, changes, losses = [], [], []
+    for number, make in enumerate(tuned):
+        model = make()
+        painted.append(_paint_all(model, cases, sampling, f"adapter {number + 1} of {len(tuned)}"))
+        replicates = list(seeds) if len(tuned) == 1 else [number]
+        changes += [appearance_change(few, partial(_under_prompt, model, sampling, seed)) for seed in replicates]
+        losses.append(prompt_losses(model, cases, appearance))
+        del model
+    of_base = _paint_all(base, cases, sampling, "base model")
+    sets = {
+        PHANTOMS: real,
+        "phantoms, another draw": again,
+        DECODED: decoded,
+        "phantoms, another draw, through the VAE": [through_vae(base, image) for image in again],
+        "base model": of_base,
+        "base model, matched": matched_baseline(of_base, real),
+        "adapter": painted[0],
     }
-    return _plain(result)
+    _sheet(cases, sets, out / "pictures.png")
+    following = {name: follows(cases, images) for name, images in sets.items()}
+    if len(painted) > 1:
+        runs = [following["adapter"], *(follows(cases, images) for images in painted[1:])]
+        following[f"adapter, {len(runs)} training runs"] = over_runs(runs)
+    gaps = [rows[:, 1] - rows[:, 0] for rows in losses]
+    return _plain(
+        {
+            "n": len(cases),
+            "runs": len(tuned),
+            "size": cases[0].mask.shape[0],
+            "appearance": appearance,
+            "extractor": EXTRACTOR,
+            "sampling": dataclasses.asdict(sampling),
+            "fidelity": {
+                PHANTOMS: fidelity({k: v for k, v in sets.items() if k != PHANTOMS}, real),
+                DECODED: fidelity(
+                    {
+                        **{k: v for k, v in sets.items() if k not in (PHANTOMS, DECODED, "phantoms, another draw")},
+                        "base model, matched": matched_baseline(of_base, decoded),
+                    },
+                    decoded,
+                ),
+            },
+            "follows": following,
+            "prompt_effect": {
+                "phantoms": _interval([appearance_change(few, partial(_drawn_as, appearance, s)) for s in seeds]),
+                "phantoms through the VAE": _interval(
+                    [appearance_change(few, partial(_decoded_as, base, appearance, s)) for s in seeds]
+                ),
+                "adapter": _interval(changes),
+            },
+            "prompt_loss": {
+                "own prompt": float(np.mean([rows[:, 0].mean() for rows in losses])),
+                OTHERS: float(np.mean([rows[:, 1].mean() for rows in losses])),
+                "difference": mean_interval(gaps[0] if len(gaps) == 1 else [gap.mean() for gap in gaps]),
+            },
+        }
+    )
+
+
+def _paint_all(model: Any, cases: list[Case], sampling: Sampling, title: str) -> list[NDArray]:
+    return [painted_picture(model, case, sampling, seed) for seed, case in enumerate(tqdm(cases, title, disable=None))]
+
+
+def _under_prompt(model: Any, sampling: Sampling, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
+    return painted_picture(model, case, sampling, seed, cohort)
+
+
+def _drawn_as(appearance: Appearance, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
+    return real_picture(case, seed, appearance, cohort)
+
+
+def _decoded_as(model: Any, appearance: Appearance, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
+    return through_vae(model, real_picture(case, seed, appearance, cohort))
+
+
+def _interval(changes: list[NDArray]) -> dict[str, tuple[float, float, float]]:
+    """Each property's mean and 95 % interval over replicates [k, 4]."""
+    return {name: mean_interval(values) for name, values in zip(PROPERTIES, np.array(changes).T, strict=True)}
 
 
 def _plain(value: Any) -> Any:
@@ -256,19 +218,20 @@ def _plain(value: Any) -> Any:
 
 def tables(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
+    runs = f"{result['runs']} training runs" if result["runs"] > 1 else "sampler seeds"
     lines = [
-        f"n = {result['n']} pictures of {result['size']}² pixels, features {result['extractor']}, against phantoms of "
-        "the same masks. KID with 95 % interval; AUC of a linear classifier on unseen pictures (0.5: cannot tell).",
-        "",
-        "| pictures | KID | AUC |",
-        "|---|---|---|",
+        f"n = {result['n']} pictures of {result['size']}² pixels, phantoms of {result['appearance']} appearance, "
+        f"features {result['extractor']}. KID with 95 % interval; AUC of a linear classifier on unseen pictures "
+        "(0.5: cannot tell)."
     ]
-    for name, figures in result["fidelity"].items():
-        kid, auc = figures["kid"], figures["auc"]
-        lines.append(
-            f"| {name} | {kid['value']:.4f} ({kid['low']:.4f} to {kid['high']:.4f}) | "
-            f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}) |"
-        )
+    for reference, sets in result["fidelity"].items():
+        lines += ["", f"| against {reference} | KID | AUC |", "|---|---|---|"]
+        for name, figures in sets.items():
+            kid, auc = figures["kid"], figures["auc"]
+            lines.append(
+                f"| {name} | {kid['value']:.4f} ({kid['low']:.4f} to {kid['high']:.4f}) | "
+                f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}) |"
+            )
     lines += [
         "",
         "Traced with the same tracer; CNFL of the traced picture against the mask's.",
@@ -282,11 +245,19 @@ def tables(result: dict[str, Any]) -> str:
             cells += ["{:+.2f} ({:+.2f} to {:+.2f})".format(*figures["cnfl"]["bias"])]
             cells += ["{:+.1f} ({:+.1f} to {:+.1f})".format(*figures["cnfl"]["bias_percent"])]
             lines.append(f"| {name} | {cohort} | {figures['dice']:.3f} | " + " | ".join(cells) + " |")
-    lines += ["", "T1DPN's minus Control's appearance on the same masks and seeds, 95 % interval over seeds.", ""]
+    lines += ["", f"T1DPN's minus Control's appearance, same masks and seeds; 95 % interval over {runs}.", ""]
     lines += ["| pictures | contrast | beading | haze | cells |", "|---|---|---|---|---|"]
     for name, figures in result["prompt_effect"].items():
         shown = ["{:+.4f} ({:+.4f} to {:+.4f})".format(*value) for value in figures.values()]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    loss = result["prompt_loss"]
+    lines += [
+        "",
+        f"Loss on held-out phantoms with their own prompt {loss['own prompt']:.4f}, with another cohort's "
+        f"{loss[OTHERS]:.4f}; difference "
+        + "{:+.4f} ({:+.4f} to {:+.4f})".format(*loss["difference"])
+        + f", interval over {runs if result['runs'] > 1 else 'pictures'}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -7,14 +7,22 @@ painted again under other cohorts' prompts.
 import argparse
 import copy
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --model miniature --out runs/first/eval"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--adapter", type=Path, required=True, help="the adapter file")
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the adapter file; or several that differ by their training seed, for intervals over training runs",
+    )
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures, tables and pictures")
     parser.add_argument("--count", type=int, default=96, help="masks a cohort")
@@ -31,15 +39,22 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import dataclasses
 
-    from training.evaluate import Sampling, draw_cases, evaluate, tables
+    from training.cases import Sampling, draw_cases
+    from training.evaluate import evaluate, tables
     from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.files import write_json, write_text
     from wdlora.qwen import apply_adapter
 
     base = ModelSource(args.model).load("fp32" if args.model == "miniature" else "bf16", args.device)
-    tuned = dataclasses.replace(base, transformer=copy.deepcopy(base.transformer))
-    apply_adapter(tuned.transformer, Adapter.load(args.adapter))
+    adapters = [Adapter.load(path) for path in args.adapter]
+
+    def with_adapter(adapter: Adapter) -> Any:
+        tuned = dataclasses.replace(base, transformer=copy.deepcopy(base.transformer))
+        apply_adapter(tuned.transformer, adapter)
+        return tuned
+
+    tuned = [partial(with_adapter, adapter) for adapter in adapters]
     cases = draw_cases(args.count, args.size, args.seed)
     sampling = Sampling(args.steps, args.cfg)
     result = evaluate(base, tuned, cases, sampling, args.appearance, args.out)

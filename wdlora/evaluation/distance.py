@@ -19,10 +19,13 @@ class Estimate:
     m: int
 
 
-def standardised(reference: NDArray, *others: NDArray) -> list[NDArray]:
-    """All sets centred and scaled by the mean and SD of the first."""
+def standardised(reference: NDArray, *others: NDArray, limit: float = 4.0) -> list[NDArray]:
+    """All sets centred and scaled by the mean and SD of the first, and kept within ±`limit`.
+
+    Without a limit the cubic kernel of sets that lie many SDs apart in a few features is nothing but these.
+    """
     mean, spread = reference.mean(0), reference.std(0) + 1e-9
-    return [(values - mean) / spread for values in (reference, *others)]
+    return [np.clip((values - mean) / spread, -limit, limit) for values in (reference, *others)]
 
 
 def kid(a: NDArray, b: NDArray) -> float:

@@ -1,0 +1,146 @@
+"""What an evaluation measures, on pictures whose properties are known, and one evaluation from end to end."""
+
+import copy
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from training.cases import Sampling, draw_cases, real_picture
+from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
+from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
+from wdlora.cohorts import COHORTS
+from wdlora.errors import InputError
+from wdlora.evaluation.distance import standardised
+from wdlora.evaluation.interval import mean_interval
+from wdlora.qwen.encode import encode
+from wdlora.qwen.latents import encode_image, image_shapes, pack
+from wdlora.qwen.miniature_files import load_miniature
+from wdlora.qwen.sampling import initial_noise
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_miniature()
+
+
+def test_appearance_of_a_drawn_line():
+    """A line of 150 on 99 (the measures add 1): contrast (151 − 100)/100; nothing beads, nothing hazes."""
+    mask = np.zeros((64, 64), bool)
+    mask[29:35] = True
+    image = np.where(mask, 150, 99).astype(np.uint8)
+    found = appearance_of(image, mask)
+    assert found["contrast"] == pytest.approx(0.51)
+    assert found["haze"] == pytest.approx(0, abs=1e-9) and found["cells"] == 0
+    plain = found["beading"]
+    columns = np.arange(64)
+    beaded = image + np.where(mask, 40 * np.sin(2 * np.pi * columns / 8), 0)
+    assert appearance_of(beaded.astype(np.uint8), mask)["beading"] > plain + 0.05
+    hazy = image + np.where(mask, 0, 20 * np.sin(2 * np.pi * columns / 64))
+    assert appearance_of(hazy.astype(np.uint8), mask)["haze"] > 0.05
+    bright = image.copy()
+    bright[:4, :4] = 255
+    far = 64 * 64 - 64 * 14  # the line of 6 rows and 4 more on either side are not background
+    assert appearance_of(bright, mask)["cells"] == pytest.approx(16 / far)
+    assert all(np.isnan(value) for value in appearance_of(image, np.zeros_like(mask)).values())
+
+
+def test_phantoms_of_neuropathy_are_fainter_and_beaded():
+    cases = draw_cases(3, 128, 123_000)
+    change = dict(
+        zip(PROPERTIES, appearance_change(cases, lambda case, name: real_picture(case, 0, "cohort", name)), strict=True)
+    )
+    assert change["contrast"] < -0.05 and change["beading"] > 0
+    same = appearance_change(cases, lambda case, name: real_picture(case, 0, "common", name))
+    assert np.array_equal(same, np.zeros(4))
+
+
+def test_prompt_losses_are_the_flow_matching_error(base):
+    """One noise level of one case, computed with diffusers' transformer alone."""
+    (case, *_) = draw_cases(1, 64, 124_000)
+    found = prompt_losses(base, [case], "cohort")
+    assert found.shape == (1, 2)
+    clean = encode_image(base.vae, real_picture(case, 0, "cohort"))
+    control = encode_image(base.vae, case.mask)
+    losses = {}
+    for name, one in COHORTS.items():
+        states = encode(base.text_encoder, base.tokenizer, one.prompt, [case.mask], base.variant)
+        errors = []
+        for number, level in enumerate((0.15, 0.4, 0.65, 0.9)):
+            noise = initial_noise(clean.shape, seed=number)
+            tokens = pack((1 - level) * clean + level * noise)
+            with torch.no_grad():
+                output = base.transformer(
+                    hidden_states=torch.cat([tokens, pack(control)], 1),
+                    timestep=torch.tensor([level]),
+                    encoder_hidden_states=states.embeds,
+                    encoder_hidden_states_mask=states.mask,
+                    img_shapes=image_shapes([clean, control], 1),
+                    return_dict=False,
+                )[0]
+            errors.append(float((output[:, : tokens.shape[1]] - pack(noise - clean)).square().mean()))
+        losses[name] = np.mean(errors)
+    own = losses.pop(case.cohort)
+    assert found[0] == pytest.approx([own, np.mean(list(losses.values()))], rel=1e-4)
+
+
+def test_the_matched_baseline_has_the_references_histogram_and_spectrum():
+    generator = np.random.default_rng(0)
+    reference = [generator.integers(0, 60, (64, 64)).astype(np.uint8) for _ in range(8)]
+    flat = [np.clip(generator.normal(180, 4, (64, 64)), 0, 255).astype(np.uint8) for _ in range(8)]
+    matched = np.stack(matched_baseline(flat, reference))
+    assert np.allclose(np.quantile(matched, (0.1, 0.5, 0.9)), np.quantile(reference, (0.1, 0.5, 0.9)), atol=2)
+    power = [
+        np.mean([np.abs(np.fft.fft2(one - np.mean(one))) ** 2 for one in images]) for images in (matched, reference)
+    ]
+    assert power[0] == pytest.approx(power[1], rel=0.05)
+
+
+def test_runs_are_summarised_over_runs():
+    runs = [
+        {"all": {"dice": dice, "cnfl": {"slope": (s, 0, 0), "bias": (0.0, 0, 0), "bias_percent": (1.0, 0, 0)}}}
+        for dice, s in ((0.8, 0.9), (0.9, 1.1))
+    ]
+    found = over_runs(runs)["all"]
+    assert found["dice"] == pytest.approx(0.85)
+    half = 12.706 * 0.1  # t with one degree of freedom, times the standard error of two values .2 apart
+    assert found["cnfl"]["slope"] == pytest.approx((1.0, 1.0 - half, 1.0 + half), abs=1e-3)
+    with pytest.raises(InputError, match="at least 2"):
+        mean_interval([1.0])
+
+
+def test_features_far_from_the_reference_are_limited():
+    reference = np.random.default_rng(0).normal(5, 2, (500, 3))
+    one, far = standardised(reference, reference + 1000)
+    assert np.abs(one.mean(0)).max() < 0.05 and np.allclose(one.std(0), 1, atol=0.05)
+    assert np.array_equal(far, np.full_like(far, 4.0))
+
+
+def _with_noise(base, seed):
+    transformer = copy.deepcopy(base.transformer)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    return dataclasses.replace(base, transformer=transformer)
+
+
+@pytest.mark.slow
+def test_an_evaluation_from_end_to_end(base, tmp_path):
+    cases = draw_cases(4, 64, 125_000)
+    models = [partial(_with_noise, base, seed) for seed in range(2)]
+    result = evaluate(base, models, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    assert (tmp_path / "pictures.png").is_file()
+    assert result["n"] == 12 and result["runs"] == 2
+    against = result["fidelity"]["phantoms"]
+    assert against["adapter"]["auc"]["value"] > against["phantoms, another draw"]["auc"]["value"]
+    direct = follows(cases, [real_picture(case, 0, "cohort") for case in cases])["all"]
+    assert result["follows"]["phantoms"]["all"]["dice"] == direct["dice"]
+    for low_high in (result["prompt_effect"]["adapter"]["contrast"], result["prompt_loss"]["difference"]):
+        assert low_high[1] <= low_high[0] <= low_high[2]
+    page = tables(result)
+    assert "2 training runs" in page and "another cohort's" in page
+    with pytest.raises(InputError, match="at least 4 masks"):
+        evaluate(base, models, cases[:3], Sampling(2, 1.0), "cohort", tmp_path)

@@ -1,0 +1,76 @@
+"""Held-out masks to judge a model on, and the pictures of them: phantoms, painted, through the VAE."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.examples import Appearance
+from wdlora.anatomy import phantom, sample_mask
+from wdlora.anatomy.plexus import NerveMask
+from wdlora.cohorts import COHORTS
+from wdlora.qwen.generate import paint, prepare
+from wdlora.qwen.latents import decode_latents, encode_image
+
+
+@dataclass(frozen=True)
+class Case:
+    """A held-out plexus of one cohort, cut to the size of the pictures, with its phantom."""
+
+    cohort: str
+    seed: int
+    mask: NDArray[np.bool_]
+    plexus: NerveMask
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are painted."""
+
+    steps: int = 12
+    cfg: float = 2.5
+    shift: float = 3.0
+
+
+def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
+    """`count` plexuses a cohort, each with the crop of `size` pixels that holds the most nerve of four."""
+    cases = []
+    for name in COHORTS:
+        for index in range(count):
+            plexus = sample_mask(name, seed=first_seed + index)
+            generator = np.random.default_rng([first_seed, index])
+            corners = generator.integers(0, np.array(plexus.mask.shape) - size + 1, (4, 2))
+            row, column = max(corners, key=lambda c: plexus.mask[c[0] : c[0] + size, c[1] : c[1] + size].sum())
+            mask = plexus.mask[row : row + size, column : column + size]
+            cases.append(Case(name, first_seed + index, mask, plexus, int(row), int(column)))
+    return cases
+
+
+def real_picture(case: Case, draw: int, appearance: Appearance, cohort: str | None = None) -> NDArray[np.uint8]:
+    """A phantom of the case; `draw` numbers independent ones, `cohort` lends another cohort's appearance."""
+    plexus = case.plexus
+    if cohort is not None:
+        plexus = dataclasses.replace(plexus, cohort=cohort, severity=float(COHORTS[cohort].severity))
+    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance)
+    size = case.mask.shape
+    return image[case.row : case.row + size[0], case.column : case.column + size[1]]
+
+
+def painted_picture(
+    model: Any, case: Case, sampling: Sampling, seed: int, cohort: str | None = None
+) -> NDArray[np.uint8]:
+    """The model's picture of the case's mask under its own cohort's prompt, or another's."""
+    chosen = COHORTS[cohort or case.cohort]
+    ready = prepare(model, case.mask, chosen.prompt, negative=None if sampling.cfg == 1 else "")
+    image = paint(model, ready, seed, steps=sampling.steps, cfg=sampling.cfg, shift=sampling.shift, norm=None)
+    return np.round(image[0].mean(0).numpy() * 255).astype(np.uint8)
+
+
+def through_vae(model: Any, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture encoded and decoded."""
+    decoded = decode_latents(model.vae, encode_image(model.vae, image))[0].mean(0).cpu().numpy()
+    return np.round(decoded * 255).astype(np.uint8)

@@ -1,0 +1,89 @@
+"""Whether the cohort prompt matters: what it changes in a picture, and in the loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.cases import Case, real_picture
+from training.examples import Appearance
+from training.monitor import LEVELS
+from training.objective import interpolate
+from wdlora.cohorts import COHORTS
+from wdlora.qwen.denoiser import compute_dtype, velocity
+from wdlora.qwen.encode import encode
+from wdlora.qwen.latents import encode_image
+from wdlora.qwen.sampling import initial_noise
+
+PROPERTIES = ("contrast", "beading", "haze", "cells")
+"""What `appearance_of` reads off a picture."""
+
+Picture = Callable[[Case, str], NDArray[np.uint8]]
+"""The picture of a case's mask under a cohort's prompt."""
+
+
+def appearance_of(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
+    """What the cohort's appearance changes, read off a picture and its mask.
+
+    `contrast`: nerve minus surroundings over surroundings; `beading`: coefficient of variation of the
+    brightness along the nerves after removing what varies slower than 8 pixels; `haze`: SD of the background
+    smoothed over 8 pixels, over its mean; `cells`: share of the background brighter than the nerves' mean.
+    NaN where there is too little nerve or too little background.
+    """
+    values = image.astype(float) + 1.0
+    near = ndimage.binary_dilation(mask, iterations=7) & ~ndimage.binary_dilation(mask, iterations=3)
+    far = ~ndimage.binary_dilation(mask, iterations=4)
+    if mask.sum() < 30 or near.sum() < 30 or far.sum() < 30:
+        return dict.fromkeys(PROPERTIES, float("nan"))
+    nerve, surroundings = values[mask].mean(), values[near].mean()
+    core = ndimage.distance_transform_edt(mask) >= 1.5
+    along = ndimage.gaussian_filter(values, 1.0)
+    weight = ndimage.gaussian_filter(core.astype(float), 8.0) + 1e-9
+    slow = ndimage.gaussian_filter(along * core, 8.0) / weight
+    ratio = (along / np.maximum(slow, 1e-9))[core]
+    background = ndimage.gaussian_filter(values * far, 8.0) / (ndimage.gaussian_filter(far.astype(float), 8.0) + 1e-9)
+    return {
+        "contrast": float((nerve - surroundings) / surroundings),
+        "beading": float(ratio.std()) if core.sum() > 30 else float("nan"),
+        "haze": float(background[far].std() / background[far].mean()),
+        "cells": float((values[far] > nerve).mean()),
+    }
+
+
+def appearance_change(cases: list[Case], picture: Picture) -> NDArray:
+    """T1DPN's minus Control's appearance on the same masks, mean over cases: float64 [4], as `PROPERTIES`."""
+    differences = []
+    for case in cases:
+        high = appearance_of(picture(case, "T1DPN"), case.mask)
+        low = appearance_of(picture(case, "Control"), case.mask)
+        differences.append([high[name] - low[name] for name in PROPERTIES])
+    return np.nanmean(np.array(differences), axis=0)
+
+
+@torch.no_grad()
+def prompt_losses(model: Any, cases: list[Case], appearance: Appearance) -> NDArray:
+    """Flow-matching loss on phantoms of the cases under their own prompt and under the other cohorts'.
+
+    Same noise for all; float64 [n, 2]: own, mean of the others, each the mean over the validation's noise levels.
+    """
+    rows = []
+    device = next(model.transformer.parameters()).device
+    for index, case in enumerate(cases):
+        clean = encode_image(model.vae, real_picture(case, 0, appearance)).to(device)
+        control = encode_image(model.vae, case.mask).to(device)
+        losses = {}
+        for name, one in COHORTS.items():
+            states = encode(model.text_encoder, model.tokenizer, one.prompt, [case.mask], model.variant)
+            states = states.to(device, compute_dtype(model.transformer))
+            errors = []
+            for number, level in enumerate(LEVELS):
+                noise = initial_noise(clean.shape, seed=1000 * index + number).to(device)
+                sigma = torch.full((1,), level, device=device)
+                found = velocity(model.transformer, interpolate(clean, noise, sigma), sigma, states, [control])
+                errors.append(float((found.float() - (noise - clean)).square().mean()))
+            losses[name] = np.mean(errors)
+        rows.append([losses.pop(case.cohort), np.mean(list(losses.values()))])
+    return np.array(rows)
