@@ -1,6 +1,6 @@
 """The narrow seam between the nodes and the host that runs them.
 
-Nodes speak to `current()` alone. In ComfyUI it is the engine of `comfy_engine.py`, on ComfyUI's own MODEL, CLIP
+Nodes speak to `current()` alone. In ComfyUI it is the engine of `comfyui/`, on ComfyUI's own MODEL, CLIP
 and VAE; the embedded host registers its twin on diffusers before it asks for the nodes. Nothing is guessed from
 what can be imported.
 
@@ -69,7 +69,7 @@ class Engine(Protocol):
     def patch(
         self, model: Any, adapter: Any, direction_strength: float, magnitude_strength: float
     ) -> tuple[Any, PatchReport]:
-        """MODEL with an `Adapter` applied (promise 1 of docs/architecture.md); the given MODEL is unchanged."""
+        """MODEL with an `Adapter` applied (docs/dora-in-comfyui.md); the given MODEL is unchanged."""
 
     def progress(self, total: float) -> Progress:
         """Progress bar of the running node."""
@@ -92,7 +92,7 @@ def register(engine: Engine) -> None:
 def current() -> Engine:
     """The engine of the host that runs the nodes; ComfyUI's where no other was registered."""
     if not _registered:
-        from .comfy_engine import ComfyEngine
+        from .comfyui.engine import ComfyEngine
 
         register(ComfyEngine())
     return _registered[0]

@@ -1,4 +1,4 @@
-"""What ComfyUI's own Python found (`inside.py`): ModelPatcher, loaders and LoRAs of a real ComfyUI, on a CPU."""
+"""What ComfyUI's own Python found (`inside/`): ModelPatcher, loaders and LoRAs of a real ComfyUI, on a CPU."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def diffusers_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(comfyui, diffusers_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("inside") / "found.json"
-    script = Path(__file__).with_name("inside.py")
+    script = Path(__file__).with_name("inside")
     folders = [comfyui.folder, PACK, diffusers_folder, out, *([] if comfyui.gguf is None else [comfyui.gguf])]
     command = [comfyui.python, "-s", str(script), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, env=comfyui.environment)
@@ -79,7 +79,7 @@ def test_quantised_storage_is_wrapped(found, figures, kind):
 
 
 def test_stacked_with_a_core_lora(found, figures):
-    """Either order is exactly what promise 1 says, and the order matters little (3 % with a LoRA of equal size)."""
+    """Either order is exactly docs/dora-in-comfyui.md's, and matters little (3 % with a LoRA of equal size)."""
     stacking = found["stacking"]
     assert stacking["error_of_update"] < 2e-6
     assert stacking["order_changes_of_update"] < 0.03

@@ -8,7 +8,7 @@ from wdlora.adapter import AdapterLayer
 
 @pytest.fixture
 def patch(run):  # a host, so that the pack is loaded
-    import wdlora_pack.nodes.weight_patch as module
+    import wdlora_pack.nodes.comfyui.weight_patch as module
 
     return module
 

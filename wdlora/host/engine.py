@@ -100,12 +100,12 @@ class HostEngine:
         """MODEL of a single file or of a diffusers folder; 2511 sees its references at timestep zero."""
         import torch
 
-        from ..qwen.checkpoint import Checkpoint, variant_of
+        from ..qwen.checkpoint import Checkpoint, part_of, variant_of
         from ..qwen.loading import plan_transformer
 
         if dtype not in DTYPES:
             raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
-        weights = Checkpoint(_part(path, "transformer"))
+        weights = Checkpoint(part_of(path, "transformer"))
         storage = {"default": "auto", "fp8_e4m3fn": "fp8"}.get(dtype, "full")
         full = getattr(torch, dtype) if dtype in ("bfloat16", "float16", "float32") else None
         at_zero = None if variant is None else variant == "2511"  # None: as the checkpoint says
@@ -119,19 +119,19 @@ class HostEngine:
         The tokenizer is looked for in `tokenizer`; else beside the file, in the folders above it, and in their
         subfolders `tokenizer` and `comfy/text_encoders`.
         """
-        from ..qwen.checkpoint import Checkpoint
-        from ..qwen.loading import plan_text_encoder
+        from ..qwen.checkpoint import Checkpoint, part_of
+        from ..qwen.loading import plan_text_encoder, tokenizer_near
 
-        place = _part(path, "text_encoder")
-        words = _tokenizer(place, tokenizer)
+        place = part_of(path, "text_encoder")
+        words = tokenizer_near(place, tokenizer)
         return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path))
 
     def load_vae(self, path: str) -> HostVae:
         """VAE of a single file or a diffusers folder."""
-        from ..qwen.checkpoint import Checkpoint
+        from ..qwen.checkpoint import Checkpoint, part_of
         from ..qwen.loading import plan_vae
 
-        loaded = HostVae(self._fill(plan_vae(Checkpoint(_part(path, "vae")))), str(path))
+        loaded = HostVae(self._fill(plan_vae(Checkpoint(part_of(path, "vae")))), str(path))
         self._last_vae = weakref.ref(loaded)
         return loaded
 
@@ -273,22 +273,6 @@ class HostEngine:
     def last_vae(self) -> HostVae | None:
         """The VAE that was loaded last, for previews."""
         return self._last_vae() if self._last_vae is not None else None
-
-
-def _part(path: str, name: str) -> Path:
-    """A file, or the folder of a part: `path/name` where path is a whole diffusers folder."""
-    place = Path(path)
-    if not place.exists():
-        raise InputError(f"{path} does not exist")
-    return place / name if (place / "model_index.json").is_file() else place
-
-
-def _tokenizer(text_encoder: Path, given: str | None) -> Any:
-    from ..qwen.loading import load_tokenizer
-
-    return load_tokenizer(
-        *([text_encoder, *list(text_encoder.absolute().parents)[:4]] if given is None else [Path(given)])
-    )
 
 
 def _said_of_base(adapter: "Adapter", path: str) -> str:

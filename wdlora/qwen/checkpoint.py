@@ -57,6 +57,17 @@ class Checkpoint(Weights):
         return None
 
 
+def part_of(path: str | Path, name: str) -> Path:
+    """A part's own file or folder: `path`, or the folder `name` in it where it is a whole diffusers folder.
+
+    Raises InputError if there is nothing at `path`.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"{path} does not exist")
+    return place / name if (place / "model_index.json").is_file() else place
+
+
 def is_beside(name: str) -> bool:
     """Whether a tensor only describes others (a scale, a marker)."""
     return name.endswith(_BESIDE)

@@ -290,6 +290,15 @@ def load_tokenizer(*places: Path) -> Any:
     )
 
 
+def tokenizer_near(text_encoder: Path, given: str | None = None) -> Any:
+    """The tokenizer in `given`, else beside the text encoder's file or in one of the four folders above it.
+
+    Raises InputError as `load_tokenizer` does.
+    """
+    near = [text_encoder, *list(text_encoder.absolute().parents)[:4]]
+    return load_tokenizer(*(near if given is None else [Path(given)]))
+
+
 def _paths(folder: str | Path | None, given: Mapping[str, str | Path | None], parts: Sequence[str]) -> dict[str, Path]:
     """The path of each part that is known: the given file, else the part's subfolder. Those of `parts` must be."""
     if unknown := sorted(set(parts) - set(given)):

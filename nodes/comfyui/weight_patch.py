@@ -1,14 +1,14 @@
 """An adapter's effect on one weight, in the two forms in which ComfyUI takes it (the maths is `wdlora.decomposition`).
 
-A weight patch sees the weight as the patches before it left it, so the gain cannot be taken from there: promise 1 of
-docs/architecture.md fixes it from the pristine base. `Gain` takes it from the first weight that it is shown and
-remembers it; the engine shows it the base before any patch.
+A weight patch sees the weight as the patches before it left it, so the gain cannot be taken from there: it is
+fixed from the pristine base (docs/dora-in-comfyui.md). `Gain` takes it from the first weight that it is shown and
+remembers it; `patching.py` shows it the base before any patch.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..wdlora.adapter import AdapterLayer
+from ...wdlora.adapter import AdapterLayer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ def adapt(
     weight: "Tensor", a: "Tensor", b: "Tensor", gain: "Tensor", scaling: float, direction: float, axis: Any
 ) -> None:
     """W ← g ∘ (W + d·s·BA) in place, in float32 by rows whatever W's type, on W's device."""
-    from ..wdlora.decomposition import apply_gain
+    from ...wdlora.decomposition import apply_gain
 
     rows, a, b = AdapterLayer(a, b, None, scaling, axis).by_rows(weight)
     apply_gain(rows, a, b, gain.to(weight.device), scaling, direction, out=rows)

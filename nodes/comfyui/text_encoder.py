@@ -16,8 +16,9 @@ import torch
 from comfy import sd1_clip
 from comfy.text_encoders import llama, qwen_image, qwen_vl
 
-from ..wdlora.qwen.checkpoint import Checkpoint, text_encoder_config, text_encoder_names
-from ..wdlora.qwen.loading import load_tokenizer
+from ...wdlora.qwen.checkpoint import Checkpoint, text_encoder_config, text_encoder_names
+from ...wdlora.qwen.loading import tokenizer_near
+from .loading import text_encoder_tensors
 
 NAME = "qwen25_7b"
 """What ComfyUI calls the one encoder of Qwen-Image in its token dictionaries and options."""
@@ -28,11 +29,8 @@ def load_text_encoder(path: str, tokenizer: str | None = None) -> Any:
 
     Computes in float32 on every device, being small. Raises InputError if it is another model.
     """
-    from .comfy_engine import text_encoder_tensors
-
     weights = Checkpoint(path)
-    place = Path(path)
-    words = load_tokenizer(*([place, *list(place.absolute().parents)[:4]] if tokenizer is None else [Path(tokenizer)]))
+    words = tokenizer_near(Path(path), tokenizer)
     names = text_encoder_names(weights)
     config = text_encoder_config(weights, names, words)
     tensors = text_encoder_tensors(weights, names)

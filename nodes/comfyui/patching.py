@@ -1,0 +1,196 @@
+"""An adapter on a MODEL: which weights it fits, and in which of ComfyUI's two forms each of them takes it."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_patcher
+import torch
+from comfy.quant_ops import QuantizedTensor
+from comfy.weight_adapter.base import WeightAdapterBase
+
+from ...wdlora.errors import InputError
+from .weight_patch import Gain, Wrapper, adapt
+
+if TYPE_CHECKING:
+    from ...wdlora.adapter import Adapter
+
+BASE_SAMPLE = 6
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What became of an adapter on a model; see `nodes/engine.py`."""
+
+    matched: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    base: str
+
+
+class Pristine(WeightAdapterBase):
+    """Stands before all patches of a weight, shows it to the gain, and leaves it as it is."""
+
+    name = "wdlora_base"
+
+    def __init__(self, loaded_keys: set[str], weights: tuple[Gain]):
+        self.loaded_keys = loaded_keys
+        self.weights = weights
+
+    def calculate_weight(self, weight: Any, key: str, *_: Any, **__: Any) -> Any:
+        """The weight itself."""
+        self.weights[0].of(weight)
+        return weight
+
+
+class WDLoRA(WeightAdapterBase):
+    """An adapter layer as a weight patch: W ← g ∘ (W + d·s·BA).
+
+    All state is in `weights` (A, B, gain, scaling, direction strength, axis): ComfyUI copies the tensors in it to
+    the accelerator and builds the adapter anew from them, where it streams weights.
+    """
+
+    name = "wdlora"
+
+    def __init__(self, loaded_keys: set[str], weights: tuple):
+        self.loaded_keys = loaded_keys
+        self.weights = weights
+
+    def calculate_weight(
+        self,
+        weight: Any,
+        key: str,
+        strength: float,
+        strength_model: float,
+        offset: Any,
+        function: Any,
+        intermediate_dtype: Any = torch.float32,
+        original_weight: Any = None,
+    ) -> Any:
+        """The adapted weight, computed in float32 whatever `intermediate_dtype` is.
+
+        `strength` is 1 as this pack applies it; where a node that merges models gives another, it is the share of
+        the way from the weight to the adapted one.
+        """
+        a, b, gain, scaling, direction, axis = self.weights
+        before = weight.clone() if strength != 1 else None
+        adapt(weight, a, b, gain.of(weight), scaling, direction, axis)
+        return weight if before is None else weight.copy_(torch.lerp(before, weight, strength))
+
+
+def patch(
+    model: Any, adapter: "Adapter", direction_strength: float, magnitude_strength: float
+) -> tuple[Any, PatchReport]:
+    """A clone of MODEL with an adapter applied after what it carries, as docs/dora-in-comfyui.md says.
+
+    Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
+    another shape.
+    """
+    label = _label(model)
+    matched, unmatched = {}, []
+    for name, layer in adapter.layers.items():
+        weight = _weight(model, name)
+        if weight is None:
+            unmatched.append(name)
+            continue
+        if tuple(weight.shape) != tuple(layer.shape):
+            raise InputError(
+                f"the adapter fits another model: its layer {name} is {list(layer.shape)}, "
+                f"that of {label} is {list(weight.shape)}"
+            )
+        matched[name] = layer
+    if not matched:
+        example = next(iter(adapter.layers), "none at all")
+        raise InputError(f"the adapter fits another model: {label} has none of its layers (such as {example})")
+    patched = model.clone()
+    direction, magnitude = float(direction_strength), float(magnitude_strength)
+    for name, layer in matched.items():
+        if direction == 0 and (magnitude == 0 or layer.magnitude is None):
+            continue
+        gain = Gain(layer, direction, magnitude)
+        key = f"diffusion_model.{name}.weight"
+        if _applied_on_the_fly(_weight(model, name), name):
+            base = partial(pristine, patched.model, patched.backup, key)
+            patched.add_weight_wrapper(key, Wrapper(layer, gain, direction, base))
+            continue
+        state = (layer.lora_a, layer.lora_b, gain, layer.scaling, direction, layer.axis)
+        patched.add_patches({key: WDLoRA(set(), state)})
+        patched.add_patches({key: Pristine(set(), (gain,))})
+        patched.patches[key].insert(0, patched.patches[key].pop())
+    fitting = replace(adapter, layers=matched)
+    return patched, PatchReport(tuple(matched), tuple(unmatched), said_of_base(fitting, file_of(model)))
+
+
+def pristine(model: Any, backup: Any, key: str, device: Any) -> Any:
+    """The base weight behind `key` on a device, dequantised to float32, whether or not patches are written into it."""
+    weight, _, convert = comfy.model_patcher.get_key_weight(model, key)
+    if key in backup:
+        weight = backup[key].weight
+    weight = weight.to(device)
+    if isinstance(weight, QuantizedTensor):
+        weight = weight.dequantize()
+    elif convert is not None:
+        weight = convert(weight.float(), inplace=False)
+    return weight.float()
+
+
+def file_of(model: Any) -> str | None:
+    """The safetensors file or folder from which a MODEL was loaded, where ComfyUI knows it."""
+    made = model.cached_patcher_init
+    path = made[1][0] if made is not None and made[1] else None
+    if not isinstance(path, str) or not Path(path).exists():
+        return None
+    return path if Path(path).is_dir() or path.endswith(".safetensors") else None
+
+
+def said_of_base(adapter: "Adapter", path: str | None) -> str:
+    """One sentence on another base than the adapter's own; empty where it is the same or nothing is known.
+
+    Where the adapter records row norms, those of a few layers spread over the model tell; only without them the
+    file's hash is needed, for which all of it is read once.
+    """
+    known = adapter.metadata
+    if path is None or (known.base_sha256 is None and known.base_model is None and adapter.row_norms is None):
+        return ""
+    names = [name for name in adapter.layers if adapter.row_norms is None or name in adapter.row_norms]
+    names = names[:: max(1, len(names) // BASE_SAMPLE)]
+    sample = replace(adapter, layers={name: adapter.layers[name] for name in names})
+    if adapter.row_norms is None:
+        found = sample.difference(path)
+        return "" if found.same_base and found.same_quantisation is not False else found.sentence
+    sample.row_norms = {name: adapter.row_norms[name] for name in names}
+    sample.metadata = known.replace(base_sha256=None)
+    found = sample.difference(path)
+    return "" if found.max_percent == 0 and found.same_quantisation is not False else found.sentence
+
+
+def _label(model: Any) -> str:
+    path = file_of(model)
+    return "this model" if path is None else Path(path).name
+
+
+def _weight(model: Any, name: str) -> Any:
+    """The weight of the module `name` of a MODEL's transformer, or None."""
+    try:
+        weight = getattr(model.model.diffusion_model.get_submodule(name), "weight", None)
+    except AttributeError:
+        return None
+    return weight if weight is not None and len(weight.shape) == 2 else None
+
+
+def _applied_on_the_fly(weight: Any, name: str) -> bool:
+    """Whether a patch written into this weight's storage would be rounded away. Raises InputError if it is unknown.
+
+    GGUF keeps patches beside the weight and applies them after dequantising, so there a patch is exact.
+    """
+    if hasattr(weight, "tensor_type"):
+        return False
+    if isinstance(weight, QuantizedTensor) or (weight.dtype.is_floating_point and weight.dtype.itemsize == 1):
+        return True
+    if not weight.dtype.is_floating_point:
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise InputError(
+            f"the model's layer {name} is stored as {kind} in a way that ComfyUI does not know, so an adapter cannot "
+            "be applied to it: load the bf16, fp8 or GGUF file of the same model"
+        )
+    return False
