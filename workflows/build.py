@@ -1,6 +1,6 @@
 """Writes the shipped workflows: `python workflows/build.py`, after a node or a workflow has changed.
 
-Each is described once, in `graphs.py`, and written as NAME.json for the front end and as api/NAME.json.
+Each is described once, in `shipped/`, and written as NAME.json for the front end and as api/NAME.json.
 """
 
 import json
@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from wdlora import __version__  # noqa: E402
 from wdlora.files import write_text  # noqa: E402
-from workflows.graphs import FLOWS  # noqa: E402
+from workflows.shipped import FLOWS  # noqa: E402
 
 
 def object_info() -> dict[str, Any]:
