@@ -1,5 +1,7 @@
-"""A host on an empty folder."""
+"""A host on an empty folder, in process and behind its server."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,23 @@ def graph() -> dict[str, Any]:
             "_meta": {"title": "Save"},
         },
     }
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[[Callable[..., Any]], Any]:
+    """Run `scenario(client, host)` with a real client against a real server on loopback."""
+    from aiohttp.test_utils import TestClient, TestServer
+
+    from wdlora.host import Host
+    from wdlora.host.server.app import HOST_KEY, build
+
+    def run(scenario: Callable[..., Any]) -> Any:
+        async def main() -> Any:
+            app = build(lambda sink: Host(tmp_path / "data", sink=sink, device="cpu"))
+            write_mask(app[HOST_KEY].folders.input / "mask.png")
+            async with TestClient(TestServer(app)) as client:
+                return await scenario(client, app[HOST_KEY])
+
+        return asyncio.run(main())
+
+    return run

@@ -1,0 +1,134 @@
+"""Files through HTTP: uploads, painted masks, views, and that no path leaves its folder."""
+
+import json
+from io import BytesIO
+
+import pytest
+from aiohttp import FormData
+from PIL import Image
+
+PNG = BytesIO()
+Image.new("RGB", (8, 8), "blue").save(PNG, "PNG")
+
+
+def upload(name="a.png", content=None, **fields):
+    form = FormData(quote_fields=False)
+    form.add_field("image", content or PNG.getvalue(), filename=name, content_type="image/png")
+    for key, value in fields.items():
+        form.add_field(key, value)
+    return form
+
+
+def test_uploads(ask):
+    async def scenario(client, host):
+        answer = await client.post("/upload/image", data=upload())
+        assert await answer.json() == {"name": "a.png", "subfolder": "", "type": "input"}
+        again = await (await client.post("/upload/image", data=upload())).json()
+        assert again["name"] == "a.png"  # the same bytes are the same file
+        other = await (await client.post("/upload/image", data=upload(content=b"x"))).json()
+        assert other["name"] == "a (1).png"
+        over = await (await client.post("/upload/image", data=upload(content=b"y", overwrite="true"))).json()
+        assert over["name"] == "a.png" and (host.folders.input / "a.png").read_bytes() == b"y"
+        sub = await (await client.post("/api/upload/image", data=upload(subfolder="deep/er"))).json()
+        assert sub["subfolder"] == "deep/er" and (host.folders.input / "deep/er/a.png").is_file()
+        assert (await client.post("/upload/image", data={"image": "text"})).status == 400
+
+    ask(scenario)
+
+
+def test_a_painted_mask_becomes_the_alpha(ask):
+    async def scenario(client, host):
+        await client.post("/upload/image", data=upload("photo.png"))
+        painted = BytesIO()
+        Image.new("RGBA", (8, 8), (0, 0, 0, 77)).save(painted, "PNG")
+        reference = json.dumps({"filename": "photo.png", "type": "input", "subfolder": ""})
+        form = upload("masked.png", painted.getvalue(), original_ref=reference)
+        assert (await client.post("/upload/mask", data=form)).status == 200
+        with Image.open(host.folders.input / "masked.png") as kept:
+            assert kept.getpixel((3, 3)) == (0, 0, 255, 77)
+        bad = upload("m.png", painted.getvalue(), original_ref='{"filename": "../../x"}')
+        assert (await client.post("/upload/mask", data=bad)).status in (400, 403)
+        assert (await client.post("/upload/mask", data=upload(original_ref="{"))).status == 400
+
+    ask(scenario)
+
+
+ESCAPES = [
+    ("/view", {"filename": "../secret.png", "type": "output"}),
+    ("/view", {"filename": "secret.png", "type": "output", "subfolder": ".."}),
+    ("/view", {"filename": "secret.png", "type": "output", "subfolder": "/"}),
+    ("/view", {"filename": "../../../../etc/passwd", "type": "input"}),
+    ("/view", {"filename": "/etc/passwd", "type": "input"}),
+    ("/view", {"filename": "../secret.png [input]"}),
+    ("/view", {"filename": "link.png", "type": "input"}),
+    ("/view", {"filename": "\0", "type": "input"}),
+    ("/view", {"filename": "x", "type": "elsewhere"}),
+    ("/view", {"filename": ""}),
+    ("/userdata", {"dir": "../.."}),
+    ("/userdata/..%2F..%2Fsecret.png", {}),
+    ("/userdata/%2Fetc%2Fpasswd", {}),
+    ("/view_metadata/loras", {"filename": "../../secret.png"}),
+    ("/view_metadata/nowhere", {"filename": "x"}),
+    ("/models/..%2F..", {}),
+]
+
+
+@pytest.mark.parametrize(("path", "query"), ESCAPES)
+def test_paths_stay_in_their_folders(ask, path, query):
+    async def scenario(client, host):
+        secret = host.folders.base / "secret.png"
+        secret.write_bytes(PNG.getvalue())
+        (host.folders.input / "link.png").symlink_to(secret)
+        for prefix in ("", "/api"):
+            answer = await client.get(prefix + path, params=query)
+            assert answer.status in (400, 403, 404), (answer.status, await answer.text())
+            assert b"PNG" not in await answer.read()
+
+    ask(scenario)
+
+
+def test_uploads_stay_in_their_folders(ask):
+    async def scenario(client, host):
+        for fields in ({"subfolder": "../.."}, {"subfolder": "/tmp"}, {"type": "user"}):
+            assert (await client.post("/upload/image", data=upload(**fields))).status in (400, 403), fields
+        answer = await client.post("/upload/image", data=upload("../../up.png"))
+        assert (await answer.json())["name"] == "up.png" and (host.folders.input / "up.png").is_file()
+        for name in ("..%2F..%2Fx.json", "%2Ftmp%2Fx.json"):
+            assert (await client.post(f"/userdata/{name}", data=b"{}")).status == 403
+        await client.post("/userdata/a.json", data=b"{}")
+        assert (await client.post("/userdata/a.json/move/..%2F..%2Fb.json")).status == 403
+        outside = {path.name for path in host.folders.base.iterdir()}
+        assert outside == {"input", "output", "temp", "user", "models"}
+
+    ask(scenario)
+
+
+def test_active_files_are_only_ever_downloaded(ask):
+    async def scenario(client, host):
+        for name in ("page.html", "picture.svg", "script.js", "feed.xml"):
+            (host.folders.input / name).write_text("<script>alert(1)</script>")
+            answer = await client.get("/view", params={"filename": name, "type": "input"})
+            assert answer.content_type == "application/octet-stream", name
+            assert answer.headers["Content-Disposition"].startswith("attachment"), name
+            assert answer.headers["X-Content-Type-Options"] == "nosniff", name
+        await client.post("/userdata/x.html", data=b"<script>")
+        answer = await client.get("/userdata/x.html")
+        assert answer.content_type == "application/octet-stream"
+
+    ask(scenario)
+
+
+def test_small_versions_and_channels(ask):
+    async def scenario(client, host):
+        Image.new("RGBA", (40, 20), (10, 20, 30, 128)).save(host.folders.input / "c.png")
+        base = {"filename": "c.png", "type": "input"}
+        answer = await client.get("/view", params={**base, "preview": "jpeg;50"})
+        assert answer.content_type == "image/jpeg"
+        rgb = Image.open(BytesIO(await (await client.get("/view", params={**base, "channel": "rgb"})).read()))
+        assert rgb.mode == "RGB" and rgb.getpixel((0, 0)) == (10, 20, 30)
+        alpha = Image.open(BytesIO(await (await client.get("/view", params={**base, "channel": "a"})).read()))
+        assert alpha.getpixel((0, 0))[3] == 128
+        (host.folders.input / "no.png").write_text("no picture")
+        assert (await client.get("/view", params={"filename": "no.png", "type": "input", "preview": "x"})).status == 400
+
+    ask(scenario)
