@@ -6,17 +6,10 @@ import math
 import pytest
 import torch
 
+from tests.small_model import one_thread as one_thread
 from wdlora.adapter import Adapter
 from wdlora.adapter.layer import AdapterLayer
 from wdlora.errors import InputError
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

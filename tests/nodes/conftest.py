@@ -7,13 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.small_model import one_thread as one_thread
 
 
 def with_giver(host: Any) -> Any:

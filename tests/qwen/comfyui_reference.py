@@ -1,6 +1,6 @@
 """What a real ComfyUI computes for a small model, recorded so that it can be compared wherever ComfyUI is not.
 
-    python tests/qwen/comfyui_reference.py write FOLDER              # with this project's Python
+    python -m tests.qwen.comfyui_reference write FOLDER              # with this project's Python
     python tests/qwen/comfyui_reference.py record COMFYUI FOLDER     # with ComfyUI's Python
 
 The first writes the model's files and inputs, the second runs ComfyUI's own text encoder, VAE, transformer and
@@ -64,18 +64,13 @@ def inputs() -> dict[str, torch.Tensor]:
 
 def write(folder: Path) -> None:
     """Write weights in ComfyUI's layouts, inputs and tokens."""
-    import importlib.util
-
     from safetensors.torch import save_file
 
+    from tests import small_model as small
     from wdlora.qwen.encode import prompt_text, token_ids
     from wdlora.qwen.view import MERGE, PATCH, vl_view
+    from wdlora.qwen.wan_names import wan_name
 
-    spec = importlib.util.spec_from_file_location("qwen_conftest", HERE / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    small = sys.modules["qwen_conftest"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
     tokenizer = small.byte_tokenizer()
     text_encoder = fill(small.small_text_encoder(tokenizer)).model.state_dict()
     vae = fill(small.small_vae()).state_dict()
@@ -85,7 +80,7 @@ def write(folder: Path) -> None:
         {n.replace("language_model.", "model."): t.contiguous() for n, t in text_encoder.items()},
         folder / "text_encoder.safetensors",
     )
-    save_file({small.wan_name(name): tensor for name, tensor in vae.items()}, folder / "vae.safetensors")
+    save_file({wan_name(name): tensor for name, tensor in vae.items()}, folder / "vae.safetensors")
     given = inputs()
     given |= {"view": vl_view(given["mask"]), "reference_view": vl_view(given["reference"])}
     save_file(given, folder / "inputs.safetensors")
