@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wdlora.anatomy import phantom, sample_mask, trace
+from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.cli import main
 from wdlora.cli.validate_tracing import _figures
 
@@ -45,6 +45,24 @@ def test_annotations_by_the_tracer_itself_agree_exactly(dataset, tmp_path, capsy
     assert main(["validate-tracing", str(tmp_path), "--pixel-size-um", "hrt"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:2] == ["Dice", "1.000"] and lines[3].split()[:3] == ["CNFL", "bias", "0.000"]
+
+
+def test_only_what_a_mosaic_shows_is_compared(dataset, tmp_path, capsys):
+    """Black is no tissue: lengths are per area that was seen, and lines drawn elsewhere do not count."""
+    for name in ("images", "annotations"):
+        (tmp_path / name).mkdir()
+    image = np.array(Image.open(dataset / "Dataset" / "images" / "1_0.png")).clip(1)
+    image[:, :154] = 0
+    valid = image > 0
+    annotation = trace(image, valid=valid)
+    length = measure(annotation[:, 154:]).cnfl
+    annotation[100:104, :154] = True
+    Image.fromarray(image).save(tmp_path / "images" / "a.png")
+    Image.fromarray(annotation.astype(np.uint8)).save(tmp_path / "annotations" / "a.png")
+    assert main(["validate-tracing", str(tmp_path), "--pixel-size-um", "hrt", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["Dice"]["value"] == 1 and figures["CNFL bias"]["value"] == 0
+    assert length > 5 and figures["CNFL annotated"]["value"] == pytest.approx(length)
 
 
 def test_patients_are_resampled_together(dataset, tmp_path, capsys):

@@ -69,11 +69,11 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
         groups.append(entries[name].patient if roster else str(len(groups)))
         image = read_image(source.image, pixel_size_um)
         size = image.require_pixel_size(str(source.image))
-        truth = read_annotation(source, image.pixels)
+        truth = read_annotation(source, image.pixels) & image.valid  # what the black of a mosaic hides was not seen
         if image.cropped:
             notes[image.cropped] = notes.get(image.cropped, 0) + 1
         traced = trace(image.pixels, size, valid=image.valid)
-        found, wanted = measure(traced, size), measure(truth, size)
+        found, wanted = measure(traced, size, valid=image.valid), measure(truth, size, valid=image.valid)
         rules = found.rules
         rows.append((dice(traced, truth), cl_dice(traced, truth), found.cnfl - wanted.cnfl, wanted.cnfl))
     values = np.array(rows)
