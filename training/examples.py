@@ -1,5 +1,6 @@
 """What is trained on: image, mask, cohort and patient, from a folder or from phantoms."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ Appearance = Literal["cohort", "common"]
 class Example:
     """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
 
-    `reference` is the identity of another example of the same patient or cohort, or empty.
+    `reference` is the identity of another example of the same patient or cohort, or empty (see `pair_references`).
     """
 
     identity: str
@@ -34,31 +35,30 @@ class Example:
 def folder_examples(folder: str | Path) -> list[Example]:
     """The examples of a data set folder (see `wdlora.dataset.folder`), in the table's order.
 
-    Where the table names no reference, another image of the same patient serves, else of the same cohort.
     Raises InputError for what `read_folder` refuses; sizes are checked on loading.
     """
-    records = read_folder(folder)
     return [
-        Example(
-            identity=record.file,
-            cohort=record.cohort,
-            patient=record.patient,
-            reference=record.reference or _other(record, records),
-            load=_reader(record),
-        )
-        for record in records
+        Example(record.file, record.cohort, record.patient, record.reference, _reader(record))
+        for record in read_folder(folder)
     ]
 
 
-def _other(record: Record, records: list[Record]) -> str:
-    """The next image, cyclically, of the same patient, else of the same cohort; never the image itself."""
-    start = records.index(record)
-    others = records[start + 1 :] + records[:start]
-    for attribute in ("patient", "cohort"):
-        for other in others:
-            if getattr(other, attribute) == getattr(record, attribute):
-                return other.file
-    return ""
+def pair_references(examples: list[Example]) -> list[Example]:
+    """Give every example a reference among `examples`, which should be one side of a split.
+
+    The one it names stays if it is among them; else the next image, cyclically, of the same patient serves, else
+    of the same cohort. An example is never its own reference; without a candidate it has none.
+    """
+    known = {example.identity for example in examples}
+    paired = []
+    for index, example in enumerate(examples):
+        reference = example.reference if example.reference in known else ""
+        others = [] if reference else examples[index + 1 :] + examples[:index]
+        for attribute in ("patient", "cohort"):
+            same = (other for other in others if getattr(other, attribute) == getattr(example, attribute))
+            reference = reference or next((other.identity for other in same), "")
+        paired.append(dataclasses.replace(example, reference=reference))
+    return paired
 
 
 def _reader(record: Record) -> Callable[[], Pictures]:
@@ -89,8 +89,7 @@ def phantom_examples(count: int, seed: int, size: int = 384, appearance: Appeara
     for name in COHORTS:
         for index in range(count):
             identity = f"phantom-{name}-{seed}-{index:05d}"
-            reference = f"phantom-{name}-{seed}-{(index + 1) % count:05d}" if count > 1 else ""
-            examples.append(Example(identity, name, identity, reference, _drawer(name, seed, index, size, appearance)))
+            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, size, appearance)))
     return examples
 
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from training.cache import Cache
 from training.config import TrainingConfig
-from training.examples import Appearance, Example, folder_examples, phantom_examples
+from training.examples import Appearance, Example, folder_examples, pair_references, phantom_examples
 from training.loop import FineTune
 from training.models import ModelSource
 from training.monitor import Monitor
@@ -47,13 +47,13 @@ def finetune(job: Job) -> dict[str, Any]:
     if (out / "checkpoints").exists() and not job.resume:
         raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
     examples, source, pixel_size = _examples(job)
-    learned, held = split_by_patient(examples, config.validation_share, config.seed)
+    learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
     accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available())
     device = torch.device(job.device) if job.device else accelerator.device
 
     cache = Cache(job.cache or out / "cache")
     model = job.model.load(config.precision, device, ("text_encoder", "vae"))
-    preparer = Preparer(model, cache, config, examples)
+    preparer = Preparer(model, cache, config, learned + held)
     with accelerator.main_process_first():
         views = preparer.prepare(learned, config.views, "encoding")
         held_views = preparer.prepare(held, 1, "encoding validation")

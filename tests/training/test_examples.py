@@ -1,0 +1,110 @@
+"""Examples of a folder and their references; a run on a folder with the second model's two pictures."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.cache import Cache
+from training.config import load_preset
+from training.examples import Example, folder_examples, pair_references, phantom_examples
+from training.models import ModelSource
+from training.pipeline import Job, finetune
+from training.prepare import Preparer
+from wdlora.adapter import Adapter
+from wdlora.qwen.latents import encode_image
+from wdlora.qwen.miniature_files import miniature_files
+
+
+def example(identity, cohort, patient, reference=""):
+    return Example(identity, cohort, patient, reference, lambda: None)
+
+
+def test_references_are_of_the_same_patient_else_cohort_and_of_the_same_side():
+    found = pair_references(
+        [
+            example("a1", "Control", "a"),
+            example("b1", "Control", "b"),
+            example("a2", "Control", "a"),
+            example("c1", "T1DPN", "c"),
+            example("d1", "Control", "d", reference="a2"),
+            example("e1", "Control", "e", reference="held out"),
+        ]
+    )
+    assert [one.reference for one in found] == ["a2", "a2", "a1", "", "a2", "a1"]
+
+
+def test_phantoms_are_paired_within_their_cohort():
+    found = pair_references(phantom_examples(2, seed=3))
+    by_identity = {one.identity: one for one in found}
+    for one in found:
+        other = by_identity[one.reference]
+        assert other.identity != one.identity and other.cohort == one.cohort
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three patients a cohort with two images each; 64×96 and 96×64 pixels, so that there are two buckets."""
+    rows = ["file,cohort,patient"]
+    generator = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for cohort in ("Control", "T1DPN"):
+        for patient in range(3):
+            for visit in range(2):
+                name = f"{cohort}-{patient}-{visit}.png"
+                mask = np.zeros((64, 96), np.uint8)
+                mask[20 + 5 * patient : 25 + 5 * patient] = 255
+                image = np.clip(60 + mask / 3 + generator.normal(0, 8, mask.shape), 0, 255).astype(np.uint8)
+                if patient == 2:
+                    image, mask = image.T, mask.T
+                Image.fromarray(image).save(tmp_path / "data" / "images" / name)
+                Image.fromarray(mask).save(tmp_path / "data" / "masks" / name)
+                rows.append(f"{name},{cohort},{cohort}-{patient}")
+    (tmp_path / "data" / "dataset.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "data"
+
+
+def second_model():
+    """The miniature's files, read one by one, under the layout of the second model."""
+    files = miniature_files()
+    return ModelSource(
+        transformer=str(files.transformer),
+        text_encoder=str(files.text_encoder),
+        vae=str(files.vae),
+        tokenizer=str(files.tokenizer),
+        variant="2509",
+    )
+
+
+def test_the_cached_reference_is_the_other_image_in_the_targets_view(data, tmp_path):
+    model = second_model().load("fp32", "cpu", ("text_encoder", "vae"))
+    examples = pair_references(folder_examples(data))
+    config = load_preset("miniature", {"size": None, "views": 1, "augment": False})
+    cache = Cache(tmp_path / "cache")
+    (prepared,) = Preparer(model, cache, config, examples).prepare(examples[:1], 1, "encoding")
+    entry = cache.read(prepared.pictures)
+    other = next(one for one in examples if one.identity == examples[0].reference)
+    assert other.patient == examples[0].patient
+    assert torch.equal(entry["reference"], encode_image(model.vae, other.load()[0]))
+    assert not torch.equal(entry["reference"], entry["target"])
+    assert set(prepared.texts) == {"plain", "empty", "plain+reference", "empty+reference"}
+    lengths = {name: cache.read(key)["embeds"].shape[1] for name, key in prepared.texts.items()}
+    assert lengths["plain+reference"] > lengths["plain"]
+
+
+@pytest.mark.slow
+def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
+    config = load_preset(
+        "miniature",
+        {"size": None, "views": 2, "steps": 6, "batch_size": 2, "sample_every": 0, "sample_steps": 2, "sample_cfg": 1},
+    )
+    result = finetune(
+        Job(config, "miniature", second_model(), tmp_path / "out", str(data), pixel_size_um=400 / 384, device="cpu")
+    )
+    assert result["finished"] and np.isfinite(result["judgement"]["validation_loss"])
+    adapter = Adapter.load(result["adapter"])
+    assert adapter.metadata.base_model == "qwen_image_edit_miniature.safetensors"
+    assert max(float(layer.lora_b.abs().max()) for layer in adapter.layers.values()) > 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "4 patients for training, 2 for validation" in card
