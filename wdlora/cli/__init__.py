@@ -6,12 +6,12 @@ A command module has a docstring (its help), `EXAMPLE` (shown below the help), `
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from ..errors import InputError
+from ..quiet import hush_kernels
 
 COMMANDS = {
     "inspect": "show what an adapter file holds and how far it moves its base",
@@ -40,7 +40,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
     argv = list(sys.argv[1:] if argv is None else argv)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # no library below may reach for the network
         os.environ.setdefault(name, "1")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels that it would download
+    hush_kernels()
     overview = argparse.ArgumentParser(
         prog=prog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InputError
-from .serve import add_host_arguments, quieten
+from .serve import add_host_arguments
 
 EXAMPLE = (
     "python -m wdlora run workflows/api/ccm_synthesis.json --miniature --set 'CCM Sample Masks.seed=7' --out pictures"
@@ -44,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from ..host import Host, graph
     from ..host.terminal import TerminalProgress
 
-    quieten()
     prompt = graph.read(args.workflow)
     for assignment in args.set:
         graph.set_value(prompt, assignment)

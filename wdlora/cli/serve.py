@@ -35,11 +35,6 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: CUDA where there is one)")
 
 
-def quieten() -> None:
-    """Silence bitsandbytes, which warns at import of a package that it would download kernels with."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     from ..host.server.app import serve
@@ -68,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.suppress(asyncio.CancelledError):
             await serve(make_host, args.listen, args.port, ready)
 
-    quieten()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from ..quiet import hush_kernels
 from . import core_nodes, pack
 from .api import install
 from .engine import HostEngine
@@ -33,6 +34,7 @@ class Host:
         device: str | None = None,
     ):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # bitsandbytes and transformers must not ask their hub
+        hush_kernels()
         install()
         self.folders = Folders(base, models, output)
         self.engine = HostEngine(device)

@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..quiet import hush_kernels
 from ..weights import several
 from . import checkpoint as layouts
 from .checkpoint import Checkpoint
@@ -209,6 +210,7 @@ def plan_transformer(weights: Checkpoint, zero_cond_t: bool | None = None, stora
     `zero_cond_t`: whether references are modulated at timestep zero (2511); by default as the checkpoint says.
     The layers of its blocks are stored as `storage` says, everything else in the compute type.
     """
+    hush_kernels()
     from accelerate import init_empty_weights
     from diffusers import QwenImageTransformer2DModel
 
@@ -230,6 +232,7 @@ def plan_transformer(weights: Checkpoint, zero_cond_t: bool | None = None, stora
 
 def plan_text_encoder(weights: Checkpoint, tokenizer: Any) -> Plan:
     """Transformers' Qwen2_5_VLModel, without the language-model head, from a checkpoint; fp8 layers stay fp8."""
+    hush_kernels()
     from accelerate import init_empty_weights
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
@@ -244,6 +247,7 @@ def plan_text_encoder(weights: Checkpoint, tokenizer: Any) -> Plan:
 
 def plan_vae(weights: Checkpoint) -> Plan:
     """Diffusers' AutoencoderKLQwenImage from ComfyUI's (Wan's) or diffusers' layout."""
+    hush_kernels()
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKLQwenImage
 
