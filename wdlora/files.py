@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
+
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
@@ -30,6 +32,18 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise InputError where `path` could not be written, before the work whose result it takes. Makes nothing."""
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: name a file to write")
+    place = next(folder for folder in target.absolute().parents if folder.exists())
+    if not place.is_dir():
+        raise InputError(f"{target} cannot be written: {place} is a file, not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{target} cannot be written: there is no permission to write into {place}")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

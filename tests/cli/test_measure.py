@@ -144,6 +144,20 @@ def test_outputs_that_cannot_be_written_are_named(files, tmp_path, capsys):
     assert "taken" in refused([*measured, "--csv", str(tmp_path / "taken" / "t.csv")], capsys)
 
 
+@pytest.mark.parametrize("option", ["--csv", "--patients", "--nerves"])
+def test_tables_that_cannot_be_written_are_noticed_before_the_work(files, tmp_path, capsys, option):
+    """So early that a first file which is no image is not even opened; and nothing is made on the way."""
+    (tmp_path / "taken").write_text("")
+    roster = ["--roster", str(tmp_path / "roster.csv")]
+    (tmp_path / "roster.csv").write_text("file,patient\nno.png,A\n")
+    (tmp_path / "no.png").write_text("no image")
+    for place, said in (("taken/t.csv", "is a file, not a folder"), ("", "is a folder: name a file")):
+        arguments = [str(tmp_path / "no.png"), "--pixel-size-um", "hrt", *roster, option, str(tmp_path / place)]
+        assert said in refused(arguments, capsys)
+    assert "no.png" in refused([*arguments[:-1], str(tmp_path / "new" / "t.csv")], capsys)
+    assert not (tmp_path / "new").exists()
+
+
 def test_files_that_would_share_a_name_are_refused(files, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "smith_H.png"

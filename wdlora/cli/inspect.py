@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapter import Adapter
 from ..errors import InputError
+from ..files import check_writable
 
 if TYPE_CHECKING:
     from ..adapter.movement import Movement
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Inspect one file."""
     if args.plot and not args.base:
         raise InputError("--plot shows how far the adapter moves its base; name the base with --base")
+    if args.plot:
+        check_writable(args.plot)
     adapter = Adapter.load(args.adapter, args.base)
     base = None
     if args.base:

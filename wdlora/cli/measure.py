@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ..anatomy.biomarkers import tables
     from ..anatomy.biomarkers.rules import rule_set
     from ..anatomy.images import parse_pixel_size
+    from ..files import check_writable
 
     rules = rule_set(args.rules)
     size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--patients needs to know whose the images are; name a roster with --roster")
     if args.key and not args.roster:
         raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
+    for table in filter(None, (args.csv, args.patients, args.nerves)):
+        check_writable(table)
     if args.roster or args.keep_names:
         _refuse_twins(args.files, args.keep_names)
     entries = _roster(args.roster, args.key, args.keep_names)
