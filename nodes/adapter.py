@@ -189,14 +189,15 @@ class WDLoRAInspect(io.ComfyNode):
         picture = size_picture(loaded, title) if moved is None else moved_picture(moved, title)
         image = tensors.as_image([picture])
         said = text(report)
-        shown = _preview(image, cls)
+        shown = _preview(image)
         return io.NodeOutput(image, said, json.dumps(report, indent=1), ui={**shown, "text": [said]})
 
 
-def _preview(image: Any, cls: Any) -> dict[str, Any]:
+def _preview(image: Any) -> dict[str, Any]:
+    """The picture under the node, without the graph, which holds names of files."""
     from comfy_api.latest import ui
 
-    return dict(ui.PreviewImage(image, cls=cls).as_dict())
+    return dict(ui.PreviewImage(image).as_dict())
 
 
 def _adapter_file(name: str, sha256: str) -> Any:

@@ -114,12 +114,16 @@ def pictures() -> list[str]:
 
 
 def picture_path(name: str) -> str:
-    """The path of an image of the input folder. Raises InputError where it is missing or lies elsewhere."""
+    """The path of an image of the input folder, also by its pseudonym.
+
+    Raises InputError where it is missing or lies elsewhere.
+    """
     import os
 
     import folder_paths
 
     from ..wdlora.dataset.folder import IMAGE_SUFFIXES
+    from ..wdlora.privacy.pseudonym import find_by_content
 
     kinds = {"[output]": "output", "[input]": "input", "[temp]": "temp"}
     note = next((note for note in kinds if str(name).endswith(note)), "[input]")
@@ -127,6 +131,8 @@ def picture_path(name: str) -> str:
     path = files.confined(root, str(name).removesuffix(note).rstrip(), "image")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"{name!r} is no image file: give one of {', '.join(IMAGE_SUFFIXES)}")
+    if not os.path.isfile(path) and (found := find_by_content(root, path.name)) is not None:
+        return str(found)
     if not os.path.isfile(path):
         raise InputError(f"there is no image {name!r}: put it into {root}")
     return str(path)

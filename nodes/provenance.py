@@ -1,9 +1,12 @@
-"""How a picture came about: the part of the graph that made it, and the hashes of the files that it names."""
+"""How a picture came about: the part of the graph that made it, and the hashes of the files that it loads."""
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from ..wdlora.errors import InputError
 
 KINDS = ("diffusion_models", "text_encoders", "vae", "loras")
 
@@ -11,19 +14,24 @@ KINDS = ("diffusion_models", "text_encoders", "vae", "loras")
 def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """The graph above a node, and SHA-256 of its files, as JSON values.
 
-    Names of pictures in the input folder are replaced by their hashes, titles are left out: neither may tell who a
+    Names of pictures and folders in the input folder are pseudonyms, titles are left out: neither may tell who a
     patient is. `prompt` is the API-format graph or None; `say` hears which file is read.
     """
     from ..wdlora.cohorts import PROMPT_VERSION
+    from ..wdlora.privacy.names import Names
+    from ..wdlora.privacy.pseudonym import Pseudonyms
 
     found: dict[str, Any] = {"prompt_version": PROMPT_VERSION}
     if not isinstance(prompt, dict):
         return found
     graph = {
-        name: {"class_type": node["class_type"], "inputs": {key: _hidden(v) for key, v in node["inputs"].items()}}
+        name: {"class_type": node["class_type"], "inputs": node["inputs"]}
         for name, node in _above(prompt, str(node_id))
     }
-    found["graph"] = graph
+    pseudonyms = Pseudonyms(_input_path)
+    found["graph"] = Names(pseudonyms).hide(graph)
+    if pseudonyms.hashes:
+        found["inputs"] = pseudonyms.hashes
     if hash_models:
         hashes = {}
         for label, path in _model_files(graph):
@@ -49,18 +57,18 @@ def _above(prompt: dict[str, Any], node_id: str) -> Iterator[tuple[str, Any]]:
                 todo.append(value[0])
 
 
-def _hidden(value: Any) -> Any:
-    """An input's value; the hash instead of the name of a picture in the input folder."""
-    from ..wdlora.dataset.folder import IMAGE_SUFFIXES
-    from ..wdlora.files import sha256
-    from . import images
+def _input_path(name: str) -> Path | None:
+    """The file or folder that a graph names, in the input, output or temporary folder; None where there is none."""
+    import folder_paths
 
-    if not isinstance(value, str) or not value.lower().rstrip().removesuffix(" [input]").endswith(IMAGE_SUFFIXES):
-        return value
-    try:
-        return f"sha256:{sha256(images.picture_path(value))}"
-    except ValueError:
-        return "a missing picture"
+    from . import files
+
+    for kind in ("input", "output", "temp"):
+        with suppress(InputError):
+            path = files.confined(folder_paths.get_directory_by_type(kind), name, "input")
+            if path.exists():
+                return path
+    return None
 
 
 def _model_files(graph: dict[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wdlora.anatomy.roster import read_key, read_roster
+from wdlora.anatomy.roster import read_roster
 from wdlora.errors import InputError
 
 TABLE = """File,Patient,Eye,Visit,Cohort
@@ -63,15 +63,8 @@ def test_bad_tables_are_refused(tmp_path, text, message):
         read_roster(roster(tmp_path, text))
 
 
-def test_keys(tmp_path):
-    with pytest.raises(InputError, match="no key file"):
-        read_key(tmp_path / "key")
-    (tmp_path / "key").write_bytes(b"short\n")
-    with pytest.raises(InputError, match="5 bytes"):
-        read_key(tmp_path / "key")
+def test_short_keys_and_absent_tables_are_refused(tmp_path):
     with pytest.raises(InputError, match="16"):
         read_roster(roster(tmp_path), b"short")
-    (tmp_path / "key").write_bytes(b"0123456789abcdef\n")
-    assert read_key(tmp_path / "key") == b"0123456789abcdef"
     with pytest.raises(InputError, match="no file"):
         read_roster(tmp_path / "absent.csv")

@@ -44,6 +44,8 @@ def write_masks(folder: Path, count: int, side: int = 64) -> None:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with flow.json and masks/, which is the working directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where the key of pseudonyms is made
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     (tmp_path / "flow.json").write_text(json.dumps(GRAPH))
     write_masks(tmp_path / "masks", 3)
     return tmp_path

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from PIL import Image
 
 from wdlora.anatomy import measure
 from wdlora.cli import main
+from wdlora.privacy.pseudonym import find_by_content
 
 from .conftest import GRAPH, check_whole, start, write_masks
 
@@ -30,13 +32,22 @@ def test_one_result_a_mask_and_a_manifest_with_hashes(place, capsys):
     for job in manifest["jobs"]:
         (file,) = job["files"]
         with Image.open(place / "out" / file["file"]) as picture:
-            with Image.open(place / "masks" / job["mask"]["file"]) as mask:
+            with Image.open(find_by_content(str(place / "masks"), job["mask"]["file"])) as mask:
                 assert picture.convert("L").tobytes() == mask.tobytes()
-            assert json.loads(picture.text["prompt"])["1"]["inputs"]["image"].endswith(
-                f"-{job['mask']['sha256'][:16]}.png"
-            )
+            loaded = json.loads(picture.text["prompt"])["1"]["inputs"]["image"]
+            assert loaded == f"wdlora-batch/{job['mask']['file']}"
+            assert job["mask"]["file"] == f"image-{job['mask']['sha256'][:16]}.png"
     assert manifest["workflow"]["file"] == "flow.json"
-    assert json.loads((place / "out" / "workflow.json").read_text()) == GRAPH
+    told = json.loads((place / "out" / "workflow.json").read_text())
+    assert re.fullmatch(r"image-[0-9a-f]{16}\.png", told["1"]["inputs"].pop("image"))
+    assert told == {**GRAPH, "1": {**GRAPH["1"], "inputs": {"channel": "red"}}}
+
+
+def test_masks_keep_their_names_where_asked(place, capsys):
+    assert batch("--keep-names", "--json") == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [job["mask"]["file"] for job in jobs] == ["mask00.png", "mask01.png", "mask02.png"]
+    assert [job["name"][:6] for job in jobs] == ["mask00", "mask01", "mask02"]
 
 
 def test_what_is_done_is_not_done_again_and_more_can_be_added(place, capsys):
@@ -95,7 +106,7 @@ def test_measurements_become_a_table(place, capsys):
     rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
     assert len(rows) == 6
     for row in rows:
-        with Image.open(place / "masks" / row["mask_file"]) as picture:
+        with Image.open(find_by_content(str(place / "masks"), row["mask_file"])) as picture:
             mask = np.asarray(picture) > 127
         expected = measure(mask, pixel_size_um=float(row["Measured masks.pixel_size_um"])).length_mm
         assert float(row["length_mm"]) == pytest.approx(expected, rel=1e-9) and expected > 0

@@ -8,8 +8,12 @@ import pytest
 from wdlora.batch import jobs
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
+from wdlora.privacy.names import Names
+from wdlora.privacy.pseudonym import Pseudonyms
 
 from .conftest import GRAPH, write_masks
+
+NOBODY = Names(Pseudonyms())
 
 
 def painted(**conditioning):
@@ -52,7 +56,7 @@ def test_every_combination_is_a_job_of_its_own():
         jobs.Axis("cohort", jobs.places_of(graph, "cohort"), ("Control", "T1DPN")),
         jobs.Axis("seed", jobs.places_of(graph, "seed", ["Paint.seed"]), (0, 1, 2)),
     ]
-    planned = jobs.plan(graph, [], None, axes)
+    planned = jobs.plan(graph, [], None, axes, NOBODY)
     assert len(planned) == 6 and len({job.id for job in planned}) == 6
     assert planned[4].values == {
         "CCMSampleMasks.cohort": "T1DPN",
@@ -63,7 +67,7 @@ def test_every_combination_is_a_job_of_its_own():
     assert planned[4].name == f"T1DPN-1-{planned[4].id[:8]}"
     assert all(str(uuid.UUID(job.id)) == job.id and uuid.UUID(job.id).version == 5 for job in planned)
     assert graph == painted()  # planning changes nothing
-    again = jobs.plan(painted(), [], None, axes)
+    again = jobs.plan(painted(), [], None, axes, NOBODY)
     assert [job.id for job in again] == [job.id for job in planned]
 
 
@@ -74,16 +78,16 @@ def test_ids_follow_the_content_of_a_mask_and_not_its_place(tmp_path):
     for folder in ("one", "two"):
         graph = copy.deepcopy(GRAPH)
         masks = jobs.find_masks(tmp_path / folder)
-        ids.append([job.id for job in jobs.plan(graph, masks, jobs.mask_place(graph), [])])
+        ids.append([job.id for job in jobs.plan(graph, masks, jobs.mask_place(graph), [], NOBODY)])
     assert ids[0] == ids[1] and len(set(ids[0])) == 2
     (tmp_path / "one" / "mask00.png").write_bytes((tmp_path / "one" / "mask01.png").read_bytes())
     graph = copy.deepcopy(GRAPH)
-    changed = jobs.plan(graph, jobs.find_masks(tmp_path / "one"), jobs.mask_place(graph), [])
+    changed = jobs.plan(graph, jobs.find_masks(tmp_path / "one"), jobs.mask_place(graph), [], NOBODY)
     assert changed[0].id != ids[0][0]
 
 
 def test_what_a_job_saves_goes_to_a_folder_of_its_own():
-    (job,) = jobs.plan(painted(), [], None, [])
+    (job,) = jobs.plan(painted(), [], None, [], NOBODY)
     assert job.prompt()["d"]["inputs"]["filename_prefix"] == f"wdlora-batch/{job.id}/ccm/picture"
     assert job.prompt(2)["d"]["inputs"]["filename_prefix"] == f"wdlora-batch/{job.id}-2/ccm/picture"
     assert job.graph["d"]["inputs"]["filename_prefix"] == "ccm/picture"

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from wdlora.errors import InputError
+from wdlora.files import sha256
 from wdlora.host.api import io
 from wdlora.host.context import Interrupted, Progress, check_interrupted
 from wdlora.host.executor import EVERYBODY, Job, execution_order
@@ -71,7 +72,9 @@ def test_the_picture_and_its_graph_are_saved(host, graph):
         Image.open(host.folders.output / "out_00001_.png") as saved,
         Image.open(host.folders.input / "mask.png") as given,
     ):
-        assert json.loads(saved.text["prompt"]) == graph
+        pseudonym = f"image-{sha256(host.folders.input / 'mask.png')[:16]}.png"
+        told = {**graph, "1": {**graph["1"], "inputs": {**graph["1"]["inputs"], "image": pseudonym}}}
+        assert json.loads(saved.text["prompt"]) == told
         assert json.loads(saved.text["workflow"]) == {"id": "w"}
         assert np.array_equal(np.asarray(saved)[..., 0], np.asarray(given))
 

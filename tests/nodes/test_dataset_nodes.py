@@ -84,8 +84,10 @@ def test_provenance_has_graph_and_hashes_but_no_names(run):
     told = (folder / "provenance" / "Control-000001.json").read_text(encoding="utf-8")
     assert "Meier" not in told and "elsewhere" not in told
     graph = json.loads(told)["graph"]
-    expected = f"sha256:{sha256(run.host.folders.input / 'Meier_1950.png')}"
-    assert graph["p"]["inputs"]["image"] == expected and graph["node"]["class_type"] == "CCMSaveDataset"
+    hashed = sha256(run.host.folders.input / "Meier_1950.png")
+    assert graph["p"]["inputs"]["image"] == f"image-{hashed[:16]}.png"
+    assert json.loads(told)["inputs"] == {f"image-{hashed[:16]}.png": hashed}
+    assert graph["node"]["class_type"] == "CCMSaveDataset"
     assert "Meier" not in (folder / "dataset.csv").read_text()
 
 

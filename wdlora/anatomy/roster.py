@@ -6,14 +6,13 @@ same from table to table (HMAC-SHA-256, RFC 2104).
 """
 
 import csv
-import hashlib
-import hmac
 import re
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import InputError
+from ..privacy.pseudonym import keyed
 
 EYES = {"od": "right", "r": "right", "re": "right", "right": "right", "os": "left", "l": "left", "le": "left"}
 EYES["left"] = "left"
@@ -75,17 +74,6 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
     return entries
 
 
-def read_key(path: str | PathLike) -> bytes:
-    """The bytes of a key file without line ends. Raises InputError where it is absent or shorter than 16 bytes."""
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"there is no key file {file}: make one of random bytes and keep it secret")
-    key = file.read_bytes().strip()
-    if len(key) < 16:
-        raise InputError(f"the key file {file} has {len(key)} bytes; give at least 16 random ones")
-    return key
-
-
 def _rows(file: Path) -> list[dict[str, str]]:
     """Rows of a CSV table with comma, semicolon or tab, column names in lower case, file names without folders."""
     if not file.is_file():
@@ -119,8 +107,7 @@ def _pseudonyms(names: list[str], letter: str, digits: int, key: bytes | None) -
         if name not in result and key is None:
             result[name] = f"{letter}{len(result) + 1:0{digits}d}"
         elif name not in result and key is not None:
-            digest = hmac.new(key, f"{letter}:{name}".encode(), hashlib.sha256).hexdigest()
-            result[name] = letter + digest[:12]
+            result[name] = letter + keyed(letter, name, key, 12)
     return result
 
 

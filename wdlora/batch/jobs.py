@@ -16,6 +16,8 @@ from ..errors import InputError
 from ..files import sha256
 from ..host import graph as graphs
 from ..host.validation import is_link
+from ..privacy.names import Names
+from ..privacy.pseudonym import content_pseudonym
 
 Graph = dict[str, Any]
 
@@ -34,7 +36,7 @@ _MOST_JOBS = 10_000_000
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask file. `name` is its path below the folder of masks, `stored` its name in a host's input folder."""
+    """A mask file. `name` is what outputs call it, `stored` its name in a host's input folder."""
 
     path: Path
     name: str
@@ -42,13 +44,17 @@ class Mask:
 
     @property
     def stored(self) -> str:
-        """A name that says what is in the file, so that no host mistakes it for another one."""
-        return f"{_slug(self.path.stem)}-{self.sha256[:16]}{self.path.suffix.lower()}"
+        """Its pseudonym: it says what is in the file, so no host mistakes it for another one, and not who it is of."""
+        return content_pseudonym(self.sha256, self.path.name)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the graph. `id` is the UUID5 of the graph that is run; `values` are those that differ, by place."""
+    """One run of the graph. `id` is the UUID5 of the graph that is run; `values` are those that differ, by place.
+
+    `graph` is what hosts get; names of input files are pseudonyms in all else, also in the graph that `id` is made of,
+    since an id would confirm a guess at them.
+    """
 
     id: str
     name: str
@@ -134,8 +140,12 @@ def find(graph: Graph, target: str, said: str | None = None) -> str:
     return f"{ids[0]}.{key}"
 
 
-def find_masks(folder: str | Path) -> list[Mask]:
-    """The pictures of a folder and the folders in it, by name. Raises InputError where there are none."""
+def find_masks(folder: str | Path, keep_names: bool = False) -> list[Mask]:
+    """The pictures of a folder and the folders in it, in the order of their names.
+
+    Outputs call them by the SHA-256 of their content; with `keep_names` by their path below the folder. Raises
+    InputError where there are none.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"there is no folder {root} with masks")
@@ -146,7 +156,10 @@ def find_masks(folder: str | Path) -> list[Mask]:
     )
     if not paths:
         raise InputError(f"the folder {root} holds no masks; they are pictures: {', '.join(sorted(PICTURES))}")
-    return [Mask(path, path.relative_to(root).as_posix(), sha256(path)) for path in paths]
+    return [
+        Mask(path, path.relative_to(root).as_posix() if keep_names else content_pseudonym(hash, path.name), hash)
+        for path, hash in ((path, sha256(path)) for path in paths)
+    ]
 
 
 def check_graph(graph: Graph) -> None:
@@ -186,17 +199,19 @@ def places_of(graph: Graph, key: str, given: Sequence[str] = ()) -> tuple[str, .
     return found
 
 
-def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axis]) -> list[Job]:
+def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axis], names: Names) -> list[Job]:
     """Every combination of masks and the axes' values, the last axis fastest. Raises InputError for a wrong value."""
     count = max(len(masks), 1) * math.prod(len(axis.values) for axis in axes)
     if count > _MOST_JOBS:
         raise InputError(f"the batch would have {count:,} jobs; the most is {_MOST_JOBS:,}")
     chosen = list(itertools.product(*(axis.values for axis in axes)))
     each: Sequence[Mask | None] = masks or [None]
-    return [_job(graph, mask, at, axes, values) for mask in each for values in chosen]
+    return [_job(graph, mask, at, axes, values, names) for mask in each for values in chosen]
 
 
-def _job(graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], chosen: Sequence[Any]) -> Job:
+def _job(
+    graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], chosen: Sequence[Any], names: Names
+) -> Job:
     own = {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
     values: dict[str, Any] = {}
     label = [] if mask is None else [_slug(Path(mask.name).with_suffix("").as_posix())]
@@ -205,11 +220,15 @@ def _job(graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], 
     for axis, value in zip(axes, chosen, strict=True):
         for place in axis.places:
             _put(own, place, value)
+    told = names.hide(own)
+    for axis in axes:
+        for place in axis.places:
             id, _, key = place.rpartition(".")
-            values[f"{graphs.title(id, graph[id])}.{key}"] = value
-        text = _slug(value if isinstance(value, str) else json.dumps(value))
+            shown = told[id]["inputs"][key]
+            values[f"{graphs.title(id, told[id])}.{key}"] = shown
+        text = _slug(shown if isinstance(shown, str) else json.dumps(shown))
         label.append(text if axis.label in ("cohort", "seed") else f"{_slug(axis.label)}{text}")
-    id = job_id(own)
+    id = job_id(told)
     return Job(id, "-".join([*(part for part in label if part), id[:8]])[-120:].lstrip("-."), values, mask, own)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import sha256, whole
+from ..privacy.names import Names
 from .jobs import UPLOADS, Graph, Job, Mask
 from .results import Shown, shown
 from .work import JobFailed, Work
@@ -87,6 +88,14 @@ def _run(work: Work, host: Any, job: Job, attempt: int) -> float:
         place_mask(host, job.mask)
     scratch = host.folders.output / job.folder(attempt)
     shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        return _into(work, host, job, attempt, scratch)
+    finally:  # what a failed job saved is no result
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _into(work: Work, host: Any, job: Job, attempt: int, scratch: Path) -> float:
+    """Run a job that saves into `scratch`, and commit its result; returns the seconds it took."""
     staged = work.results.stage(job)
     started = time.monotonic()
     prompt = job.prompt(attempt)
@@ -99,22 +108,22 @@ def _run(work: Work, host: Any, job: Job, attempt: int) -> float:
         kind = f" ({result.failure['exception_type']})" if again else ""
         raise JobFailed(f"{_title(job, result.failure['node_id'])}: {said}{kind}", again)
     seconds = round(time.monotonic() - started, 3)
-    found = [(output, _collect(host, output, scratch, staged)) for output in shown(result.outputs, job.graph)]
+    names = work.results.names
+    found = [(output, _collect(host, output, scratch, staged, names)) for output in shown(result.outputs, job.graph)]
     work.results.commit(job, found, seconds=seconds, server=None)
-    shutil.rmtree(scratch, ignore_errors=True)
     return seconds
 
 
-def _collect(host: Any, output: Shown, scratch: Path, staged: Path) -> list[Path]:
+def _collect(host: Any, output: Shown, scratch: Path, staged: Path, names: Names) -> list[Path]:
     """Bring a node's files to the staged folder: the job's own are moved, others copied."""
     paths = []
     for file in output.files:
         source = Path(host.folders.get_directory_by_type(file["type"])) / file["subfolder"] / file["filename"]
-        target = staged / source.name
+        target = wanted = staged / names.hide_text(source.name)
         number = 1
         while target.exists():
             number += 1
-            target = staged / f"{source.stem}({number}){source.suffix}"
+            target = staged / f"{wanted.stem}({number}){wanted.suffix}"
         if scratch in source.parents:
             os.replace(source, target)
         else:

@@ -190,7 +190,7 @@ class Pool:
         for output in shown(entry.get("outputs") or {}, job.graph):
             paths = []
             for file in output.files:
-                target = staged / _free_name(file["filename"], taken)
+                target = staged / _free_name(self.work.results.names.hide_text(file["filename"]), taken)
                 if not await server.download(file, target):
                     raise JobFailed(f"{server.url} has the file {file['filename']} no more", again=True)
                 paths.append(target)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from .. import __version__
 from ..errors import InputError
 from ..files import sha256, write_json, write_text
 from ..host import graph as graphs
+from ..privacy.names import Names
+from ..privacy.tree import hide_picture
 from .jobs import Graph, Job
 
 RECORD = "result.json"
@@ -52,10 +55,13 @@ def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
 
 
 class Results:
-    """The folder of a batch: `results/NAME/` for each job that is done, `manifest.json`, and the journal."""
+    """The folder of a batch: `results/NAME/` for each job that is done, `manifest.json`, and the journal.
 
-    def __init__(self, out: str | os.PathLike):
-        self.out = Path(out)
+    `names` of input files are pseudonyms in all that is written here, the graphs in pictures included.
+    """
+
+    def __init__(self, out: str | os.PathLike, names: Names):
+        self.out, self.names = Path(out), names
         self.folder = self.out / "results"
         self.staging = self.out / _STAGING
         try:
@@ -90,6 +96,10 @@ class Results:
         place = self.staging / job.name
         outputs = []
         for output, paths in found:
+            for path in paths:
+                if path.suffix.lower() == ".png":
+                    with suppress(InputError):  # a server called it so, and it is none: no text to change
+                        hide_picture(path, self.names)
             files = [
                 {"file": path.relative_to(place).as_posix(), "sha256": _hash(path), "bytes": path.stat().st_size}
                 for path in paths
@@ -99,7 +109,7 @@ class Results:
                 described["values"] = [_parsed(text) for text in output.texts]
             if output.tables:
                 described["tables"] = output.tables
-            outputs.append(described)
+            outputs.append(self.names.hide(described))
         mask = None if job.mask is None else {"file": job.mask.name, "sha256": job.mask.sha256}
         record = {"id": job.id, "name": job.name, "values": job.values, "mask": mask, **facts, "outputs": outputs}
         write_json(place / RECORD, record)
@@ -123,7 +133,7 @@ class Results:
             if record is None:
                 entry["status"] = "failed" if job.id in failures else "open"
                 if job.id in failures:
-                    entry["error"] = failures[job.id]
+                    entry["error"] = self.names.hide_text(failures[job.id])
             else:
                 entry["status"] = "done"
                 entry["seconds"] = record.get("seconds")

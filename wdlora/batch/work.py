@@ -44,5 +44,5 @@ class Work:
     def failed(self, job: Job, sentence: str) -> None:
         """Note that a job was given up."""
         self.failures[job.id] = sentence
-        self.journal.append("failed", id=job.id, name=job.name, error=sentence)
+        self.journal.append("failed", id=job.id, name=job.name, error=self.results.names.hide_text(sentence))
         self.tell(job, sentence)

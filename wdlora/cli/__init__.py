@@ -20,6 +20,7 @@ COMMANDS = {
     "measure": "measure corneal nerve biomarkers in masks or images",
     "validate-tracing": "compare the tracer with manual annotations of real images",
     "import-dataset": "bring a public or your own data set into the folder layout of training",
+    "pseudonymise": "replace names of input files in pictures and workflows, or check for them",
     "run": "run a workflow in this process, without ComfyUI",
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
     "serve": "the ComfyUI front end with this pack's nodes, in a browser",

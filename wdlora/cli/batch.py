@@ -4,10 +4,12 @@ WORKFLOW is a graph as for `run`. Every combination of masks, cohorts, seeds and
 result in OUT/results; OUT/manifest.json names them all with their hashes. A batch that was killed or interrupted
 continues with the same command; a larger one (more seeds, more masks) keeps the results that are there.
 Masks take the place of the graph's mask loader, or of its CCM Sample Masks.
+Results, manifest and the graphs in pictures hold pseudonyms, no names of input files (see `pseudonymise`).
 """
 
 import argparse
 import asyncio
+import copy
 import json
 import sys
 from pathlib import Path
@@ -54,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
     )
     parser.add_argument("--attempts", type=int, default=3, help="tries for a job that fails (%(default)s)")
+    parser.add_argument("--keep-names", action="store_true", help="call masks by their file names in what is written")
+    parser.add_argument(
+        "--key", metavar="FILE", help="secret key of pseudonyms, of 16 bytes or more (default: your own)"
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest")
     add_host_arguments(parser)
 
@@ -66,26 +72,35 @@ def run(args: argparse.Namespace) -> int:
     from ..batch.work import Work
     from ..files import sha256, write_json
     from ..host import graph as graphs
+    from ..privacy.names import Names
+    from ..privacy.pseudonym import Pseudonyms, read_or_make_key
+    from ..privacy.tree import finder
 
+    key = read_or_make_key(args.key) if args.key else None
     if args.attempts < 1:
         raise InputError(f"--attempts is {args.attempts}; give 1 or more")
     graph = graphs.read(args.workflow)
     jobs.check_graph(graph)
+    given = copy.deepcopy(graph)
     for assignment in args.set:
         graphs.set_value(graph, assignment)
-    masks = jobs.find_masks(args.masks) if args.masks else []
-    results = Results(args.out)
+    masks = jobs.find_masks(args.masks, args.keep_names) if args.masks else []
+    out = Path(args.out)
+    host = None if args.server else _host(args, out)
+    find = finder((host.folders.input, host.folders.output) if host else ())
+    names = Names(Pseudonyms(find, lambda: key or read_or_make_key()))
+    results = Results(out, names)
     with Journal(results.out / "journal.jsonl") as journal:
-        host = None if args.server else _host(args, results.out)
         if args.miniature:
             graphs.use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
-        planned = _plan(args, graph, masks)
+        planned = _plan(args, graph, masks, names)
         models = local.model_hashes(graph, host.folders) if host else _pinned(graph)
-        _same_batch(journal, jobs.job_id(graph), models)
-        write_json(results.out / "workflow.json", graph)
+        told = names.hide(graph)
+        _same_batch(journal, jobs.job_id(told), models)
+        write_json(results.out / "workflow.json", told)
         results.clear()
         facts: dict[str, Any] = {
-            "workflow": {"file": Path(args.workflow).name, "sha256": sha256(args.workflow)},
+            "workflow": _workflow(Path(args.workflow), names.hide(given) == given),
             "graph": {"file": "workflow.json", "sha256": sha256(results.out / "workflow.json")},
             "models": models,
         }
@@ -102,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
             disable=None if not args.json else True,
         )
         work = Work(todo, journal, results, args.attempts)
-        work.tell = lambda job, error: _tell(bar, work, job.name, error)
+        work.tell = lambda job, error: _tell(bar, work, job, error)
         try:
             if host is not None:
                 if todo:
@@ -123,7 +138,18 @@ def _host(args: argparse.Namespace, out: Path) -> Any:
     return Host(args.data, args.models, out / "output", device=args.device)
 
 
-def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any]) -> list[Any]:
+def _workflow(file: Path, nameless: bool) -> dict[str, str]:
+    """Name and hash of a workflow: a picture's name is a pseudonym, and no hash may confirm a guess at a graph's."""
+    from ..files import sha256
+    from ..privacy.pseudonym import content_pseudonym
+
+    hashed = sha256(file)
+    if file.suffix.lower() == ".png":
+        return {"file": content_pseudonym(hashed, file.name), "sha256": hashed}
+    return {"file": file.name, "sha256": hashed} if nameless else {"file": file.name}
+
+
+def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], names: Any) -> list[Any]:
     from ..batch import jobs
 
     if len(args.mask_input) > 1:
@@ -137,7 +163,7 @@ def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any]) -> 
     if args.seeds:
         seeds = jobs.parse_seeds(args.seeds)
         axes.append(jobs.Axis("seed", jobs.places_of(graph, "seed", args.seed_input), tuple(seeds)))
-    planned = jobs.plan(graph, masks, at, axes)
+    planned = jobs.plan(graph, masks, at, axes, names)
     if len({job.id for job in planned}) < len(planned):
         raise InputError("two jobs are the same: two masks with the same content, or a value that is given twice")
     return planned
@@ -170,11 +196,12 @@ def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
         )
 
 
-def _tell(bar: Any, work: Any, name: str, error: str | None) -> None:
+def _tell(bar: Any, work: Any, job: Any, error: str | None) -> None:
     if error is None:
         bar.update()
     else:
-        bar.write(f"{name}: {error}", file=sys.stderr)
+        which = job.name if job.mask is None else f"{job.name} ({job.mask.path})"
+        bar.write(f"{which}: {error}", file=sys.stderr)
         bar.set_postfix(failed=len(work.failures))
 
 

@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..anatomy.images import parse_pixel_size
-    from ..anatomy.roster import read_key
     from ..dataset.importer import Choices, import_dataset
+    from ..privacy.pseudonym import read_key
 
     choices = Choices(
         layout=args.layout,

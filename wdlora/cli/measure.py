@@ -124,7 +124,8 @@ def _named(name: str) -> Iterator[None]:
 def _roster(path: str | None, key: str | None, keep_names: bool) -> dict[str, Any] | None:
     if not path:
         return None
-    from ..anatomy.roster import read_key, read_roster
+    from ..anatomy.roster import read_roster
+    from ..privacy.pseudonym import read_key
 
     return read_roster(path, read_key(key) if key else None, keep_names)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..privacy.pseudonym import find_by_content
 
 WEIGHTS = frozenset({".safetensors", ".sft"})
 _LEGACY = {"unet": "diffusion_models", "clip": "text_encoders"}
@@ -162,9 +163,12 @@ class Folders:
         return name, None
 
     def get_annotated_filepath(self, name: str, default_dir: str | None = None) -> str:
-        """The path of "mask.png" or "mask.png [output]". Raises InputError outside the folder."""
+        """The path of "mask.png" or "mask.png [output]", or by its pseudonym. Raises InputError outside the folder."""
         bare, folder = self.annotated_filepath(name)
-        return str(inside(folder or default_dir or self.input, bare))
+        root = folder or default_dir or self.input
+        path = inside(root, bare)
+        found = None if path.exists() else find_by_content(str(root), bare)
+        return str(path if found is None else found)
 
     def exists_annotated_filepath(self, name: str) -> bool:
         """Whether such a file exists inside its folder."""

@@ -101,6 +101,7 @@ def save_png(
 ) -> list[SavedResult]:
     """Write a batch [B, H, W, C] of values 0–1 as numbered PNG files with the graph in their text chunks.
 
+    Names of input files are pseudonyms in it, which the loaders of this host find again by the files' content.
     Values are scaled by 255 and truncated, as ComfyUI does, so that both hosts write the same bytes of pixels.
     Files appear whole or not at all. Raises InputError where the prefix leaves the folder.
     """
@@ -109,6 +110,9 @@ def save_png(
     from PIL.PngImagePlugin import PngInfo
 
     from ...files import whole
+    from ...privacy.names import Names
+    from ...privacy.pseudonym import Pseudonyms
+    from ...privacy.tree import finder
     from ..folders import active
 
     folders = active()
@@ -118,11 +122,12 @@ def save_png(
         images[0].shape[1],
         images[0].shape[0],
     )
+    names = Names(Pseudonyms(finder((folders.input, folders.output, folders.temp))))
+    told = ({} if prompt is None else {"prompt": prompt}) | (extra_pnginfo or {})
+    names.collect(told)
     text = PngInfo()
-    if prompt is not None:
-        text.add_text("prompt", json.dumps(prompt))
-    for key, value in (extra_pnginfo or {}).items():
-        text.add_text(key, json.dumps(value))
+    for key, value in told.items():
+        text.add_text(key, json.dumps(names.hide(value)))
     results = []
     for index, image in enumerate(images):
         pixels = np.clip(255.0 * image.cpu().float().numpy(), 0, 255).astype(np.uint8)

@@ -1,0 +1,237 @@
+"""Which strings of a graph name input files, and their replacement wherever they stand.
+
+A graph here is any JSON value: a workflow of the front end, a graph in API format, the body of a request, a manifest.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from .pseudonym import Pseudonyms, is_pseudonym
+
+IMAGES = (
+    "png",
+    "jpg",
+    "jpeg",
+    "jfif",
+    "tif",
+    "tiff",
+    "bmp",
+    "webp",
+    "gif",
+    "avif",
+    "heic",
+    "exr",
+    "hdr",
+    "svg",
+    "apng",
+)
+SCANS = ("dcm", "dicom", "nii", "nii.gz", "mha", "nrrd", "raw", "vol", "e2e", "oct")
+FILMS = ("mp4", "webm", "mov", "mkv", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
+SHAPES = ("glb", "gltf", "obj", "ply", "stl", "fbx", "splat", "ksplat", "spz")
+TABLES = ("csv", "tsv", "txt", "xlsx", "pdf", "zip", "latent")
+MEDIA = tuple(f".{ending}" for ending in (*SCANS, *IMAGES, *FILMS, *SHAPES, *TABLES))
+"""Endings of files that lie in an input folder. Endings of model files are none of them."""
+
+MODELS = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
+
+FOLDER_LOADERS = (
+    "LoadImageDataSetFromFolder",
+    "LoadImageTextDataSetFromFolder",
+    "LoadVideoDataSetFromFolder",
+    "LoadVideoTextDataSetFromFolder",
+)
+"""Core nodes whose texts are folders of the input folder, without saying so."""
+
+_NOTE = re.compile(r"\s*\[(input|output|temp)\]\s*$")
+_ABSOLUTE = re.compile(r"(/|~[/\\]|[A-Za-z]:[\\/]|\\\\)[^\n]*[^\s]")
+_STRUCTURE = frozenset(
+    ("class_type", "type", "id", "cnr_id", "aux_id", "ver", "Node name for S&R", "revision", "version", "sha256")
+)
+"""Keys whose values are never prose."""
+
+_COMMON = (
+    "clipspace",
+    "pasted",
+    "wdlora-batch",
+    "input",
+    "output",
+    "temp",
+    "users",
+    "documents",
+    "downloads",
+    "desktop",
+)
+_PLAIN_WORDS = re.compile(
+    "images?|masks?|nerves?|ccm|scan|picture|left|right|control|input|output|temp|example|and|the|for|comfyui|png|"
+    "unknown|name|folder|test|data|sample"
+)
+
+
+def input_name(value: str, class_type: str = "") -> tuple[str, str, bool] | None:
+    """Name, note such as " [output]", and whether it is a folder, where a widget's value names an input file."""
+    if not 0 < len(value) <= 1024 or "\n" in value or "://" in value:
+        return None
+    note = _NOTE.search(value)
+    name = (value[: note.start()] if note else value).strip()
+    lower = name.lower()
+    if not name or lower.endswith(MODELS):
+        return None
+    if any(lower.endswith(ending) and len(lower) > len(ending) for ending in MEDIA):
+        return name, note[0].rstrip() if note else "", False
+    if note:
+        return name, note[0].rstrip(), True
+    if class_type in FOLDER_LOADERS or (_ABSOLUTE.fullmatch(name) and re.search(r"[\\/].*[^\s/\\]", name)):
+        return name, "", True
+    return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            todo.extend(reversed(list(item.values())))
+        elif isinstance(item, list) and not _is_link(item):
+            todo.extend(reversed(item))
+
+
+def _is_link(value: list[Any]) -> bool:
+    return len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
+
+
+def widgets(document: Any) -> Iterator[tuple[str, str]]:
+    """Class and value of every text in a widget, in graphs of either format, at any depth."""
+    todo = [document]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            inputs = item.get("inputs")
+            if isinstance(item.get("class_type"), str) and isinstance(inputs, dict):
+                yield from ((item["class_type"], text) for text in _strings(inputs))
+            elif "widgets_values" in item:
+                yield from ((str(item.get("type", "")), text) for text in _strings(item["widgets_values"]))
+            todo.extend(reversed(list(item.values())))
+        elif isinstance(item, list):
+            todo.extend(reversed(item))
+
+
+class Names:
+    """The names that were found, with their pseudonyms. `others`: more identifiers, such as patients' names."""
+
+    def __init__(self, pseudonyms: Pseudonyms, others: Iterable[str] = ()):
+        self.pseudonyms = pseudonyms
+        self.files: dict[str, str] = {}
+        """Input files and folders as graphs name them, and their pseudonyms."""
+        self.others: dict[str, str] = {}
+        self._prose: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+        for name in others:
+            if text := name.strip():
+                self.others[text] = pseudonyms.of_name(text)
+                self._note(text, self.others[text])
+
+    def collect(self, document: Any) -> None:
+        """Find the names in a graph."""
+        for class_type, value in widgets(document):
+            found = input_name(value, class_type)
+            if found is None or found[0] in self.files or is_pseudonym(found[0]):
+                continue
+            name, _, folder = found
+            pseudonym = self.pseudonyms.of_input(name, folder)
+            self.files[name] = pseudonym
+            stem = PurePosixPath(pseudonym).stem
+            parts = name.replace("\\", "/").split("/")
+            self._note(name, pseudonym)
+            self._note(quote(name), pseudonym)
+            self._note(parts[-1], pseudonym, not folder or telling(parts[-1]))
+            for part in (*parts[:-1], parts[-1] if folder else bare(parts[-1])):
+                self._note(part, stem, telling(part))
+
+    def _note(self, text: str, pseudonym: str, wanted: bool = True) -> None:
+        if wanted and text and text.casefold() not in self._prose:
+            for form in ("NFC", "NFD"):
+                self._prose[unicodedata.normalize(form, text).casefold()] = pseudonym
+            self._pattern = None
+
+    def telltales(self) -> list[str]:
+        """Every text that is replaced, in lower case, longest first."""
+        return sorted(self._prose, key=len, reverse=True)
+
+    def hide(self, document: Any) -> Any:
+        """A copy of a JSON value in which names are pseudonyms; names of graphs in it are collected first."""
+        self.collect(document)
+        return self._hidden(document, "", "")
+
+    def _hidden(self, value: Any, key: str, class_type: str) -> Any:
+        if isinstance(value, str):
+            return value if key in _STRUCTURE else self._value(value, class_type)
+        if isinstance(value, dict):
+            own = value.get("class_type", value.get("type", class_type))
+            own = own if isinstance(own, str) else class_type
+            return {name: self._hidden(item, name, own) for name, item in value.items()}
+        if isinstance(value, list):
+            return list(value) if _is_link(value) else [self._hidden(item, key, class_type) for item in value]
+        return value
+
+    def _value(self, value: str, class_type: str) -> str:
+        found = input_name(value, class_type)
+        if found is not None and found[0] in self.files:
+            return self.files[found[0]] + found[1]
+        return value if value.lower().endswith(MODELS) and "\n" not in value else self.hide_text(value)
+
+    def hide_text(self, text: str) -> str:
+        """A text with pseudonyms in the place of the names that were found so far."""
+        if not self._prose:
+            return text
+        if self._pattern is None:
+            self._pattern = pattern(self.telltales())
+        return self._pattern.sub(lambda match: self._prose.get(match[0].casefold(), "name-unknown"), text)
+
+    def hints(self, document: Any) -> list[tuple[str, str]]:
+        """Words of the names found that stand in other texts of a graph: a word and its text. They may mean nothing."""
+        words = {word.casefold() for name in (*self.files, *self.others) for word in _words(name)}
+        words = {word for word in words if not _PLAIN_WORDS.fullmatch(word)}
+        if not words:
+            return []
+        search = pattern(sorted(words))
+        return [(found[0], text) for text in _prose(document) if (found := search.search(text))]
+
+
+def _prose(document: Any) -> Iterator[str]:
+    todo: list[tuple[str, Any]] = [("", document)]
+    while todo:
+        key, item = todo.pop()
+        if isinstance(item, str):
+            if key not in _STRUCTURE and not item.lower().endswith(MODELS) and not is_pseudonym(_NOTE.sub("", item)):
+                yield item
+        elif isinstance(item, dict):
+            todo.extend(item.items())
+        elif isinstance(item, list) and not _is_link(item):
+            todo.extend((key, part) for part in item)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]{3,}", bare(name))
+
+
+def bare(name: str) -> str:
+    """A file name without its ending."""
+    ending = next((end for end in sorted(MEDIA, key=len, reverse=True) if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)]
+
+
+def telling(part: str) -> bool:
+    """Whether a part of a path is distinct enough to be replaced in prose: no short and no plain lower-case word."""
+    plain = re.fullmatch(r"[a-z]+", part) is not None
+    return len(part) >= 4 and not plain and part.casefold() not in _COMMON and not is_pseudonym(part)
+
+
+def pattern(texts: Sequence[str]) -> re.Pattern[str]:
+    """Any of some texts, of any case, not inside a longer word."""
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, texts))})(?![^\W_])", re.IGNORECASE)

@@ -1,0 +1,245 @@
+"""Graphs in files: names in PNG texts and JSON files found, replaced in place, and looked for in everything else."""
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import whole
+from . import png
+from .names import Names, widgets
+
+_Path = str | os.PathLike
+
+PNG = (".png", ".apng")
+JSON = (".json",)
+
+
+@dataclass
+class Report:
+    """What was found. Paths are as they were given; `names` are input files, folders and other identifiers."""
+
+    checked: int = 0
+    names: dict[str, str] = field(default_factory=dict)
+    """Every name that graphs hold, and its pseudonym."""
+    found: dict[str, list[str]] = field(default_factory=dict)
+    """Files whose graphs or texts hold names, and which."""
+    rewritten: list[str] = field(default_factory=list)
+    left: dict[str, list[str]] = field(default_factory=dict)
+    """Files that hold names where this program changes nothing: other formats, names of files and folders."""
+    perhaps: list[tuple[str, str, str]] = field(default_factory=list)
+    """File, word and text: a part of a name stands in a title, note or prompt. It may mean nothing."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        perhaps = [{"file": file, "word": word, "text": text} for file, word, text in self.perhaps]
+        return {**vars(self), "perhaps": perhaps}
+
+
+def listed(paths: Iterable[_Path]) -> list[Path]:
+    """The files named, and those in folders named, sorted. Raises InputError for a path that is not there."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise InputError(f"there is no file or folder {path}")
+    return list(dict.fromkeys(files))
+
+
+def input_finder(paths: Sequence[_Path], inputs: Sequence[_Path]) -> Callable[[str], Path | None]:
+    """Finds input files: in `inputs`, else in the folder `input` beside an `output` that holds one of the paths."""
+    roots = [Path(folder) for folder in inputs]
+    for folder in roots:
+        if not folder.is_dir():
+            raise InputError(f"there is no input folder {folder}")
+    if not roots:
+        for path in paths:
+            place = Path(path).absolute()
+            for parent in (place, *place.parents):
+                if parent.name == "output" and (parent.parent / "input").is_dir():
+                    roots += [parent.parent / "input", parent]
+    return finder(dict.fromkeys(roots))
+
+
+def finder(roots: Iterable[_Path]) -> Callable[[str], Path | None]:
+    """Finds a name below one of some folders, never outside of them."""
+    places = [Path(os.path.realpath(root)) for root in roots]
+
+    def find(name: str) -> Path | None:
+        for root in places:
+            try:
+                path = Path(os.path.realpath(root / name))
+                if root in path.parents and path.exists():
+                    return path
+            except (OSError, ValueError):
+                continue
+        return None
+
+    return find
+
+
+def hide_picture(path: Path, names: Names) -> bool:
+    """Replace names in a PNG's texts, pixels and all else untouched; whether anything changed. Raises InputError."""
+    data = path.read_bytes()
+    for text in _texts(data):
+        names.collect(_parsed(text))
+    new = png.rewritten(data, lambda _, text: _hidden(text, names))
+    if new == data:
+        return False
+    with whole(path) as temporary:
+        temporary.write_bytes(new)
+    return True
+
+
+def pseudonymise(
+    paths: Sequence[_Path],
+    names: Names,
+    check: bool = False,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> Report:
+    """Replace names in all PNG and JSON files that hold graphs; with `check` only say where they are.
+
+    Names that one file's graph holds are replaced in the other files' too. Then every byte of every file, and the
+    names of files and folders, are searched for what is left. Raises InputError for a path that is not there.
+    """
+    files = listed(paths)
+    report = Report(checked=len(files))
+    contents: dict[Path, list[Any]] = {}
+    for file in files:
+        try:
+            documents = list(_documents(file))
+        except InputError as error:
+            report.unreadable[str(file)] = str(error)
+            continue
+        contents[file] = documents
+        for document in documents:
+            names.collect(document)
+    report.names = {**names.files, **names.others}
+    for file in progress(list(contents)):
+        if seen := _telltales_in(file, contents[file], names):
+            report.found[str(file)] = seen
+            if not check and _rewrite(file, names):
+                report.rewritten.append(str(file))
+        report.perhaps += [
+            (str(file), word, text)
+            for document in contents[file]
+            for word, text in dict.fromkeys(names.hints(names.hide(document)))
+        ]
+    searched = _Search(names.telltales())
+    for file in files:
+        left = searched.in_name(file, paths)
+        if not (check and str(file) in report.found):
+            left |= searched.in_file(file)
+        if left:
+            report.left[str(file)] = sorted(left)
+    return report
+
+
+def _documents(file: Path) -> Iterator[Any]:
+    """The JSON values and texts of a file that this program rewrites; none of another file."""
+    suffix = file.suffix.lower()
+    try:
+        if suffix in PNG:
+            yield from map(_parsed, _texts(file.read_bytes()))
+        elif suffix in JSON:
+            document = json.loads(file.read_text(encoding="utf-8-sig"))
+            if next(widgets(document), None) is not None:
+                yield document
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"it is no JSON: {error}") from None
+
+
+def _texts(data: bytes) -> list[str]:
+    return [found[1] for chunk in png.read(data)[0] if (found := png.text(chunk)) is not None]
+
+
+def _parsed(text: str) -> Any:
+    """A text's JSON value, or the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _hidden(text: str, names: Names) -> str:
+    """A text, which may be JSON, without names; the same text where there are none."""
+    document = _parsed(text)
+    if isinstance(document, str):
+        return names.hide_text(text)
+    hidden = names.hide(document)
+    return text if json.dumps(hidden) == json.dumps(document) else json.dumps(hidden)
+
+
+def _telltales_in(file: Path, documents: Sequence[Any], names: Names) -> list[str]:
+    """What would be replaced in a file."""
+    seen: dict[str, None] = {}
+    for document in documents:
+        for _, value in widgets(document):
+            seen |= dict.fromkeys(name for name in names.files if name in value)
+        if json.dumps(names.hide(document)) != json.dumps(document):
+            seen |= dict.fromkeys(_Search(names.telltales()).matches(json.dumps(document, ensure_ascii=False)))
+    return [name for name in seen if not any(name != other and name in other for other in seen)]
+
+
+def _rewrite(file: Path, names: Names) -> bool:
+    if file.suffix.lower() in PNG:
+        return hide_picture(file, names)
+    text = file.read_text(encoding="utf-8-sig")
+    document = json.loads(text)
+    indent = re.match(r"[\[{]\n?\r?\n([ \t]+)", text)
+    new = json.dumps(names.hide(document), ensure_ascii=False, indent=indent[1] if indent else None)
+    with whole(file) as temporary:
+        temporary.write_text(new + "\n" * text.endswith("\n"), encoding="utf-8")
+    return True
+
+
+class _Search:
+    """Looks for names in bytes: as UTF-8, as JSON writes them, and as Latin-1."""
+
+    def __init__(self, telltales: Sequence[str]):
+        forms: dict[bytes, None] = {}
+        for name in telltales:
+            forms |= {name.encode("utf-8"): None, json.dumps(name)[1:-1].encode("ascii"): None}
+            forms |= {name.encode("latin-1", "replace"): None} if name.isascii() else {}
+        ordered = sorted(forms, key=len, reverse=True)
+        joined = b"|".join(re.escape(form) for form in ordered)
+        self._bytes = (
+            re.compile(rb"(?<![A-Za-z0-9])(?:" + joined + rb")(?![A-Za-z0-9])", re.IGNORECASE) if forms else None
+        )
+
+    def matches(self, text: str) -> list[str]:
+        """The names in a text."""
+        return sorted(self._in(text.encode("utf-8")))
+
+    def in_name(self, file: Path, given: Sequence[_Path]) -> set[str]:
+        """The names in a file's own name, and in its folders below the path given."""
+        root = next((Path(path) for path in given if Path(path) in file.parents), file.parent)
+        return self._in(str(file.relative_to(root)).encode("utf-8", "replace"))
+
+    def in_file(self, file: Path) -> set[str]:
+        """The names in a file's content; in a PNG texts are unpacked and pixels left out."""
+        if self._bytes is None or file.stat().st_size == 0:
+            return set()
+        with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[:8] == png.SIGNATURE:
+                try:
+                    return set().union(*map(self._in, png.readable(bytes(data))))
+                except InputError:
+                    pass
+            return self._in(data)
+
+    def _in(self, data: Any) -> set[str]:
+        if self._bytes is None:
+            return set()
+        return {match[0].decode("utf-8", "replace") for match in self._bytes.finditer(data)}
