@@ -6,6 +6,7 @@ picture with its radial spectrum and histogram matched to the phantoms').
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from skimage.exposure import match_histograms
 from tqdm import tqdm
 
@@ -262,14 +263,20 @@ def tables(result: dict[str, Any]) -> str:
 
 
 def _sheet(cases: list[Case], sets: dict[str, list[NDArray]], path: Path, rows: int = 9) -> None:
-    """A row a case: its mask, then one picture of every set."""
+    """A row a case: its mask, then one picture of every set, under their names."""
     chosen = np.linspace(0, len(cases) - 1, min(rows, len(cases))).astype(int)
     size, gap = cases[0].mask.shape[0], 4
-    columns = 1 + len(sets)
-    page = Image.new("L", (columns * (size + gap) + gap, len(chosen) * (size + gap) + gap), 24)
+    titles = [textwrap.fill(name, max(8, size // 7)) for name in ("mask", *sets)]
+    head = 12 * max(title.count("\n") + 1 for title in titles) + 6
+    page = Image.new("L", (len(titles) * (size + gap) + gap, head + len(chosen) * (size + gap)), 24)
+    pen = ImageDraw.Draw(page)
+    for column, title in enumerate(titles):
+        pen.multiline_text(
+            (gap + column * (size + gap), 3), title, fill=220, font=ImageFont.load_default(10), spacing=1
+        )
     for row, index in enumerate(chosen):
         pictures = [cases[index].mask.astype(np.uint8) * 255, *(images[index] for images in sets.values())]
         for column, picture in enumerate(pictures):
-            page.paste(Image.fromarray(picture), (gap + column * (size + gap), gap + row * (size + gap)))
+            page.paste(Image.fromarray(picture), (gap + column * (size + gap), head + row * (size + gap)))
     with whole(path) as temporary:
         page.save(temporary, format="PNG")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32")
     parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
-    parser.add_argument("--tuning-seeds", type=int, default=1, help="seeds for each rate, counted from 100")
+    parser.add_argument("--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100")
     parser.add_argument("--seeds", type=int, default=5, help="fresh seeds, counted from 0")
     parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2")
     parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
