@@ -135,7 +135,7 @@ def test_training(tmp_path):
         save(data / "masks" / f"{name}.png", mask)
         rows.append(f"{name}.png,Control,{name}_patient")
     (data / "dataset.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    settings = [f"{key}={value}" for key, value in (SMALL | {"steps": 2}).items()]
+    settings = [f"{key}={value}" for key, value in (SMALL | {"steps": 2, "validation_share": 0}).items()]
     arguments = ["--preset", "miniature", "--model", "miniature", "--data", str(data), "--pixel-size-um", "1"]
     arguments += ["--out", str(tmp_path / "out"), "--device", "cpu", "--set", *settings]
     assert dispatch("training", {"finetune": ""}, finetune.__package__, ["finetune", *arguments]) == 0
