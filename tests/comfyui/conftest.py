@@ -160,9 +160,10 @@ class Server:
             text = refusal.read()
         return json.loads(text) if text else None
 
-    def run(self, graph: dict[str, Any], timeout: float = 120) -> dict[str, Any]:
-        """Run an API-format graph to its end; returns its entry in the history."""
-        answer = self.post("/prompt", {"prompt": graph, "client_id": self.client})
+    def run(self, graph: dict[str, Any], timeout: float = 120, workflow: Any = None) -> dict[str, Any]:
+        """Run an API-format graph to its end; returns its entry in the history. `workflow`: the front end's twin."""
+        body = {"prompt": graph, "client_id": self.client}
+        answer = self.post("/prompt", body | {"extra_data": {"extra_pnginfo": {"workflow": workflow}}})
         assert "prompt_id" in answer, json.dumps(answer)[:2000]
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

@@ -106,6 +106,14 @@ def test_names_are_replaced_wherever_they_stand():
     assert hidden["2"]["_meta"]["title"] == f"see /view?filename={pseudonym}&type=input"
 
 
+def test_files_of_one_name_in_two_folders_stay_apart():
+    inputs = {"a": "left/Smith.png", "b": "Smith.png", "c": "right/Smith.png [output]"}
+    found = names()
+    hidden = found.hide({"1": {"class_type": "LoadImage", "inputs": inputs}})["1"]["inputs"]
+    assert hidden["a"] == found.files["left/Smith.png"] and hidden["b"] == found.files["Smith.png"]
+    assert hidden["c"] == f"{found.files['right/Smith.png']} [output]" and len(set(found.files.values())) == 3
+
+
 def test_what_a_graph_means_stays():
     """Plain words, links, classes, models and numbers, though files are called like them."""
     graph = {
