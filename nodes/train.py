@@ -16,6 +16,8 @@ from .training_process import TrainingProcess, presets, require_packages
 
 CATEGORY = "CCM/model"
 PHANTOMS = "phantoms"
+REDRAWN_S = 2.0
+"""How often a running training draws its curve or its newest sheet, at the most."""
 _SETTING = re.compile(r"[a-z][a-z0-9_]*=[^\s]+")
 _TOKENIZER_INSIDE = ("", "tokenizer", "processor", "comfy/text_encoders/qwen25_tokenizer")
 
@@ -204,37 +206,44 @@ def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]
     from ..wdlora.curve import curve_picture
 
     log: list[dict[str, Any]] = []
-    began, drawn, shown = False, 0.0, ""
+    began, undrawn, running, drawn, shown = False, False, True, 0.0, ""
     progress = host.progress(1)
     try:
         progress.text("loading the model and encoding the data")
-        while process.running():
+        while running:
+            running = process.running()  # asked before the log is read, so that the last look sees its end
             host.check_interrupted()
-            if process.changed():
-                began, log = True, process.log()
-                step = max((line["step"] for line in log), default=0)
-                last = next((line for line in reversed(log) if "eta_seconds" in line), {})
-                preview = None
-                if time.monotonic() - drawn > 2:
-                    drawn = time.monotonic()
-                    sheet = _newest(process.out / "sheets")
-                    if sheet is not None and sheet.name != shown:
-                        preview, shown = _opened(sheet), sheet.name
-                    else:
-                        preview = _picture(curve_picture(log, f"Training of {name}"))
-                left = last.get("eta_seconds", 0.0)
-                total = step + round(left / last["seconds_a_step"]) if last.get("seconds_a_step") else step + 1
-                progress.update(step, max(total, step, 1), preview)
-                if last:
-                    progress.text(
-                        f"step {step} of {total}, loss {last['loss']:.4f}, {last['seconds_a_step']:.2g} s a step, "
-                        f"{_duration(left)} left"
-                    )
-            time.sleep(0.2)
+            changed, preview = process.changed(), None
+            if changed:
+                began, undrawn, log = True, True, process.log()
+            if undrawn and (not running or time.monotonic() - drawn > REDRAWN_S):
+                undrawn, drawn = False, time.monotonic()
+                sheet = _newest(process.out / "sheets")
+                if running and sheet is not None and sheet.name != shown:
+                    preview, shown = _opened(sheet), sheet.name
+                else:
+                    preview = _picture(curve_picture(log, f"Training of {name}"))
+            if changed or preview is not None:
+                _report(progress, log, preview)
+            time.sleep(0.2 if running else 0)
     except BaseException:
         process.stop(began)
         raise
     return process.log()
+
+
+def _report(progress: Any, log: list[dict[str, Any]], preview: Any) -> None:
+    """Step, loss and time left from the last lines of a log."""
+    step = max((line["step"] for line in log), default=0)
+    last = next((line for line in reversed(log) if "eta_seconds" in line), {})
+    left = last.get("eta_seconds", 0.0)
+    total = step + round(left / last["seconds_a_step"]) if last.get("seconds_a_step") else step + 1
+    progress.update(step, max(total, step, 1), preview)
+    if last:
+        progress.text(
+            f"step {step} of {total}, loss {last['loss']:.4f}, {last['seconds_a_step']:.2g} s a step, "
+            f"{_duration(left)} left"
+        )
 
 
 def published(adapter: Path, name: str) -> str:

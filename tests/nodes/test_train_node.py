@@ -1,9 +1,11 @@
 """WDLoRA Train: a real fine-tune of the miniature in its own process, interrupted, resumed, applied."""
 
 import json
+import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,6 +97,57 @@ def test_a_run_is_stopped_resumed_and_its_adapter_applied(run, strokes):
         plain = host.engine.transformer_of(run.result.values["load"][0]).get_submodule(layer).weight.clone()
         moved = host.engine.transformer_of(patched).get_submodule(layer).weight
         assert not torch.equal(plain, moved)
+
+
+WRITES = """
+import json, time
+lines = [{"step": 1, "loss": 0.5, "seconds_a_step": 0.1, "eta_seconds": 0.0}, {"step": 1, "validation_loss": 0.4}]
+for line in lines:
+    time.sleep(1)
+    open("log.jsonl", "a").write(json.dumps(line) + "\\n")
+time.sleep(%s)
+"""
+
+
+class Watching:
+    """An engine's progress that keeps what it is told."""
+
+    def __init__(self):
+        self.previews, self.texts = [], []
+
+    def progress(self, total):
+        return self
+
+    def check_interrupted(self):
+        pass
+
+    def text(self, text):
+        self.texts.append(text)
+
+    def update(self, value, total=None, preview=None):
+        self.previews += [] if preview is None else [np.asarray(preview)]
+
+
+@pytest.mark.parametrize("afterwards", [0, 3])
+def test_the_last_validation_is_in_the_last_curve(run, tmp_path, afterwards):
+    """Logged a second after the curve was drawn, whether the run ends then or goes on for a while."""
+    from wdlora_pack.nodes.train import watch
+    from wdlora_pack.nodes.training_process import TrainingProcess
+
+    from wdlora.curve import curve_picture
+
+    class Written(TrainingProcess):
+        def __init__(self):
+            self.out, self._before = tmp_path, None
+            self._process = subprocess.Popen([sys.executable, "-c", WRITES % afterwards], cwd=tmp_path)
+
+    engine = Watching()
+    log = watch(Written(), engine, "ccm")
+    assert [line.get("validation_loss") for line in log] == [None, 0.4]
+    first, last = (curve_picture(log[:lines], "Training of ccm") for lines in (1, 2))
+    assert len(engine.previews) == 2
+    assert np.array_equal(engine.previews[0], first) and np.array_equal(engine.previews[1], last)
+    assert engine.texts[-1] == "step 1 of 1, loss 0.5000, 0.1 s a step, 0 s left"
 
 
 def test_an_adapter_of_the_same_name_is_left_alone(run, tmp_path):
