@@ -5,6 +5,7 @@ import sys
 import tomllib
 import types
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -55,14 +56,17 @@ def test_registry_metadata(requirement):
     """What the Comfy registry asks of pyproject.toml, and that every place names the same oldest ComfyUI."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project, comfy = table["project"], table["tool"]["comfy"]
-    assert re.fullmatch(r"[a-z][a-z0-9._-]{0,99}", project["name"]) and "comfyui" not in project["name"]
+    assert re.fullmatch(r"[a-z](?:[._-]?[a-z0-9]){0,98}", project["name"]) and "comfyui" not in project["name"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
-    assert project["license"] and project["description"]
-    assert project["urls"]["Repository"].startswith("https://")
+    assert project["license"] == "Apache-2.0" and project["description"]
+    assert re.fullmatch(r">=3\.\d+", project["requires-python"]) and "dependencies" in project
+    assert re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", project["urls"]["Repository"])
     assert set(comfy) == {"PublisherId", "DisplayName", "Icon", "requires-comfyui"}
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", comfy["PublisherId"]) and comfy["DisplayName"]
     icon = comfy["Icon"]
-    assert icon.startswith(project["urls"]["Repository"]) and (ROOT / icon.split("/raw/main/")[1]).is_file()
+    assert icon.startswith(project["urls"]["Repository"]) and icon.endswith((".svg", ".png", ".jpg", ".gif"))
+    drawing = ElementTree.parse(ROOT / icon.split("/raw/main/")[1]).getroot()
+    assert drawing.tag.endswith("svg") and int(drawing.get("width")) <= 800 and int(drawing.get("height")) <= 400
     oldest = ".".join(map(str, requirement.OLDEST))
     assert comfy["requires-comfyui"] == f">={oldest}"
     assert f"ComfyUI {oldest}" in (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
@@ -74,3 +78,7 @@ def test_what_comfyui_installs_is_what_its_nodes_need():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     assert wanted and wanted <= set(table["project"]["dependencies"])
+    assert {re.split(r"[<>=!~ ]", line)[0] for line in wanted} == {
+        "scikit-image",
+        "matplotlib",
+    }  # none that ComfyUI has

@@ -77,7 +77,7 @@ def _print(report: "Report", check: bool) -> None:
     for file, names in report.found.items():
         print(f"{file}: {'holds' if check else 'held'} {', '.join(names)}")
     done = f"{len(report.found)} hold names" if check else f"{len(report.rewritten)} rewritten"
-    print(f"{report.checked} files, {done}")
+    print(f"{report.checked} file{'s' * (report.checked != 1)}, {done}")
     for file, names in list(report.left.items())[:_SHOWN]:
         print(f"left: {file}: {', '.join(names)} (in its name or in a format that is not rewritten)", file=sys.stderr)
     for file, word, text in report.perhaps[:_SHOWN]:
