@@ -69,7 +69,7 @@ function draw(box, curve) {
 
 panel({
   name: "WDLoRA-CCM.Curve",
-  nodes: ["WDLoRATrain"],
+  nodes: { WDLoRATrain: 360 },
   key: "ccm_curve",
   height: 200,
   style: "overflow:hidden",

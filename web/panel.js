@@ -14,8 +14,8 @@ function chain(prototype, name, after) {
   };
 }
 
-// Registers the extension `name`: the `nodes` get a panel of at least `height` pixels, in which `draw(box, value)`
-// shows the first value that the node sends under `key`, or null before it has run.
+// Registers the extension `name`: the `nodes`, given with the width of a new one, get a panel of at least `height`
+// pixels, in which `draw(box, value)` shows the first value that the node sends under `key`, or null before it has run.
 export function panel({ name, nodes, key, height, style, draw }) {
   function show(node, output) {
     if (node?.ccmPanel && output?.[key]) draw(node.ccmPanel, output[key][0]);
@@ -25,7 +25,8 @@ export function panel({ name, nodes, key, height, style, draw }) {
     name,
 
     beforeRegisterNodeDef(nodeType, nodeData) {
-      if (!nodes.includes(nodeData.name)) return;
+      const width = nodes[nodeData.name];
+      if (width === undefined) return;
 
       chain(nodeType.prototype, "onNodeCreated", function () {
         const box = document.createElement("div");
@@ -34,6 +35,7 @@ export function panel({ name, nodes, key, height, style, draw }) {
         draw(box, null);
         this.ccmPanel = box;
         this.addDOMWidget(key, key, box, { serialize: false, hideOnZoom: false, getMinHeight: () => height });
+        this.setSize([Math.max(this.size[0], width), this.size[1]]);
       });
 
       chain(nodeType.prototype, "onExecuted", function (output) {

@@ -5,10 +5,12 @@ const HINT = "Run the workflow to see the table.";
 
 function cell(row, tag, text, first) {
   const element = document.createElement(tag);
-  element.textContent = text;
+  // Headings break, first where they have two spaces: a table is as wide as its figures, and a narrower node scrolls.
+  element.textContent = tag === "th" ? text.replaceAll("  ", "\n") : text;
   element.style.cssText =
-    "padding:2px 6px;border-bottom:1px solid var(--border-color,#555);white-space:nowrap;font-weight:" +
-    (tag === "th" ? "600" : "400") + ";text-align:" + (first ? "left" : "right");
+    "padding:2px 6px;border-bottom:1px solid var(--border-color,#555);vertical-align:bottom;" +
+    (tag === "th" ? "font-weight:600;white-space:pre-line;" : "font-weight:400;white-space:nowrap;") +
+    `text-align:${first ? "left" : "right"}`;
   row.append(element);
 }
 
@@ -36,9 +38,9 @@ function draw(box, table) {
 
 panel({
   name: "WDLoRA-CCM.Table",
-  nodes: ["CCMBiomarkers", "CCMCompareBiomarkers"],
+  nodes: { CCMBiomarkers: 380, CCMCompareBiomarkers: 540 },
   key: "ccm_table",
   height: 190,
-  style: "overflow:auto;user-select:text",
+  style: "overflow:auto;scrollbar-width:thin;user-select:text",
   draw,
 });

@@ -218,6 +218,28 @@ def test_an_error_is_a_sentence_on_the_page(page):
     page.errors.clear()
 
 
+def test_a_table_fits_its_node_or_scrolls(page, request):
+    """Figures as large as they come: a new node and one of 560 pixels show all of it, in a narrow one it scrolls."""
+    table = {
+        "columns": ["biomarker", "Control  mean ± SD", "severity 1.5  mean ± SD", "difference [95 %]", "g"],
+        "rows": [["CNFD, no./mm²", "122.1 ± 15.2", "13.4 ± 6.1", "-118.75 [-123.66, -113.81]", "-12.46"]],
+        "caption": "Control: 12 images, severity 1.5: 12; difference severity 1.5 − Control",
+    }
+    made = """([width, table]) => { window.app.graph.clear(); window.app.canvas.ds.scale = 1;
+         window.app.canvas.ds.offset = [0, 0]; const node = window.LiteGraph.createNode('CCMCompareBiomarkers');
+         node.pos = [120, 80]; window.app.graph.add(node); node.setSize([width || node.size[0], 420]);
+         node.onExecuted({ccm_table: [table]}); }"""
+    hidden = """() => { const box = document.querySelector('.ccm-table');
+         box.scrollLeft = 9999; return [box.scrollWidth - box.clientWidth, box.scrollLeft]; }"""
+    for width in (0, 560, 300):
+        page.evaluate(made, [width, table])
+        page.wait_for_timeout(800)
+        beyond, scrolled = page.evaluate(hidden)
+        shot(page, f"table-{width}-{request.node.callspec.id}")
+        assert beyond > 50 if width == 300 else beyond <= 1, width
+        assert abs(scrolled - beyond) <= 1, "the right edge can be scrolled to"
+
+
 def test_the_loss_curve_is_drawn(page, request):
     """As after a run: a line of the losses, a dot for each validation, the last values in words."""
     drawn = page.evaluate(
