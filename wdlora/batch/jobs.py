@@ -204,31 +204,52 @@ def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axi
     count = max(len(masks), 1) * math.prod(len(axis.values) for axis in axes)
     if count > _MOST_JOBS:
         raise InputError(f"the batch would have {count:,} jobs; the most is {_MOST_JOBS:,}")
-    chosen = list(itertools.product(*(axis.values for axis in axes)))
+    listings = [_listing(graph, axis) for axis in axes]
+    names.collect([graph, listings])
+    told, shown = names.hide(graph), [[_listed(node) for node in names.hide(listing)] for listing in listings]
+    chosen = list(itertools.product(*(range(len(axis.values)) for axis in axes)))
     each: Sequence[Mask | None] = masks or [None]
-    return [_job(graph, mask, at, axes, values, names) for mask in each for values in chosen]
+    return [_job(graph, told, mask, at, axes, shown, numbers) for mask in each for numbers in chosen]
+
+
+def _listing(graph: Graph, axis: Axis) -> list[dict[str, Any]]:
+    """A node for each place of an axis; its input holds all values, each in a list, since two might look like a link."""
+    placed = [place.rpartition(".")[::2] for place in axis.places]
+    values = [[value] for value in axis.values]
+    return [{"class_type": str(graph[id].get("class_type")), "inputs": {key: values}} for id, key in placed]
+
+
+def _listed(node: dict[str, Any]) -> list[Any]:
+    """The values of such a node."""
+    ((_, values),) = node["inputs"].items()
+    return [value for (value,) in values]
 
 
 def _job(
-    graph: Graph, mask: Mask | None, at: str | None, axes: Sequence[Axis], chosen: Sequence[Any], names: Names
+    graph: Graph,
+    told: Graph,
+    mask: Mask | None,
+    at: str | None,
+    axes: Sequence[Axis],
+    shown: Sequence[list[list[Any]]],
+    numbers: Sequence[int],
 ) -> Job:
-    own = {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
+    """The job of the values with these numbers; `told` and `shown` are graph and values without names."""
+    own, public = ({id: {**node, "inputs": dict(node["inputs"])} for id, node in one.items()} for one in (graph, told))
     values: dict[str, Any] = {}
     label = [] if mask is None else [_slug(Path(mask.name).with_suffix("").as_posix())]
     if mask is not None and at is not None:
-        _put(own, at, f"{UPLOADS}/{mask.stored}")
-    for axis, value in zip(axes, chosen, strict=True):
-        for place in axis.places:
-            _put(own, place, value)
-    told = names.hide(own)
-    for axis in axes:
-        for place in axis.places:
+        for one in (own, public):
+            _put(one, at, f"{UPLOADS}/{mask.stored}")
+    for axis, hidden, number in zip(axes, shown, numbers, strict=True):
+        for place, listed in zip(axis.places, hidden, strict=True):
+            _put(own, place, axis.values[number])
+            _put(public, place, listed[number])
             id, _, key = place.rpartition(".")
-            shown = told[id]["inputs"][key]
-            values[f"{graphs.title(id, told[id])}.{key}"] = shown
-        text = _slug(shown if isinstance(shown, str) else json.dumps(shown))
+            values[f"{graphs.title(id, told[id])}.{key}"] = said = listed[number]
+        text = _slug(said if isinstance(said, str) else json.dumps(said))
         label.append(text if axis.label in ("cohort", "seed") else f"{_slug(axis.label)}{text}")
-    id = job_id(told)
+    id = job_id(public)
     return Job(id, "-".join([*(part for part in label if part), id[:8]])[-120:].lstrip("-."), values, mask, own)
 
 

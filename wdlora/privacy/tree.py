@@ -18,6 +18,7 @@ _Path = str | os.PathLike
 
 PNG = (".png", ".apng")
 JSON = (".json",)
+_DEEPEST = 100
 
 
 @dataclass
@@ -149,15 +150,31 @@ def _documents(file: Path) -> Iterator[Any]:
     suffix = file.suffix.lower()
     try:
         if suffix in PNG:
-            yield from map(_parsed, _texts(file.read_bytes()))
+            for text in _texts(file.read_bytes()):
+                yield _shallow(_parsed(text))
         elif suffix in JSON:
-            document = json.loads(file.read_text(encoding="utf-8-sig"))
+            document = _shallow(json.loads(file.read_text(encoding="utf-8-sig")))
             if next(widgets(document), None) is not None:
                 yield document
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"it is no JSON: {error}") from None
+
+
+def _shallow(document: Any) -> Any:
+    """The value, or InputError where lists and objects are nested as no graph nests them."""
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            part
+            for item in level
+            if isinstance(item, (dict, list))
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return document
+    raise InputError(f"its JSON is nested more than {_DEEPEST} deep")
 
 
 def _texts(data: bytes) -> list[str]:
