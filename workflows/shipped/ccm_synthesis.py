@@ -3,40 +3,26 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    AMBER,
-    BLUE,
-    CARD_NOTE,
-    FAST_NOTE,
-    FILES_NOTE,
-    GREEN,
-    RESEARCH_NOTE,
-    VIOLET,
-    adapter_note,
-    add_biomarkers,
-    add_conditioning,
-    add_model,
-    add_painting,
-)
+from workflows.shipped import parts
 
 
 def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
     """Mask and cohort → image → traced nerves → biomarkers, beside the mask's own."""
     flow = Flow("ccm_synthesis", info, version)
-    loader, fast, adapter, shift, norm = add_model(flow)
+    loader, fast, adapter, shift, norm = parts.add_model(flow)
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=384, seed=1)
-    words = add_conditioning(flow, loader, masks)
+    words = parts.add_conditioning(flow, loader, masks)
     grey = flow.add("MaskToImage", "Mask As Image", mask=masks["masks"])
     shown = flow.add("PreviewImage", "The Mask", room=300, images=grey["IMAGE"])
-    paint = add_painting(flow, norm["patched_model"], words)
+    paint = parts.add_painting(flow, norm["patched_model"], words)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     crop = flow.add("CCMCropToMask", image=decode["IMAGE"], mask=masks["masks"])
     save = flow.add(
         "SaveImage", "Save The Picture", width=460, room=430, images=crop["image"], filename_prefix="ccm/picture"
     )
     trace = flow.add("CCMTrace", images=crop["image"])
-    own = add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
-    found = add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], crop["image"])
+    own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
+    found = parts.add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], crop["image"])
     overlay = flow.add("PreviewImage", "What Was Measured", width=400, room=340, images=found["overlay"])
     note = flow.note(
         "# From a nerve mask to a measured picture\n"
@@ -45,10 +31,10 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
         "**What to change:** *cohort*, *seed* and *size* in CCM Sample Masks; *seed* in KSampler for another picture "
         "of the same nerves. For a mask of your own, put *Load Image (as Mask)* in the place of CCM Sample Masks and "
         "choose the cohort in CCM Conditioning.\n\n"
-        f"{adapter_note()}\n{FILES_NOTE}\n{CARD_NOTE}\n{FAST_NOTE}\n"
+        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
         "**How to read the tables:** picture and mask should agree. Where they do not, nerves were lost or "
         "invented.\n\n"
-        f"{RESEARCH_NOTE}",
+        f"{parts.RESEARCH_NOTE}",
         400,
         560,
     )
@@ -59,8 +45,8 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
         [[loader, fast], [adapter, shift, norm], [masks, grey], [words], [shown]],
         [[paint, decode, crop], [save], [trace, own, found], [overlay]],
     )
-    flow.group("1  Model and adapter", BLUE, loader, fast, adapter, norm)
-    flow.group("2  Mask and cohort", GREEN, masks, grey, words, shown)
-    flow.group("3  Picture", VIOLET, paint, crop, save)
-    flow.group("4  Biomarkers", AMBER, trace, found, overlay)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, norm)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, grey, words, shown)
+    flow.group("3  Picture", parts.VIOLET, paint, crop, save)
+    flow.group("4  Biomarkers", parts.AMBER, trace, found, overlay)
     return flow

@@ -3,35 +3,21 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    AMBER,
-    BLUE,
-    CARD_NOTE,
-    FAST_NOTE,
-    FILES_NOTE,
-    GREEN,
-    RESEARCH_NOTE,
-    VIOLET,
-    adapter_note,
-    add_biomarkers,
-    add_conditioning,
-    add_model,
-    add_painting,
-)
+from workflows.shipped import parts
 
 
 def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
     """Masks of a cohort → images → biomarkers → a data set."""
     flow = Flow("cohort_dataset", info, version)
-    loader, fast, adapter, shift, norm = add_model(flow)
+    loader, fast, adapter, shift, norm = parts.add_model(flow)
     masks = flow.add("CCMSampleMasks", cohort="T1DPN", count=4, size=384, seed=0)
-    words = add_conditioning(flow, loader, masks)
-    paint = add_painting(flow, norm["patched_model"], words, seed=0)
+    words = parts.add_conditioning(flow, loader, masks)
+    paint = parts.add_painting(flow, norm["patched_model"], words, seed=0)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     crop = flow.add("CCMCropToMask", image=decode["IMAGE"], mask=masks["masks"])
     trace = flow.add("CCMTrace", images=crop["image"])
-    own = add_biomarkers(flow, "Biomarkers Of The Masks", masks["masks"])
-    found = add_biomarkers(flow, "Biomarkers Of The Pictures", trace["masks"], crop["image"])
+    own = parts.add_biomarkers(flow, "Biomarkers Of The Masks", masks["masks"])
+    found = parts.add_biomarkers(flow, "Biomarkers Of The Pictures", trace["masks"], crop["image"])
     compare = flow.add(
         "CCMCompareBiomarkers",
         "Masks Against Pictures",
@@ -66,9 +52,9 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         "**Thousands of images:** `python -m wdlora batch workflows/api/cohort_dataset.json --cohort all "
         "--seeds 0:1000 --set 'CCM Sample Masks.count=1' --out batch` runs this graph here or, with `--server URL`, on "
         "ComfyUI servers, and continues after a crash.\n\n"
-        f"{adapter_note()}\n{FILES_NOTE}\n{CARD_NOTE}\n{FAST_NOTE}\n"
+        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
         "**Before using the data:** look at *Masks Against Pictures*. The columns should agree.\n\n"
-        f"{RESEARCH_NOTE}",
+        f"{parts.RESEARCH_NOTE}",
         400,
         660,
     )
@@ -79,9 +65,9 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         [[loader, fast], [adapter, shift, norm], [masks], [words], [paint, decode, crop]],
         [[trace, own, found], [compare, plot], [save]],
     )
-    flow.group("1  Model and adapter", BLUE, loader, fast, adapter, norm)
-    flow.group("2  Masks and cohort", GREEN, masks, words)
-    flow.group("3  Pictures", VIOLET, paint, crop)
-    flow.group("4  Biomarkers", AMBER, trace, found, compare, plot)
-    flow.group("5  Data set", BLUE, save)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, norm)
+    flow.group("2  Masks and cohort", parts.GREEN, masks, words)
+    flow.group("3  Pictures", parts.VIOLET, paint, crop)
+    flow.group("4  Biomarkers", parts.AMBER, trace, found, compare, plot)
+    flow.group("5  Data set", parts.BLUE, save)
     return flow

@@ -3,38 +3,24 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    AMBER,
-    BLUE,
-    CARD_NOTE,
-    FAST_NOTE,
-    FILES_NOTE,
-    GREEN,
-    RESEARCH_NOTE,
-    VIOLET,
-    adapter_note,
-    add_biomarkers,
-    add_conditioning,
-    add_model,
-    add_painting,
-)
+from workflows.shipped import parts
 
 
 def disease_progression(info: dict[str, Any], version: str) -> Flow:
     """One plexus at three severities, as a strip."""
     flow = Flow("disease_progression", info, version)
-    loader, fast, adapter, shift, norm = add_model(flow)
+    loader, fast, adapter, shift, norm = parts.add_model(flow)
     masks = flow.add("CCMSampleMasks", "The Plexus", width=380, cohort="Control", count=1, size=384, seed=5)
     rows = []
     for severity in (0, 1, 2):
         name = f"Severity {severity}"
         declined = flow.add("CCMDegenerate", name, plexus=masks["plexus"], severity=float(severity))
-        words = add_conditioning(flow, loader, declined, f"Conditioning {severity}")
-        paint = add_painting(flow, norm["patched_model"], words, f"Paint {severity}")
+        words = parts.add_conditioning(flow, loader, declined, f"Conditioning {severity}")
+        paint = parts.add_painting(flow, norm["patched_model"], words, f"Paint {severity}")
         decode = flow.add("VAEDecode", f"Decode {severity}", samples=paint["LATENT"], vae=loader["vae"])
         crop = flow.add("CCMCropToMask", f"Crop {severity}", image=decode["IMAGE"], mask=declined["masks"])
         trace = flow.add("CCMTrace", f"Trace {severity}", images=crop["image"])
-        found = add_biomarkers(flow, f"Biomarkers At {severity}", trace["masks"], crop["image"])
+        found = parts.add_biomarkers(flow, f"Biomarkers At {severity}", trace["masks"], crop["image"])
         grey = flow.add("MaskToImage", f"Mask {severity}", mask=declined["masks"])
         rows.append((declined, grey, words, paint, decode, crop, trace, found))
     strips = []
@@ -70,7 +56,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         "steps; the *same* seed in all KSamplers.\n\n"
         "**What it is not:** the published data are cross-sectional. This is a model of the differences between "
         "groups, not of anybody's future.\n\n"
-        f"{adapter_note()}\n{FILES_NOTE}\n{CARD_NOTE}\n{FAST_NOTE}\n{RESEARCH_NOTE}",
+        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}",
         400,
         600,
     )
@@ -88,8 +74,8 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
     for column, nodes in enumerate((*strips, [strip])):
         flow.place(2660 + 370 * column, side, *nodes)
     flow.place(2660, side + 2 * (strip.height + 80) + 20, save)
-    flow.group("1  Model, adapter and plexus", BLUE, loader, fast, adapter, norm, masks)
+    flow.group("1  Model, adapter and plexus", parts.BLUE, loader, fast, adapter, norm, masks)
     for number, row in enumerate(rows):
-        flow.group(f"2{'abc'[number]}  Severity {number}", (GREEN, VIOLET, AMBER)[number], *row)
-    flow.group("3  Strip", BLUE, *strips[0], *strips[1], strip, save)
+        flow.group(f"2{'abc'[number]}  Severity {number}", (parts.GREEN, parts.VIOLET, parts.AMBER)[number], *row)
+    flow.group("3  Strip", parts.BLUE, *strips[0], *strips[1], strip, save)
     return flow

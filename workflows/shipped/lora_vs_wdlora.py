@@ -3,44 +3,28 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    ADAPTER,
-    AMBER,
-    BLUE,
-    CARD_NOTE,
-    FAST_NOTE,
-    FILES_NOTE,
-    GREEN,
-    RESEARCH_NOTE,
-    VIOLET,
-    add_biomarkers,
-    add_conditioning,
-    add_lightning,
-    add_loader,
-    add_painting,
-    add_sampling,
-)
+from workflows.shipped import parts
 
 
 def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     """A plain LoRA and a WDLoRA on the same mask, prompt and noise."""
     flow = Flow("lora_vs_wdlora", info, version)
-    loader = add_loader(flow)
-    fast = add_lightning(flow, loader)
+    loader = parts.add_loader(flow)
+    fast = parts.add_lightning(flow, loader)
     plain = flow.add("WDLoRAApply", "Plain LoRA", width=380, model=fast["MODEL"], adapter="ccm_lora.safetensors")
-    decomposed = flow.add("WDLoRAApply", "WDLoRA", width=380, model=fast["MODEL"], adapter=ADAPTER)
+    decomposed = flow.add("WDLoRAApply", "WDLoRA", width=380, model=fast["MODEL"], adapter=parts.ADAPTER)
     masks = flow.add("CCMSampleMasks", cohort="T1NoDPN", count=1, size=384, seed=3)
-    words = add_conditioning(flow, loader, masks)
+    words = parts.add_conditioning(flow, loader, masks)
     grey = flow.add("MaskToImage", "Mask As Image", width=330, mask=masks["masks"])
-    own = add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
+    own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
     columns = []
     for name, adapter in (("LoRA", plain), ("WDLoRA", decomposed)):
-        shift, norm = add_sampling(flow, adapter["model"], f" {name}")
-        paint = add_painting(flow, norm["patched_model"], words, f"Paint With {name}", width=380)
+        shift, norm = parts.add_sampling(flow, adapter["model"], f" {name}")
+        paint = parts.add_painting(flow, norm["patched_model"], words, f"Paint With {name}", width=380)
         decode = flow.add("VAEDecode", f"Decode {name}", width=330, samples=paint["LATENT"], vae=loader["vae"])
         crop = flow.add("CCMCropToMask", f"Crop {name}", width=330, image=decode["IMAGE"], mask=masks["masks"])
         trace = flow.add("CCMTrace", f"Trace {name}", width=330, images=crop["image"])
-        found = add_biomarkers(flow, f"Biomarkers Of {name}", trace["masks"], crop["image"])
+        found = parts.add_biomarkers(flow, f"Biomarkers Of {name}", trace["masks"], crop["image"])
         columns.append((shift, norm, paint, decode, crop, trace, found))
     (left, right) = columns
     first = flow.add(
@@ -69,10 +53,10 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
         "**Direction and magnitude:** *direction_strength* and *magnitude_strength* in WDLoRA switch the two parts of "
         "the adapter on and off, each for itself. 0 and 0 is the model without it, bit for bit.\n\n"
         "**Adapters:** `ccm_lora.safetensors` and `ccm.safetensors` in `models/loras`.\n\n"
-        f"{FILES_NOTE}\n{CARD_NOTE}\n{FAST_NOTE}\n"
+        f"{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
         "One picture proves nothing: judge over many masks and several training seeds (`python -m training "
         "compare`).\n\n"
-        f"{RESEARCH_NOTE}",
+        f"{parts.RESEARCH_NOTE}",
         400,
         660,
     )
@@ -88,9 +72,9 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     flow.place(2340, side, first)
     flow.place(2750, side, both)
     flow.place(2340, side + first.height + 100, save)
-    flow.group("1  Model and adapters", BLUE, loader, fast, plain, decomposed)
-    flow.group("2  Mask and cohort", GREEN, masks, grey, words, own)
-    flow.group("3a  Plain LoRA", VIOLET, *left)
-    flow.group("3b  WDLoRA", VIOLET, *right)
-    flow.group("4  Side by side", AMBER, first, both, save)
+    flow.group("1  Model and adapters", parts.BLUE, loader, fast, plain, decomposed)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, grey, words, own)
+    flow.group("3a  Plain LoRA", parts.VIOLET, *left)
+    flow.group("3b  WDLoRA", parts.VIOLET, *right)
+    flow.group("4  Side by side", parts.AMBER, first, both, save)
     return flow

@@ -3,35 +3,25 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    AMBER,
-    BLUE,
-    GREEN,
-    RESEARCH_NOTE,
-    SAID,
-    VIOLET,
-    add_biomarkers,
-    add_conditioning,
-    add_painting,
-)
+from workflows.shipped import parts
 
 
 def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     """The synthesis on the miniature: any machine, no download."""
     flow = Flow("quickstart_cpu", info, version)
-    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, room=SAID, source="miniature")
+    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, room=parts.SAID, source="miniature")
     adapter = flow.add("WDLoRAApply", width=360, model=loader["model"])
     shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
-    words = add_conditioning(flow, loader, masks, variant="edit")
-    paint = add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0)
+    words = parts.add_conditioning(flow, loader, masks, variant="edit")
+    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     save = flow.add(
         "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
     )
     trace = flow.add("CCMTrace", images=decode["IMAGE"])
-    own = add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
-    found = add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], decode["IMAGE"])
+    own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
+    found = parts.add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], decode["IMAGE"])
     overlay = flow.add("PreviewImage", "What Was Measured", width=400, room=380, images=found["overlay"])
     note = flow.note(
         "# Quick start on any machine\n"
@@ -42,7 +32,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         "what the full model paints. An adapter that was fine-tuned on it (`python -m training finetune --preset "
         "miniature`) can be chosen in WDLoRA Apply.\n\n"
         "**Next:** *ccm_synthesis*, the same graph for the full model on a GPU.\n\n"
-        f"{RESEARCH_NOTE}",
+        f"{parts.RESEARCH_NOTE}",
         400,
         360,
     )
@@ -53,8 +43,8 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         [[loader], [adapter, shift], [masks], [words]],
         [[paint, decode], [save], [trace, own, found], [overlay]],
     )
-    flow.group("1  Model", BLUE, loader, adapter, shift)
-    flow.group("2  Mask and cohort", GREEN, masks, words)
-    flow.group("3  Picture", VIOLET, paint, decode, save)
-    flow.group("4  Biomarkers", AMBER, trace, found, overlay)
+    flow.group("1  Model", parts.BLUE, loader, adapter, shift)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, words)
+    flow.group("3  Picture", parts.VIOLET, paint, decode, save)
+    flow.group("4  Biomarkers", parts.AMBER, trace, found, overlay)
     return flow

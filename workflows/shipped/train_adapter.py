@@ -3,20 +3,7 @@
 from typing import Any
 
 from workflows.flow import Flow
-from workflows.shipped.parts import (
-    AMBER,
-    BLUE,
-    FILES,
-    FILES_NOTE,
-    GREEN,
-    MODELS,
-    RESEARCH_NOTE,
-    VIOLET,
-    add_conditioning,
-    add_loader,
-    add_painting,
-    add_sampling,
-)
+from workflows.shipped import parts
 
 
 def train_adapter(info: dict[str, Any], version: str) -> Flow:
@@ -26,22 +13,22 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
         "WDLoRATrain",
         width=480,
         room=400,
-        models=MODELS,
+        models=parts.MODELS,
         name="ccm",
         preset="consumer_24gb",
         source="single files",
         data="phantoms",
         phantoms_per_cohort=64,
-        **FILES,
+        **parts.FILES,
     )
     curve = flow.add("PreviewImage", "Loss", width=480, room=330, images=train["curve"])
     report = flow.add("PreviewAny", "Report", width=480, room=240, source=train["report"])
-    loader = add_loader(flow)
+    loader = parts.add_loader(flow)
     adapter = flow.add("WDLoRAApply", width=380, model=loader["model"], linked_adapter=train["adapter"])
-    shift, norm = add_sampling(flow, adapter["model"])
+    shift, norm = parts.add_sampling(flow, adapter["model"])
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=384, seed=100000)
-    words = add_conditioning(flow, loader, masks)
-    paint = add_painting(flow, norm["patched_model"], words, width=360)
+    words = parts.add_conditioning(flow, loader, masks)
+    paint = parts.add_painting(flow, norm["patched_model"], words, width=360)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     crop = flow.add("CCMCropToMask", image=decode["IMAGE"], mask=masks["masks"])
     save = flow.add(
@@ -59,10 +46,10 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
         "such as `rank=32`. Stopping keeps a checkpoint; running again goes on.\n\n"
         "**Packages:** training needs diffusers, transformers, accelerate and bitsandbytes; the node says how to "
         "install what is missing.\n\n"
-        f"{FILES_NOTE}\n"
+        f"{parts.FILES_NOTE}\n"
         "The adapter's name comes from WDLoRA Train by its link. Use it in *ccm_synthesis* by choosing it in WDLoRA "
         "Apply.\n\n"
-        f"{RESEARCH_NOTE}",
+        f"{parts.RESEARCH_NOTE}",
         400,
         600,
     )
@@ -73,8 +60,8 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
         [[train], [curve, report]],
         [[loader], [adapter, shift, norm], [masks], [words], [paint, decode, crop], [save]],
     )
-    flow.group("1  Train", AMBER, train, curve, report)
-    flow.group("2  Model with the new adapter", BLUE, loader, adapter, norm)
-    flow.group("3  A mask it has not seen", GREEN, masks, words)
-    flow.group("4  Picture", VIOLET, paint, crop, save)
+    flow.group("1  Train", parts.AMBER, train, curve, report)
+    flow.group("2  Model with the new adapter", parts.BLUE, loader, adapter, norm)
+    flow.group("3  A mask it has not seen", parts.GREEN, masks, words)
+    flow.group("4  Picture", parts.VIOLET, paint, crop, save)
     return flow
