@@ -40,12 +40,17 @@ def write_masks(folder: Path, count: int, side: int = 64) -> None:
         Image.fromarray(mask).save(folder / f"mask{index:02}.png")
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder of the test's own, where the key of pseudonyms is made."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp()))
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with flow.json and masks/, which is the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # where the key of pseudonyms is made
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     (tmp_path / "flow.json").write_text(json.dumps(GRAPH))
     write_masks(tmp_path / "masks", 3)
     return tmp_path
