@@ -89,14 +89,6 @@ class Folders:
         """Where results go."""
         return str(self.output)
 
-    def get_temp_directory(self) -> str:
-        """Where previews go."""
-        return str(self.temp)
-
-    def get_user_directory(self) -> str:
-        """Where the front end keeps settings and workflows."""
-        return str(self.user)
-
     def get_directory_by_type(self, type_name: str | None) -> str:
         """The folder called "input", "output" or "temp". Raises InputError for another name."""
         folders = {"input": self.input, "output": self.output, "temp": self.temp}
@@ -111,15 +103,6 @@ class Folders:
             known = ", ".join(self.folder_names_and_paths)
             raise InputError(f"there is no model folder {folder_name!r}; the folders are {known}")
         return list(self.folder_names_and_paths[kind][0])
-
-    def add_model_folder_path(self, folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
-        """Search another directory for a kind of model, first where `is_default`."""
-        kind = _LEGACY.get(folder_name, folder_name)
-        paths, _ = self.folder_names_and_paths.setdefault(kind, ([], set(WEIGHTS)))
-        if full_folder_path in paths and is_default:
-            paths.remove(full_folder_path)
-        if full_folder_path not in paths:
-            paths.insert(0 if is_default else len(paths), full_folder_path)
 
     def get_filename_list(self, folder_name: str) -> list[str]:
         """Names of the files in a model folder, relative to it, sorted."""
@@ -214,10 +197,6 @@ class Folders:
             and digits.isdigit()
         ]
         return str(folder), stem, max(taken, default=0) + 1, subfolder, filename_prefix
-
-    def get_input_subfolders(self) -> list[str]:
-        """Folders below the input folder, relative to it."""
-        return sorted(p.relative_to(self.input).as_posix() for p in self.input.rglob("*") if p.is_dir())
 
 
 _running: ContextVar[Folders | None] = ContextVar("folders", default=None)

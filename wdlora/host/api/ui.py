@@ -16,78 +16,24 @@ class SavedResult(dict):
         super().__init__(filename=filename, subfolder=subfolder, type=FolderType(type).value)
 
 
-class SavedImages:
-    """Pictures that were written, shown under the node."""
-
-    def __init__(self, results: list[SavedResult], is_animated: bool = False):
-        self.results = results
-        self.is_animated = is_animated
-
-    def as_dict(self) -> dict[str, Any]:
-        """As the front end reads it."""
-        return {"images": self.results, **({"animated": (True,)} if self.is_animated else {})}
-
-
 class PreviewImage:
     """Pictures [B, H, W, 3] shown under the node, kept in the folder for temporary files."""
 
     def __init__(self, image: Any, animated: bool = False, cls: type[ComfyNode] | None = None, **_: Any):
-        prefix = f"ComfyUI_temp_{secrets.token_hex(3)}"
-        self.values = ImageSaveHelper.save_images(image, prefix, FolderType.temp, cls, compress_level=1)
+        hidden = None if cls is None else cls.hidden
+        self.values = save_png(
+            image,
+            f"ComfyUI_temp_{secrets.token_hex(3)}",
+            FolderType.temp,
+            prompt=hidden.prompt if hidden else None,
+            extra_pnginfo=hidden.extra_pnginfo if hidden else None,
+            compress_level=1,
+        )
         self.animated = animated
 
     def as_dict(self) -> dict[str, Any]:
         """As the front end reads it."""
         return {"images": self.values, "animated": (self.animated,)}
-
-
-class PreviewMask(PreviewImage):
-    """Masks [B, H, W] shown under the node."""
-
-    def __init__(self, mask: Any, animated: bool = False, cls: type[ComfyNode] | None = None, **_: Any):
-        grey = mask.reshape(-1, mask.shape[-2], mask.shape[-1], 1).expand(-1, -1, -1, 3)
-        super().__init__(grey, animated, cls)
-
-
-class PreviewText:
-    """A text in the node's results."""
-
-    def __init__(self, value: str, **_: Any):
-        self.value = value
-
-    def as_dict(self) -> dict[str, Any]:
-        """As the front end reads it."""
-        return {"text": (self.value,)}
-
-
-class ImageSaveHelper:
-    """Writes pictures as PNG with the graph in them, as ComfyUI does."""
-
-    @staticmethod
-    def save_images(
-        images: Any,
-        filename_prefix: str,
-        folder_type: FolderType,
-        cls: type[ComfyNode] | None,
-        compress_level: int = 4,
-    ) -> list[SavedResult]:
-        """Write a batch [B, H, W, C] of values 0–1 as numbered PNG files; returns where they are."""
-        hidden = cls.hidden if cls is not None else None
-        return save_png(
-            images,
-            filename_prefix,
-            folder_type,
-            prompt=hidden.prompt if hidden else None,
-            extra_pnginfo=hidden.extra_pnginfo if hidden else None,
-            compress_level=compress_level,
-        )
-
-    @staticmethod
-    def get_save_images_ui(
-        images: Any, filename_prefix: str, cls: type[ComfyNode] | None, compress_level: int = 4
-    ) -> SavedImages:
-        """Write a batch to the output folder and show it under the node."""
-        return SavedImages(ImageSaveHelper.save_images(images, filename_prefix, FolderType.output, cls, compress_level))
 
 
 def save_png(
