@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.dataset import public_trees as trees
-from training.examples import folder_examples
+from training.examples import folder_examples, pair_references
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.cli import main
 from wdlora.dataset.folder import read_folder
@@ -52,7 +52,7 @@ def test_own_folder_with_a_table(tmp_path, capsys):
     assert "3 images written of 2 patients" in printed
     rows = {(r.patient, r.eye, r.visit, r.cohort) for r in read_folder(out)}
     assert rows == {("P001", "OD", "V1", "Control"), ("P001", "OS", "V2", "Control"), ("P002", "OS", "V1", "T1DPN")}
-    first, second, third = folder_examples(out)  # what training reads
+    first, second, third = pair_references(folder_examples(out))  # what training reads
     assert third.reference == second.identity and first.load()[0].shape == (trees.SIDE, trees.SIDE)
     with open(out / "dataset.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))

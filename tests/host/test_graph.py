@@ -5,6 +5,7 @@ import json
 import pytest
 
 from wdlora.errors import InputError
+from wdlora.files import sha256
 from wdlora.host import graph as graphs
 
 
@@ -62,7 +63,10 @@ def test_files(titled, tmp_path, host):
     body.write_text(json.dumps({"prompt": titled, "client_id": "x"}))
     assert graphs.read(body) == titled
     host.run(titled)
-    assert graphs.read(host.folders.output / "out_00001_.png") == titled
+    saved = graphs.read(host.folders.output / "out_00001_.png")
+    assert saved["1"]["inputs"].pop("image") == f"image-{sha256(host.folders.input / 'mask.png')[:16]}.png"
+    del titled["1"]["inputs"]["image"]
+    assert saved == titled
     with pytest.raises(InputError, match="holds no graph"):
         graphs.read(host.folders.input / "mask.png")
 
