@@ -15,11 +15,12 @@ import torch
 from ...wdlora.errors import InputError
 from ...wdlora.qwen.checkpoint import Checkpoint, part_of, text_encoder_names, vae_config
 from .loading import load_transformer, text_encoder_tensors
-from .patching import PatchReport, patch
+from .patching import patch
 from .text_encoder import load_text_encoder
 
 if TYPE_CHECKING:
     from ...wdlora.adapter import Adapter
+    from ...wdlora.adapter.fit import PatchReport
 
 PREVIEW_SIDE = 512
 OFFICIAL_TEXT_WIDTH = 3584
@@ -137,7 +138,7 @@ class ComfyEngine:
 
     def patch(
         self, model: Any, adapter: "Adapter", direction_strength: float, magnitude_strength: float
-    ) -> tuple[Any, PatchReport]:
+    ) -> tuple[Any, "PatchReport"]:
         """A clone of MODEL with an adapter applied after what it carries; see `patching.py`."""
         return patch(model, adapter, direction_strength, magnitude_strength)
 

@@ -1,6 +1,5 @@
 """An adapter on a MODEL: which weights it fits, and in which of ComfyUI's two forms each of them takes it."""
 
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,22 +9,12 @@ import torch
 from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter.base import WeightAdapterBase
 
+from ...wdlora.adapter.fit import PatchReport, fitting, said_of_base
 from ...wdlora.errors import InputError
 from .weight_patch import Gain, Wrapper, adapt
 
 if TYPE_CHECKING:
     from ...wdlora.adapter import Adapter
-
-BASE_SAMPLE = 6
-
-
-@dataclass(frozen=True)
-class PatchReport:
-    """What became of an adapter on a model; see `nodes/engine.py`."""
-
-    matched: tuple[str, ...]
-    unmatched: tuple[str, ...]
-    base: str
 
 
 class Pristine(WeightAdapterBase):
@@ -86,25 +75,10 @@ def patch(
     Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
     another shape.
     """
-    label = _label(model)
-    matched, unmatched = {}, []
-    for name, layer in adapter.layers.items():
-        weight = _weight(model, name)
-        if weight is None:
-            unmatched.append(name)
-            continue
-        if tuple(weight.shape) != tuple(layer.shape):
-            raise InputError(
-                f"the adapter fits another model: its layer {name} is {list(layer.shape)}, "
-                f"that of {label} is {list(weight.shape)}"
-            )
-        matched[name] = layer
-    if not matched:
-        example = next(iter(adapter.layers), "none at all")
-        raise InputError(f"the adapter fits another model: {label} has none of its layers (such as {example})")
+    fitted, unmatched = fitting(adapter, partial(_shape, model), _label(model))
     patched = model.clone()
     direction, magnitude = float(direction_strength), float(magnitude_strength)
-    for name, layer in matched.items():
+    for name, layer in fitted.layers.items():
         if direction == 0 and (magnitude == 0 or layer.magnitude is None):
             continue
         gain = Gain(layer, direction, magnitude)
@@ -117,8 +91,7 @@ def patch(
         patched.add_patches({key: WDLoRA(set(), state)})
         patched.add_patches({key: Pristine(set(), (gain,))})
         patched.patches[key].insert(0, patched.patches[key].pop())
-    fitting = replace(adapter, layers=matched)
-    return patched, PatchReport(tuple(matched), tuple(unmatched), said_of_base(fitting, file_of(model)))
+    return patched, PatchReport(tuple(fitted.layers), unmatched, said_of_base(fitted, file_of(model)))
 
 
 def pristine(model: Any, backup: Any, key: str, device: Any) -> Any:
@@ -143,30 +116,14 @@ def file_of(model: Any) -> str | None:
     return path if Path(path).is_dir() or path.endswith(".safetensors") else None
 
 
-def said_of_base(adapter: "Adapter", path: str | None) -> str:
-    """One sentence on another base than the adapter's own; empty where it is the same or nothing is known.
-
-    Where the adapter records row norms, those of a few layers spread over the model tell; only without them the
-    file's hash is needed, for which all of it is read once.
-    """
-    known = adapter.metadata
-    if path is None or (known.base_sha256 is None and known.base_model is None and adapter.row_norms is None):
-        return ""
-    names = [name for name in adapter.layers if adapter.row_norms is None or name in adapter.row_norms]
-    names = names[:: max(1, len(names) // BASE_SAMPLE)]
-    sample = replace(adapter, layers={name: adapter.layers[name] for name in names})
-    if adapter.row_norms is None:
-        found = sample.difference(path)
-        return "" if found.same_base and found.same_quantisation is not False else found.sentence
-    sample.row_norms = {name: adapter.row_norms[name] for name in names}
-    sample.metadata = known.replace(base_sha256=None)
-    found = sample.difference(path)
-    return "" if found.max_percent == 0 and found.same_quantisation is not False else found.sentence
-
-
 def _label(model: Any) -> str:
     path = file_of(model)
     return "this model" if path is None else Path(path).name
+
+
+def _shape(model: Any, name: str) -> Any:
+    weight = _weight(model, name)
+    return None if weight is None else tuple(weight.shape)
 
 
 def _weight(model: Any, name: str) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..adapter import Adapter
+    from ..adapter.fit import PatchReport
     from ..qwen.loading import Plan
 
 DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
@@ -30,15 +31,6 @@ class Patch:
     adapter: "Adapter"
     direction_strength: float
     magnitude_strength: float
-
-
-@dataclass(frozen=True)
-class PatchReport:
-    """What became of an adapter on a model; see `nodes/engine.py`."""
-
-    matched: tuple[str, ...]
-    unmatched: tuple[str, ...]
-    base: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,38 +182,25 @@ class HostEngine:
 
     def patch(
         self, model: HostModel, adapter: "Adapter", direction_strength: float, magnitude_strength: float
-    ) -> tuple[HostModel, PatchReport]:
+    ) -> tuple[HostModel, "PatchReport"]:
         """MODEL with an adapter applied after those that it carries.
 
         Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
         another shape.
         """
+        from ..adapter.fit import PatchReport, fitting, said_of_base
+
         modules = dict(model.transformer.named_modules())
-        matched = {name: layer for name, layer in adapter.layers.items() if name in modules}
-        unmatched = tuple(name for name in adapter.layers if name not in matched)
-        if not matched:
-            example = next(iter(adapter.layers), "none at all")
-            raise InputError(
-                f"the adapter fits another model: {Path(model.path).name} has none of its layers (such as {example})"
-            )
-        for name, layer in matched.items():
-            shape = (getattr(modules[name], "out_features", 0), getattr(modules[name], "in_features", 0))
-            if tuple(layer.shape) != shape:
-                raise InputError(
-                    f"the adapter fits another model: its layer {name} is {list(layer.shape)}, "
-                    f"that of {Path(model.path).name} is {list(shape)}"
-                )
-        fitting = replace(
-            adapter,
-            layers=matched,
-            row_norms=None
-            if adapter.row_norms is None
-            else {name: norm for name, norm in adapter.row_norms.items() if name in matched},
-        )
+
+        def shape_of(name: str) -> tuple[int, int] | None:
+            module = modules.get(name)
+            return None if module is None else (getattr(module, "out_features", 0), getattr(module, "in_features", 0))
+
+        fitted, unmatched = fitting(adapter, shape_of, Path(model.path).name)
         patched = model.having(
-            patches=(*model.patches, Patch(fitting, float(direction_strength), float(magnitude_strength)))
+            patches=(*model.patches, Patch(fitted, float(direction_strength), float(magnitude_strength)))
         )
-        return patched, PatchReport(tuple(matched), unmatched, _said_of_base(fitting, model.path))
+        return patched, PatchReport(tuple(fitted.layers), unmatched, said_of_base(fitted, model.path))
 
     def progress(self, total: float) -> Progress:
         """Progress bar of the running node."""
@@ -273,12 +252,3 @@ class HostEngine:
     def last_vae(self) -> HostVae | None:
         """The VAE that was loaded last, for previews."""
         return self._last_vae() if self._last_vae is not None else None
-
-
-def _said_of_base(adapter: "Adapter", path: str) -> str:
-    """One sentence on another base than the adapter's own; empty where it is the same or nothing is known."""
-    known = adapter.metadata
-    if known.base_sha256 is None and known.base_model is None and adapter.row_norms is None:
-        return ""
-    difference = adapter.difference(path)
-    return "" if difference.same_base and difference.same_quantisation is not False else difference.sentence
