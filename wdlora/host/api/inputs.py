@@ -51,15 +51,6 @@ class NumberDisplay(StrEnum):
     gradient_slider = "gradientslider"
 
 
-class ControlAfterGenerate(StrEnum):
-    """What happens to a seed after a run."""
-
-    fixed = "fixed"
-    increment = "increment"
-    decrement = "decrement"
-    randomize = "randomize"
-
-
 class Hidden(StrEnum):
     """Values that a node may ask for without a socket."""
 
