@@ -94,13 +94,15 @@ def validation_loss(
     chosen = views[:: max(1, len(views) // limit)][:limit]
     for index, view in enumerate(chosen):
         batch = load_batch(cache, [view], [text]).to(torch.device(device), compute_dtype(transformer))
-        for number, level in enumerate(LEVELS):
-            noise = initial_noise(batch.target.shape, seed=1000 * index + number).to(device)
-            sigma = torch.full((1,), level, device=device)
-            x = interpolate(batch.target, noise, sigma)
-            prediction = velocity(transformer, x, sigma, batch.conditioning, batch.references)
-            weights = token_weights(batch.nerves, config.foreground_weight, config.background_weight)
-            losses.append(flow_loss(pack(prediction), pack(batch.target), pack(noise), weights).item())
+        count = len(LEVELS)
+        clean = batch.target.expand(count, -1, -1, -1, -1)
+        seeds = range(1000 * index, 1000 * index + count)
+        noise = torch.cat([initial_noise(batch.target.shape, seed) for seed in seeds]).to(device)
+        sigma = torch.tensor(LEVELS, device=device)
+        x = interpolate(clean, noise, sigma)
+        prediction = velocity(transformer, x, sigma, batch.conditioning, batch.references)
+        weights = token_weights(batch.nerves, config.foreground_weight, config.background_weight).expand(count, -1)
+        losses.append(flow_loss(pack(prediction), pack(clean), pack(noise), weights).item())
     return float(np.mean(losses)) if losses else float("nan")
 
 

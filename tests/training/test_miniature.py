@@ -134,10 +134,15 @@ def test_the_transformer_starts_as_zero_velocity():
         torch.randn(10, 128, generator=generator),
         torch.tensor([0, 5]),
         torch.tensor([5, 5]),
+        torch.zeros(2, 8, 12, dtype=torch.bool),
     )
+    samples.touched[:, :4] = True  # half of the cells
     noise = torch.randn(2, 16, 1, 8, 12, generator=generator)
-    loss = flow_loss(transformer, samples, [0, 1], noise, torch.tensor([0.3, 0.8]))
-    assert torch.isclose(loss, (noise[:, :, 0] - samples.latents).pow(2).mean(), rtol=1e-5)
+    sigma = torch.tensor([0.3, 0.8])
+    squared = (noise[:, :, 0] - samples.latents).pow(2)
+    assert torch.isclose(flow_loss(transformer, samples, [0, 1], noise, sigma), squared.mean(), rtol=1e-5)
+    weighted = flow_loss(transformer, samples, [0, 1], noise, sigma, foreground_weight=3.0)
+    assert torch.isclose(weighted, 0.75 * squared[:, :, :4].mean() + 0.25 * squared[:, :, 4:].mean(), rtol=1e-5)
 
 
 class _Line(nn.Module):

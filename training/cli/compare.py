@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--steps", type=int, default=200, help="steps of every run")
+    parser.add_argument("--batch", type=int, default=4, help="pictures a step")
     parser.add_argument("--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32")
     parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
@@ -51,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
     except (ValueError, AssertionError):
         raise InputError(f"--shard takes K/N with 0 ≤ K < N, not {args.shard!r}.") from None
     torch.set_num_threads(1)
-    config = load_preset("miniature", {"steps": args.steps, "size": args.size, "sample_every": 0})
+    changes = {"steps": args.steps, "batch_size": args.batch, "size": args.size, "sample_every": 0}
+    config = load_preset("miniature", changes)
     model = ModelSource(args.model).load(config.precision, "cpu")
     examples = phantom_examples(args.phantoms, seed=1)
     learned, held = split_by_patient(examples, config.validation_share, 0)
