@@ -17,7 +17,7 @@ from comfy import sd1_clip
 from comfy.text_encoders import llama, qwen_image, qwen_vl
 
 from ...wdlora.qwen.checkpoint import Checkpoint, text_encoder_config, text_encoder_names
-from ...wdlora.qwen.loading import tokenizer_near
+from ...wdlora.qwen.tokenizer import tokenizer_near
 from .loading import text_encoder_tensors
 
 NAME = "qwen25_7b"

@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint, rope_axes, transformer_config
-from wdlora.qwen.loading import load, load_tokenizer, plan_text_encoder, plan_transformer, plan_vae
+from wdlora.qwen.loading import load
+from wdlora.qwen.plans import plan_text_encoder, plan_transformer, plan_vae
 from wdlora.qwen.storage import Float8Linear, dequantised
+from wdlora.qwen.tokenizer import load_tokenizer
 
 CPU = torch.device("cpu")
 

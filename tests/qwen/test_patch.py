@@ -8,8 +8,8 @@ import torch
 from wdlora.adapter.layer import AdapterLayer
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
-from wdlora.qwen.loading import plan_transformer
 from wdlora.qwen.patch import AdapterStack, apply_adapter, stacked
+from wdlora.qwen.plans import plan_transformer
 from wdlora.qwen.storage import dequantised
 
 CPU = torch.device("cpu")

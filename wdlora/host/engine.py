@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Adapter
     from ..adapter.fit import PatchReport
-    from ..qwen.loading import Plan
+    from ..qwen.plans import Plan
 
 DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
 
@@ -93,7 +93,7 @@ class HostEngine:
         import torch
 
         from ..qwen.checkpoint import Checkpoint, part_of, variant_of
-        from ..qwen.loading import plan_transformer
+        from ..qwen.plans import plan_transformer
 
         if dtype not in DTYPES:
             raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
@@ -112,7 +112,8 @@ class HostEngine:
         subfolders `tokenizer` and `comfy/text_encoders`.
         """
         from ..qwen.checkpoint import Checkpoint, part_of
-        from ..qwen.loading import plan_text_encoder, tokenizer_near
+        from ..qwen.plans import plan_text_encoder
+        from ..qwen.tokenizer import tokenizer_near
 
         place = part_of(path, "text_encoder")
         words = tokenizer_near(place, tokenizer)
@@ -121,7 +122,7 @@ class HostEngine:
     def load_vae(self, path: str) -> HostVae:
         """VAE of a single file or a diffusers folder."""
         from ..qwen.checkpoint import Checkpoint, part_of
-        from ..qwen.loading import plan_vae
+        from ..qwen.plans import plan_vae
 
         loaded = HostVae(self._fill(plan_vae(Checkpoint(part_of(path, "vae")))), str(path))
         self._last_vae = weakref.ref(loaded)

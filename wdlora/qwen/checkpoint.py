@@ -298,3 +298,31 @@ def variant_of(path: Path | None, weights: Weights | None) -> str | None:
         if number in name:
             return number
     return "edit" if "edit" in name else None
+
+
+def config_beside(weights: Checkpoint, *classes: str) -> dict[str, Any]:
+    """The config.json in the folder of a checkpoint's shards; empty for a single file without one.
+
+    Raises InputError if it describes another class.
+    """
+    if not weights.files:
+        return {}
+    path = weights.files[0].parent / "config.json"
+    if not path.is_file() or not Path(weights.label).is_dir():
+        return {}
+    config = json_object(path)
+    stated = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+    if stated not in classes:
+        raise InputError(f"{path} describes a {stated}, where {classes[0]} is expected")
+    return config
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises InputError where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{path} cannot be read as JSON") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} does not hold a JSON object")
+    return value

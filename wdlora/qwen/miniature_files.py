@@ -79,7 +79,7 @@ def miniature_files(folder: str | Path | None = None) -> MiniatureFiles:
 
 def miniature_tokenizer(folder: str | Path | None = None) -> Any:
     """The miniature's `Qwen2Tokenizer`: byte-level, about a thousand merges, its own special ids."""
-    from .loading import load_tokenizer
+    from .tokenizer import load_tokenizer
 
     return load_tokenizer(miniature_files(folder).tokenizer)
 

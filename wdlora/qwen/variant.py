@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ..errors import InputError
-from .checkpoint import Checkpoint
-from .loading import _variant
+from .checkpoint import MARKER_2511, Checkpoint, config_beside, json_object, variant_of
+
+PIPELINES = {"QwenImageEditPipeline": "edit", "QwenImageEditPlusPipeline": "2509"}
 
 
 def variant_at(place: str | Path, given: str | None = None) -> str:
@@ -20,6 +21,41 @@ def variant_at(place: str | Path, given: str | None = None) -> str:
     path = place if folder is None else place / "transformer"
     weights = Checkpoint(path)
     try:
-        return _variant(given, folder, path, weights)
+        return decide_variant(given, folder, path, weights)
     finally:
         weights.close()
+
+
+def decide_variant(given: str | None, folder: str | Path | None, path: Path | None, weights: Checkpoint | None) -> str:
+    """Decide which model it is: by the pipeline's class, the 2511 marker, the file's name, or what is given.
+
+    Raises InputError where nothing tells, or where `given` contradicts the marker.
+    """
+    if weights is None or path is None:
+        if given is None:
+            raise InputError("without the transformer's file, give variant as 'edit', '2509' or '2511'")
+        return given
+    found = None
+    if folder is not None and Path(folder) in path.parents:
+        path = Path(folder)
+        index = path / "model_index.json"
+        pipeline = json_object(index).get("_class_name") if index.is_file() else None
+        found = PIPELINES.get(str(pipeline))
+        if pipeline is not None and found is None:
+            raise InputError(f"{folder} holds a {pipeline}, not Qwen-Image-Edit: only its edit models take a mask")
+    marked = MARKER_2511 in weights
+    named = variant_of(path, weights)
+    if marked or config_beside(weights, "QwenImageTransformer2DModel").get("zero_cond_t"):
+        found = "2511"
+    elif found is None or (found == "2509" and named == "2511"):
+        found = named
+    if given is not None:
+        if marked and given != "2511":
+            raise InputError(f"{weights.label} is Qwen-Image-Edit-2511, but {given} was asked for")
+        return given
+    if found is None:
+        raise InputError(
+            f"{path.name} does not tell which Qwen-Image-Edit it is, and text-to-image Qwen-Image has the same "
+            "tensors: give variant as 'edit', '2509' or '2511'"
+        )
+    return found
