@@ -148,3 +148,17 @@ def test_short_names_are_refused(comfyui, capsys):
     (comfyui / "names.txt").write_text("Al\n")
     assert run("output", "--names", "names.txt") == 2
     assert "names 'Al'" in capsys.readouterr().err
+
+
+def test_a_name_is_seen_wherever_it_lies_in_a_file(tmp_path, monkeypatch):
+    """Also across the windows in which large files are read; not inside a longer word."""
+    from wdlora.privacy import tree
+
+    monkeypatch.setattr(tree, "_WINDOW", 7)
+    search = tree._Search(["smith_od.png", "müller"])
+    for offset in range(40):
+        file = tmp_path / f"{offset}.bin"
+        file.write_bytes(b"\x00" * offset + b"Smith_OD.png" + b"." * 9 + "Müller".encode() + b"\x00")
+        assert search.in_file(file) == {"Smith_OD.png", "Müller"}
+        file.write_bytes(b"\x00" * offset + b"xSmith_OD.png Smith_OD.pngx M\xfcllerx")
+        assert search.in_file(file) == set()

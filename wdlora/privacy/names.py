@@ -5,11 +5,12 @@ A graph here is any JSON value: a workflow of the front end, a graph in API form
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from .find import Finder
 from .pseudonym import Pseudonyms, is_pseudonym
 
 IMAGES = (
@@ -130,7 +131,8 @@ class Names:
         """Input files and folders as graphs name them, and their pseudonyms."""
         self.others: dict[str, str] = {}
         self._prose: dict[str, str] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._finder: Finder | None = None
+        self._hinter: Finder | None = None
         for name in others:
             if text := name.strip():
                 self.others[text] = pseudonyms.of_name(text)
@@ -157,7 +159,7 @@ class Names:
         if wanted and text and text.casefold() not in self._prose:
             for form in ("NFC", "NFD"):
                 self._prose[unicodedata.normalize(form, text).casefold()] = pseudonym
-            self._pattern = None
+            self._finder = self._hinter = None
 
     def telltales(self) -> list[str]:
         """Every text that is replaced, in lower case, longest first."""
@@ -189,18 +191,20 @@ class Names:
         """A text with pseudonyms in the place of the names that were found so far."""
         if not self._prose:
             return text
-        if self._pattern is None:
-            self._pattern = pattern(self.telltales())
-        return self._pattern.sub(lambda match: self._prose.get(match[0].casefold(), "name-unknown"), text)
+        if self._finder is None:
+            self._finder = Finder(self._prose)
+        parts, end = [], 0
+        for match in self._finder(text):
+            parts += [text[end : match.start()], self._prose.get(match[0].casefold(), "name-unknown")]
+            end = match.end()
+        return "".join([*parts, text[end:]])
 
     def hints(self, document: Any) -> list[tuple[str, str]]:
         """Words of the names found that stand in other texts of a graph: a word and its text. They may mean nothing."""
-        words = {word.casefold() for name in (*self.files, *self.others) for word in _words(name)}
-        words = {word for word in words if not _PLAIN_WORDS.fullmatch(word)}
-        if not words:
-            return []
-        search = pattern(sorted(words))
-        return [(found[0], text) for text in _prose(document) if (found := search.search(text))]
+        if self._hinter is None:
+            words = {word.casefold() for name in (*self.files, *self.others) for word in _words(name)}
+            self._hinter = Finder(word for word in words if not _PLAIN_WORDS.fullmatch(word))
+        return [(found[0], text) for text in _prose(document) if (found := next(self._hinter(text), None))]
 
 
 def _prose(document: Any) -> Iterator[str]:
@@ -230,8 +234,3 @@ def telling(part: str) -> bool:
     """Whether a part of a path is distinct enough to be replaced in prose: no short and no plain lower-case word."""
     plain = re.fullmatch(r"[a-z]+", part) is not None
     return len(part) >= 4 and not plain and part.casefold() not in _COMMON and not is_pseudonym(part)
-
-
-def pattern(texts: Sequence[str]) -> re.Pattern[str]:
-    """Any of some texts, of any case, not inside a longer word."""
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, texts))})(?![^\W_])", re.IGNORECASE)

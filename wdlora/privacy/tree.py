@@ -12,13 +12,15 @@ from typing import Any
 from ..errors import InputError
 from ..files import whole
 from . import png
-from .names import Names, widgets
+from .find import Finder
+from .names import Names, input_name, widgets
 
 _Path = str | os.PathLike
 
 PNG = (".png", ".apng")
 JSON = (".json",)
 _DEEPEST = 100
+_WINDOW = 2**24
 
 
 @dataclass
@@ -125,17 +127,15 @@ def pseudonymise(
         for document in documents:
             names.collect(document)
     report.names = {**names.files, **names.others}
+    searched = _Search(names.telltales())
     for file in progress(list(contents)):
-        if seen := _telltales_in(file, contents[file], names):
+        hidden = [names.hide(document) for document in contents[file]]
+        if seen := _telltales_in(contents[file], hidden, names, searched):
             report.found[str(file)] = seen
             if not check and _rewrite(file, names):
                 report.rewritten.append(str(file))
-        report.perhaps += [
-            (str(file), word, text)
-            for document in contents[file]
-            for word, text in dict.fromkeys(names.hints(names.hide(document)))
-        ]
-    searched = _Search(names.telltales())
+        hints = dict.fromkeys(hint for document in hidden for hint in names.hints(document))
+        report.perhaps += [(str(file), word, text) for word, text in hints]
     for file in files:
         left = searched.in_name(file, paths)
         if not (check and str(file) in report.found):
@@ -198,14 +198,15 @@ def _hidden(text: str, names: Names) -> str:
     return text if json.dumps(hidden) == json.dumps(document) else json.dumps(hidden)
 
 
-def _telltales_in(file: Path, documents: Sequence[Any], names: Names) -> list[str]:
-    """What would be replaced in a file."""
+def _telltales_in(documents: Sequence[Any], hidden: Sequence[Any], names: Names, search: "_Search") -> list[str]:
+    """What would be replaced in documents: files as graphs name them, then what else differs."""
     seen: dict[str, None] = {}
-    for document in documents:
-        for _, value in widgets(document):
-            seen |= dict.fromkeys(name for name in names.files if name in value)
-        if json.dumps(names.hide(document)) != json.dumps(document):
-            seen |= dict.fromkeys(_Search(names.telltales()).matches(json.dumps(document, ensure_ascii=False)))
+    for document, other in zip(documents, hidden, strict=True):
+        files = (input_name(value, class_type) for class_type, value in widgets(document))
+        seen |= dict.fromkeys(found[0] for found in files if found is not None and found[0] in names.files)
+        before, after = json.dumps(document, ensure_ascii=False), json.dumps(other, ensure_ascii=False)
+        if before != after:
+            seen |= dict.fromkeys(search.matches(before))
     return [name for name in seen if not any(name != other and name in other for other in seen)]
 
 
@@ -225,15 +226,11 @@ class _Search:
     """Looks for names in bytes: as UTF-8, as JSON writes them, and as Latin-1."""
 
     def __init__(self, telltales: Sequence[str]):
-        forms: dict[bytes, None] = {}
+        forms: set[bytes] = set()
         for name in telltales:
-            forms |= {name.encode("utf-8"): None, json.dumps(name)[1:-1].encode("ascii"): None}
-            forms |= {name.encode("latin-1", "replace"): None} if name.isascii() else {}
-        ordered = sorted(forms, key=len, reverse=True)
-        joined = b"|".join(re.escape(form) for form in ordered)
-        self._bytes = (
-            re.compile(rb"(?<![A-Za-z0-9])(?:" + joined + rb")(?![A-Za-z0-9])", re.IGNORECASE) if forms else None
-        )
+            forms |= {name.encode("utf-8"), json.dumps(name)[1:-1].encode("ascii"), name.encode("latin-1", "replace")}
+        self._longest = max(map(len, forms), default=0)
+        self._finder = Finder((form.decode("latin-1") for form in forms), ascii=True)
 
     def matches(self, text: str) -> list[str]:
         """The names in a text."""
@@ -246,7 +243,7 @@ class _Search:
 
     def in_file(self, file: Path) -> set[str]:
         """The names in a file's content; in a PNG texts are unpacked and pixels left out."""
-        if self._bytes is None or file.stat().st_size == 0:
+        if not self._longest or file.stat().st_size == 0:
             return set()
         with open(file, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data[:8] == png.SIGNATURE:
@@ -257,6 +254,11 @@ class _Search:
             return self._in(data)
 
     def _in(self, data: Any) -> set[str]:
-        if self._bytes is None:
-            return set()
-        return {match[0].decode("utf-8", "replace") for match in self._bytes.finditer(data)}
+        found: set[str] = set()
+        for start in range(0, len(data) if self._longest else 0, _WINDOW):
+            low, high = max(start - self._longest - 1, 0), min(start + _WINDOW + 1, len(data))
+            for match in self._finder(bytes(data[low:high]).decode("latin-1")):
+                seen_before, seen_after = match.start() > 0 or low == 0, match.end() < high - low or high == len(data)
+                if seen_before and seen_after:  # else another window shows what stands beside it
+                    found.add(match[0].encode("latin-1").decode("utf-8", "replace"))
+        return found
