@@ -5,11 +5,13 @@ const HINT = "Run the workflow to see the table.";
 
 function cell(row, tag, text, first) {
   const element = document.createElement(tag);
-  // Headings break, first where they have two spaces: a table is as wide as its figures, and a narrower node scrolls.
-  element.textContent = tag === "th" ? text.replaceAll("  ", "\n") : text;
+  // A table is as wide as its figures, and a narrower node scrolls: headings break, first where they have two spaces,
+  // values only before an interval.
+  const kept = text.replaceAll(" ", "\u00a0").replaceAll("\u00a0[", " [");
+  element.textContent = tag === "th" ? text.replaceAll("  ", "\n") : kept;
   element.style.cssText =
-    "padding:2px 6px;border-bottom:1px solid var(--border-color,#555);vertical-align:bottom;" +
-    (tag === "th" ? "font-weight:600;white-space:pre-line;" : "font-weight:400;white-space:nowrap;") +
+    "padding:2px 5px;border-bottom:1px solid var(--border-color,#555);white-space:pre-line;" +
+    (tag === "th" ? "font-weight:600;vertical-align:bottom;" : "font-weight:400;vertical-align:top;") +
     `text-align:${first ? "left" : "right"}`;
   row.append(element);
 }

@@ -222,7 +222,10 @@ def test_a_table_fits_its_node_or_scrolls(page, request):
     """Figures as large as they come: a new node and one of 560 pixels show all of it, in a narrow one it scrolls."""
     table = {
         "columns": ["biomarker", "Control  mean ± SD", "severity 1.5  mean ± SD", "difference [95 %]", "g"],
-        "rows": [["CNFD, no./mm²", "122.1 ± 15.2", "13.4 ± 6.1", "-118.75 [-123.66, -113.81]", "-12.46"]],
+        "rows": [
+            ["CNFD, no./mm²", "122.1 ± 15.2", "13.4 ± 6.1", "-118.75 [-123.66, -113.81]", "-12.46"],
+            ["CNFA, mm²/mm²", "0.0798 ± 0.0206", "0.0417 ± 0.0202", "-0.0380 [-0.0733, -0.0027]", "-1.63"],
+        ],
         "caption": "Control: 12 images, severity 1.5: 12; difference severity 1.5 − Control",
     }
     made = """([width, table]) => { window.app.graph.clear(); window.app.canvas.ds.scale = 1;
@@ -235,6 +238,8 @@ def test_a_table_fits_its_node_or_scrolls(page, request):
         page.evaluate(made, [width, table])
         page.wait_for_timeout(800)
         beyond, scrolled = page.evaluate(hidden)
+        values = page.evaluate("[...document.querySelectorAll('.ccm-table td')].map((cell) => cell.innerText)")
+        assert [value.replace("\u00a0", " ") for value in values] == [value for row in table["rows"] for value in row]
         shot(page, f"table-{width}-{request.node.callspec.id}")
         assert beyond > 50 if width == 300 else beyond <= 1, width
         assert abs(scrolled - beyond) <= 1, "the right edge can be scrolled to"
