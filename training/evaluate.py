@@ -23,7 +23,7 @@ from training.examples import Appearance
 from training.prompt_effect import PROPERTIES, appearance_change, prompt_losses
 from wdlora.anatomy import measure, trace
 from wdlora.anatomy.overlap import dice
-from wdlora.anatomy.plexus import PIXEL_SIZE_UM
+from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.evaluation.agreement import agreement

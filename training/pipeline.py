@@ -17,7 +17,7 @@ from training.monitor import Monitor
 from training.output import ADAPTER, make_adapter, origins, write_model_card
 from training.prepare import Preparer
 from training.split import split_by_patient
-from wdlora.anatomy.plexus import PIXEL_SIZE_UM
+from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 from wdlora.files import write_json
 

@@ -25,14 +25,6 @@ from wdlora.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_pictures_follow_their_seed_and_their_look_leaves_the_lines_alone():
     first, again, other = (images.picture(seed, 64, 96) for seed in (5, 5, 6))
     assert np.array_equal(first.image, again.image) and first.look == again.look

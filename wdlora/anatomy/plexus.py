@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .scale import PIXEL_SIZE_UM as PIXEL_SIZE_UM  # the training programs know it from here
-
 if TYPE_CHECKING:
     from .biomarkers.panel import Biomarkers
 
