@@ -135,8 +135,9 @@ def test_other_identifiers_and_hints():
         "2": {"class_type": "Note", "inputs": {"text": "Müller, MRN 4711"}},
     }
     found = names()
-    assert found.hints(found.hide(graph)) == [("Smith", "Mrs Smith, left")]
+    hidden = found.hide(graph)
+    assert found.hints(hidden, found.files) == [("Smith", "Mrs Smith, left")] and found.hints(hidden, []) == []
     told = names("Smith", "Müller", "4711")
     hidden = told.hide(graph)
-    assert told.hints(hidden) == []
+    assert told.hints(hidden, told.files) == []
     assert hidden["2"]["inputs"]["text"] == f"{told.others['Müller']}, MRN {told.others['4711']}"

@@ -52,7 +52,10 @@ _ABSOLUTE = re.compile(r"(/|~[/\\]|[A-Za-z]:[\\/]|\\\\)[^\n]*[^\s]")
 _STRUCTURE = frozenset(
     ("class_type", "type", "id", "cnr_id", "aux_id", "ver", "Node name for S&R", "revision", "version", "sha256")
 )
-"""Keys whose values are never prose."""
+"""Keys whose values are never changed."""
+
+_NO_PROSE = _STRUCTURE | {"name", "localized_name", "label", "links", "link", "sampler_name", "scheduler"}
+"""Keys whose values nobody writes sentences in."""
 
 _COMMON = (
     "clipspace",
@@ -132,7 +135,6 @@ class Names:
         self.others: dict[str, str] = {}
         self._prose: dict[str, str] = {}
         self._finder: Finder | None = None
-        self._hinter: Finder | None = None
         for name in others:
             if text := name.strip():
                 self.others[text] = pseudonyms.of_name(text)
@@ -159,7 +161,7 @@ class Names:
         if wanted and text and text.casefold() not in self._prose:
             for form in ("NFC", "NFD"):
                 self._prose[unicodedata.normalize(form, text).casefold()] = pseudonym
-            self._finder = self._hinter = None
+            self._finder = None
 
     def telltales(self) -> list[str]:
         """Every text that is replaced, in lower case, longest first."""
@@ -199,12 +201,11 @@ class Names:
             end = match.end()
         return "".join([*parts, text[end:]])
 
-    def hints(self, document: Any) -> list[tuple[str, str]]:
-        """Words of the names found that stand in other texts of a graph: a word and its text. They may mean nothing."""
-        if self._hinter is None:
-            words = {word.casefold() for name in (*self.files, *self.others) for word in _words(name)}
-            self._hinter = Finder(word for word in words if not _PLAIN_WORDS.fullmatch(word))
-        return [(found[0], text) for text in _prose(document) if (found := next(self._hinter(text), None))]
+    def hints(self, document: Any, held: Iterable[str]) -> list[tuple[str, str]]:
+        """Parts of the names that a graph held which still stand in its texts: word and text. They may mean nothing."""
+        words = {word.casefold() for name in (*held, *self.others) for word in _words(name)}
+        search = Finder(word for word in words if not _PLAIN_WORDS.fullmatch(word))
+        return [(found[0], text) for text in _prose(document) if (found := next(search(text), None))]
 
 
 def _prose(document: Any) -> Iterator[str]:
@@ -212,7 +213,7 @@ def _prose(document: Any) -> Iterator[str]:
     while todo:
         key, item = todo.pop()
         if isinstance(item, str):
-            if key not in _STRUCTURE and not item.lower().endswith(MODELS) and not is_pseudonym(_NOTE.sub("", item)):
+            if key not in _NO_PROSE and not item.lower().endswith(MODELS) and not is_pseudonym(_NOTE.sub("", item)):
                 yield item
         elif isinstance(item, dict):
             todo.extend(item.items())

@@ -130,11 +130,12 @@ def pseudonymise(
     searched = _Search(names.telltales())
     for file in progress(list(contents)):
         hidden = [names.hide(document) for document in contents[file]]
-        if seen := _telltales_in(contents[file], hidden, names, searched):
+        seen = _telltales_in(contents[file], hidden, names, searched)
+        if seen:
             report.found[str(file)] = seen
             if not check and _rewrite(file, names):
                 report.rewritten.append(str(file))
-        hints = dict.fromkeys(hint for document in hidden for hint in names.hints(document))
+        hints = dict.fromkeys(hint for document in hidden for hint in names.hints(document, seen))
         report.perhaps += [(str(file), word, text) for word, text in hints]
     for file in files:
         left = searched.in_name(file, paths)
