@@ -74,16 +74,16 @@ def prompt_losses(model: Any, cases: list[Case], appearance: Appearance) -> NDAr
     for index, case in enumerate(cases):
         clean = encode_image(model.vae, real_picture(case, 0, appearance)).to(device)
         control = encode_image(model.vae, case.mask).to(device)
+        seeds = range(1000 * index, 1000 * index + len(LEVELS))
+        noise = torch.cat([initial_noise(clean.shape, seed) for seed in seeds]).to(device)
+        sigma = torch.tensor(LEVELS, device=device)
+        clean = clean.expand_as(noise)
+        x = interpolate(clean, noise, sigma)
         losses = {}
         for name, one in COHORTS.items():
             states = encode(model.text_encoder, model.tokenizer, one.prompt, [case.mask], model.variant)
             states = states.to(device, compute_dtype(model.transformer))
-            errors = []
-            for number, level in enumerate(LEVELS):
-                noise = initial_noise(clean.shape, seed=1000 * index + number).to(device)
-                sigma = torch.full((1,), level, device=device)
-                found = velocity(model.transformer, interpolate(clean, noise, sigma), sigma, states, [control])
-                errors.append(float((found.float() - (noise - clean)).square().mean()))
-            losses[name] = np.mean(errors)
+            found = velocity(model.transformer, x, sigma, states, [control])
+            losses[name] = float((found.float() - (noise - clean)).square().mean())
         rows.append([losses.pop(case.cohort), np.mean(list(losses.values()))])
     return np.array(rows)
