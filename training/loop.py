@@ -113,23 +113,26 @@ class FineTune:
         spent, first = 0.0, self.step
         with (
             _signals(self),
-            tqdm(total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None) as bar,
+            tqdm(
+                total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None if main else True
+            ) as bar,
         ):
             if main and self.monitor and self.step == 0:
                 self._judge()
-            while self.step < config.steps and not self.stopped:
+            stopping = False
+            while self.step < config.steps and not stopping:
                 start = time.monotonic()
                 loss = self.advance(stream)
                 spent += time.monotonic() - start
                 recent.append(loss)
                 bar.update()
-                self.stopped = self.stopped or stop_file.exists()
+                stopping = self._agreed(self.stopped or stop_file.exists())
                 if not main:
                     continue
                 seconds = spent / (self.step - first)
                 facts = {"loss": float(np.mean(recent)), "seconds_a_step": seconds} | memory(self.accelerator.device)
                 bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
-                last = self.step == config.steps or self.stopped
+                last = self.step == config.steps or stopping
                 if self.step % config.log_every == 0 or last:
                     self.log(facts | {"eta_seconds": seconds * (config.steps - self.step), "step_loss": loss})
                 if self.step % config.save_every == 0 or last:
@@ -138,6 +141,13 @@ class FineTune:
                     self._judge()
         stop_file.unlink(missing_ok=True)
         return self.step >= config.steps
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process wants to stop, so that all make the same number of steps."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        wanting = self.accelerator.reduce(torch.tensor(int(stop), device=self.accelerator.device), "sum")
+        return bool(wanting.item())
 
     def advance(self, stream: Iterator[list[Prepared]]) -> float:
         """One optimiser step over `accumulation` batches of `stream`; returns the mean loss.

@@ -39,7 +39,10 @@ class Job:
 
 
 def finetune(job: Job) -> dict[str, Any]:
-    """Train an adapter; returns `finished`, `step`, `adapter` (a path, once finished) and the last judgement.
+    """Train an adapter; returns `finished`, `step` and, in the main process, `adapter` (once finished) and `judgement`.
+
+    `adapter` is a path, `judgement` the last line of the log with a validation loss; `main` tells whether this is the
+    main one of several processes, which alone writes.
 
     Raises InputError, before the first step, for data, models and settings that cannot be used.
     """
@@ -71,7 +74,7 @@ def finetune(job: Job) -> dict[str, Any]:
     if accelerator.is_main_process:
         write_json(out / "config.json", {"preset": job.preset, "data": source} | config.to_dict())
     finished = run.run()
-    result: dict[str, Any] = {"finished": finished, "step": run.step}
+    result: dict[str, Any] = {"finished": finished, "step": run.step, "main": accelerator.is_main_process}
     if finished and accelerator.is_main_process:
         name = job.model.label
         adapter = make_adapter(run.transformer, run.trained, origins(model, job.model, config, job.preset))

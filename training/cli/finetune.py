@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
     )
     result = finetune(job)
-    if args.json:
+    if not result["main"]:
+        pass  # the main process speaks for all
+    elif args.json:
         print(json.dumps(result))
     elif result["finished"]:
         print(f"Adapter: {result['adapter']}")
