@@ -7,6 +7,7 @@ dropped prompts, so arms are paired by seed. Compared is the validation loss of 
 
 import copy
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Generator, Iterator
@@ -80,9 +81,12 @@ class Study:
         self.base, self.out, self.shard, self.shards = base, out, shard, shards
         out.mkdir(parents=True, exist_ok=True)
         self.done = {(r["arm"], r["learning_rate"], r["seed"]): r for r in read_results(out)}
+        data = "".join(view.pictures + "".join(view.texts.values()) for view in (*training, *validation))
+        facts = base.fingerprint() + str(model.hashes["transformer"]) + data
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
         for result in self.done.values():
-            if result["base"] != base.fingerprint():
-                raise InputError(f"{out} holds results of another configuration; name another folder.")
+            if result["base"] != self.fingerprint:
+                raise InputError(f"{out} holds results of another configuration, model or data; name another folder.")
 
     def run(
         self, ranks: tuple[int, ...], rates: tuple[float, ...], tuning_seeds: range, seeds: range
@@ -134,7 +138,7 @@ class Study:
             "validation_loss": loss,
             "parameters": sum(p.numel() for p in run.parameters.values()),
             "seconds": round(time.monotonic() - start, 1),
-            "base": self.base.fingerprint(),
+            "base": self.fingerprint,
         }
         with open(self.out / f"results-{self.shard}-of-{self.shards}.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
@@ -155,7 +159,7 @@ def read_results(out: Path) -> list[dict[str, Any]]:
 
 
 def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) -> str:
-    """Markdown: each arm with its parameters, learning rate and loss, then the paired differences."""
+    """Markdown: each arm with its parameters, learning rate and loss, then paired differences; at least two seeds."""
     final: dict[str, tuple[float, np.ndarray, int]] = {}
     for arm in arms(ranks):
         fresh = [r for r in results if r["arm"] == arm.name and r["seed"] in seeds]
@@ -169,15 +173,15 @@ def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) 
         "|---|---|---|---|---|",
     ]
     for name, (rate, losses, parameters) in final.items():
-        spread = losses.std(ddof=1) if len(losses) > 1 else float("nan")
+        spread = losses.std(ddof=1)
         lines.append(
             f"| {name} | {parameters:,} | {len(tried[name])}, {tried[name][0]:.2g}–{tried[name][-1]:.2g} | "
             f"{rate:.2g} | {losses.mean():.5f} ± {spread:.5f} |"
         )
     lines += ["", "| difference | n | mean | 95 % interval |", "|---|---|---|---|"]
     for rank in ranks:
-        for other in ("lora", "matched"):
-            one, two = f"wdlora r{rank}", f"{other} r{rank}"
+        for two in (f"lora r{rank}", f"matched r{rank}", "magnitude r1"):
+            one = f"wdlora r{rank}"
             if one in final and two in final:
                 mean, low, high = mean_interval(final[one][1] - final[two][1])
                 lines.append(f"| {one} − {two} | {len(seeds)} | {mean:+.5f} | {low:+.5f} to {high:+.5f} |")

@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from training.prepare import Preparer
     from training.split import split_by_patient
 
+    if args.seeds < 2:
+        raise InputError(f"--seeds {args.seeds}: differences between methods need at least 2 seeds")
     ranks, seeds = tuple(args.ranks), range(args.seeds)
     if args.report:
         print(report(read_results(args.out), ranks, seeds))
