@@ -20,6 +20,7 @@ from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.anatomy.biomarkers.thinning import thin
 from wdlora.anatomy.overlap import dice
 from wdlora.cohorts import COHORTS
+from wdlora.evaluation.interval import mean_interval
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import paint, prepare
@@ -262,4 +263,5 @@ def _mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 def _half_width(values: np.ndarray) -> float:
-    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+    mean, low, _ = mean_interval(values)
+    return mean - low
