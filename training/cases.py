@@ -11,8 +11,12 @@ from training.examples import Appearance
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.plexus import NerveMask
 from wdlora.cohorts import COHORTS
+from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image
+
+SIZE = 384
+"""Side of the plexuses in pixels, of which cases are crops."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,22 @@ class Sampling:
 
 
 def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
-    """`count` plexuses a cohort, each with the crop of `size` pixels that holds the most nerve of four."""
+    """`count` plexuses a cohort, each with the crop of `size` pixels that holds the most nerve of four.
+
+    Every plexus has a seed of its own. Raises InputError for a size that is no multiple of 32 from 64 to 384.
+    """
+    if size not in range(64, SIZE + 1, 32):
+        raise InputError(f"pictures of {size} pixels cannot be judged: give a multiple of 32 from 64 to {SIZE}")
     cases = []
-    for name in COHORTS:
+    for number, name in enumerate(COHORTS):
         for index in range(count):
-            plexus = sample_mask(name, seed=first_seed + index)
-            generator = np.random.default_rng([first_seed, index])
+            seed = first_seed + number * count + index
+            plexus = sample_mask(name, seed=seed, size=SIZE)
+            generator = np.random.default_rng([first_seed, seed])
             corners = generator.integers(0, np.array(plexus.mask.shape) - size + 1, (4, 2))
             row, column = max(corners, key=lambda c: plexus.mask[c[0] : c[0] + size, c[1] : c[1] + size].sum())
             mask = plexus.mask[row : row + size, column : column + size]
-            cases.append(Case(name, first_seed + index, mask, plexus, int(row), int(column)))
+            cases.append(Case(name, seed, mask, plexus, int(row), int(column)))
     return cases
 
 

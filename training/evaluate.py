@@ -246,7 +246,9 @@ def tables(result: dict[str, Any]) -> str:
             cells += ["{:+.2f} ({:+.2f} to {:+.2f})".format(*figures["cnfl"]["bias"])]
             cells += ["{:+.1f} ({:+.1f} to {:+.1f})".format(*figures["cnfl"]["bias_percent"])]
             lines.append(f"| {name} | {cohort} | {figures['dice']:.3f} | " + " | ".join(cells) + " |")
-    lines += ["", f"T1DPN's minus Control's appearance, same masks and seeds; 95 % interval over {runs}.", ""]
+    over = f"{runs}, each with a sampler seed of its own" if result["runs"] > 1 else runs
+    title = "T1DPN's minus Control's appearance on the same masks. 95 % interval over draws; adapter: over"
+    lines += ["", f"{title} {over}.", ""]
     lines += ["| pictures | contrast | beading | haze | cells |", "|---|---|---|---|---|"]
     for name, figures in result["prompt_effect"].items():
         shown = ["{:+.4f} ({:+.4f} to {:+.4f})".format(*value) for value in figures.values()]

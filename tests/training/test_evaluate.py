@@ -47,6 +47,15 @@ def test_appearance_of_a_drawn_line():
     assert all(np.isnan(value) for value in appearance_of(image, np.zeros_like(mask)).values())
 
 
+def test_cases_have_seeds_of_their_own_and_sizes_that_can_be_judged():
+    cases = draw_cases(2, 64, 126_000)
+    assert sorted(case.seed for case in cases) == list(range(126_000, 126_006))
+    assert all(case.mask.shape == (64, 64) and case.cohort == case.plexus.cohort for case in cases)
+    for size in (32, 100, 416):
+        with pytest.raises(InputError, match=f"{size} pixels"):
+            draw_cases(1, size, 0)
+
+
 def test_phantoms_of_neuropathy_are_fainter_and_beaded():
     cases = draw_cases(3, 128, 123_000)
     change = dict(

@@ -43,9 +43,10 @@ def run(args: argparse.Namespace) -> None:
     from training.evaluate import evaluate, tables
     from training.models import ModelSource
     from wdlora.adapter import Adapter
-    from wdlora.files import write_json, write_text
+    from wdlora.files import check_writable, write_json, write_text
     from wdlora.qwen import apply_adapter
 
+    check_writable(args.out / "figures.json")
     base = ModelSource(args.model).load("fp32" if args.model == "miniature" else "bf16", args.device)
     adapters = [Adapter.load(path) for path in args.adapter]
 
