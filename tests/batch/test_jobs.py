@@ -71,6 +71,14 @@ def test_every_combination_is_a_job_of_its_own():
     assert [job.id for job in again] == [job.id for job in planned]
 
 
+def test_values_that_together_look_like_a_link_are_hidden():
+    graph = {"a": {"class_type": "LoadImage", "inputs": {"image": "x.png"}, "_meta": {"title": "Load"}}}
+    names = Names(Pseudonyms(key=lambda: b"0123456789abcdef"))
+    planned = jobs.plan(graph, [], None, [jobs.Axis("image", ("a.image",), ("Smith.png", 3))], names)
+    assert [job.values for job in planned] == [{"Load.image": names.files["Smith.png"]}, {"Load.image": 3}]
+    assert [job.graph["a"]["inputs"]["image"] for job in planned] == ["Smith.png", 3]
+
+
 def test_ids_follow_the_content_of_a_mask_and_not_its_place(tmp_path):
     write_masks(tmp_path / "one", 2)
     write_masks(tmp_path / "two" / "deep", 2)

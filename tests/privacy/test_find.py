@@ -2,8 +2,9 @@
 
 import random
 import re
+import sys
 
-from wdlora.privacy.find import Finder
+from wdlora.privacy.find import Finder, fold
 
 
 def test_as_one_regular_expression_finds_them():
@@ -21,6 +22,19 @@ def test_as_one_regular_expression_finds_them():
             joined = "|".join(re.escape(name) for name in sorted(words, key=len, reverse=True))
             plain = re.compile(rf"(?<![^\W_])(?:{joined})(?![^\W_])", re.IGNORECASE)
             assert [one.span() for one in Finder(words)(text)] == [one.span() for one in plain.finditer(text)]
+
+
+def test_every_letter_is_found_in_both_cases():
+    """All letters of Unicode that have a case of one letter: spelt as they are, in lower case and in capitals."""
+    letters = [one for one in map(chr, range(sys.maxunicode + 1)) if one.isalpha() and one.swapcase() != one]
+    assert len(letters) > 2000
+    for letter in letters:
+        spellings = [letter, *(form for form in (letter.lower(), letter.upper()) if len(form) == 1)]
+        finder = Finder([f"a{letter}z"])
+        for form in spellings:
+            assert [found[0] for found in finder(f"A{form}Z")] == [f"A{form}Z"], (letter, form)
+            assert fold(f"A{form}Z") == fold(f"a{letter}z"), (letter, form)
+    assert [found[0] for found in Finder(["İlker", "Weiß"])("ilker İLKER, WEIẞ")] == ["ilker", "İLKER", "WEIẞ"]
 
 
 def test_letters_beyond_ascii_and_nothing_to_find():

@@ -1,5 +1,7 @@
 """Which strings of a graph are names of input files, and what becomes of them."""
 
+import unicodedata
+
 import pytest
 
 from wdlora.privacy.names import Names, input_name
@@ -141,3 +143,46 @@ def test_other_identifiers_and_hints():
     hidden = told.hide(graph)
     assert told.hints(hidden, told.files) == []
     assert hidden["2"]["inputs"]["text"] == f"{told.others['Müller']}, MRN {told.others['4711']}"
+
+
+@pytest.mark.parametrize(
+    "name", ["Weiß", "Özdemir", "İlker", "Иванов OD", "Νίκος", "Νίκος.png", "Işık", "ŉame", "Ǆabic"]
+)
+def test_names_beyond_ascii_are_found_in_any_case(name):
+    """Spelt identically, in lower case, in capitals, as a title, and with accents as letters of their own."""
+    told = names(name)
+    pseudonym = told.others[name]
+    for spelling in (name, name.lower(), name.upper(), name.title(), name.casefold()):
+        for form in ("NFC", "NFD"):
+            said = unicodedata.normalize(form, spelling)
+            assert told.hide_text(f"cornea of {said}, left") == f"cornea of {pseudonym}, left", said
+    assert told.hide_text(f"x{name}x") == f"x{name}x"
+    told = names()
+    told.collect({"1": {"class_type": "LoadImage", "inputs": {"image": f"{name} 1.png"}}})
+    assert told.hide_text(f"as in {name} 1.png") == f"as in {told.files[f'{name} 1.png']}"
+    assert told.hints({"title": f"eye of {name}"}, told.files)
+
+
+def test_a_text_and_a_number_are_no_link():
+    """Only the values of an API node's inputs are links: not a list of widgets, nor a list deeper in an input."""
+    graph = {
+        "nodes": [{"type": "LoadImage", "title": "a", "widgets_values": ["Smith_John.png", 3]}],
+        "prompt": {
+            "Smith_Two.png": {"class_type": "LoadImage", "inputs": {"image": ["Smith_Two.png", 0]}},
+            "2": {"class_type": "Several", "inputs": {"images": [["Smith_Two.png", 1]], "of": ["Smith_John", 0]}},
+        },
+        "values": ["Smith_John", 7],
+        "inputs": {"picture": ["Smith_John", 7]},
+    }
+    told = names()
+    hidden = told.hide(graph)
+    assert set(told.files) == {"Smith_John.png", "Smith_Two.png"}
+    pseudonym = told.files["Smith_John.png"]
+    stem = pseudonym.removesuffix(".png")
+    assert hidden["nodes"][0]["widgets_values"] == [pseudonym, 3]
+    assert hidden["values"] == hidden["inputs"]["picture"] == [stem, 7]
+    first, second = hidden["prompt"].values()
+    assert first["inputs"] == {"image": ["Smith_Two.png", 0]}  # a node may be called so
+    assert second["inputs"] == {"images": [[told.files["Smith_Two.png"], 1]], "of": ["Smith_John", 0]}
+    assert told.hints({"type": "Note", "widgets_values": ["of Smith", 1]}, told.files) == [("Smith", "of Smith")]
+    assert told.hints({"class_type": "Note", "inputs": {"text": ["Smith", 1]}}, told.files) == []

@@ -150,6 +150,52 @@ def test_short_names_are_refused(comfyui, capsys):
     assert "names 'Al'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Özdemir", "cornea of Özdemir"),
+        ("özdemir", "cornea of ÖZDEMIR"),
+        ("Иванов OD", "cornea of Иванов OD"),
+        ("Иванов", "cornea of иВАНОВ"),
+        ("MÜLLER OD", "cornea of MÜLLER OD"),
+        ("Weiß", "cornea of Weiß"),
+        ("Smith", "cornea of\nSmith"),
+    ],
+)
+def test_a_name_in_a_prompt_is_replaced_whatever_its_letters(tmp_path, monkeypatch, capsys, name, text):
+    """A PNG and a workflow whose only trace is a prompt; neither the exact nor any other spelling is left."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text(name, encoding="utf-8")
+    graph = {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": text}}}
+    save(tmp_path / "out" / "a.png", strokes(1), {"prompt": graph})
+    (tmp_path / "out" / "flow.json").write_text(json.dumps(graph, ensure_ascii=False), encoding="utf-8")
+    assert run("out", "--names", "names.txt", "--check", "--json") == 1
+    found = json.loads(capsys.readouterr().out)["found"]
+    assert list(found.values()) == [[text[10:]]] * 2
+    assert run("out", "--names", "names.txt", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["rewritten"]) == 2 and not report["left"]
+    with Image.open(tmp_path / "out" / "a.png") as picture:
+        graphs = [picture.text["prompt"], (tmp_path / "out" / "flow.json").read_text(encoding="utf-8")]
+    for said in map(json.loads, graphs):
+        assert said["1"]["inputs"]["text"] == text[:10] + report["names"][name]
+
+
+@pytest.mark.parametrize("name", ["Özdemir", "Иванов OD", "Иванов", "müller_od", "Weiß", "王小明"])
+def test_letters_beyond_ascii_are_seen_in_what_is_not_rewritten(tmp_path, monkeypatch, capsys, name):
+    """As the name is spelt, in lower case, in capitals and as a title; in UTF-8, and as JSON writes it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text(name, encoding="utf-8")
+    for spelling in (name, name.lower(), name.upper(), name.title()):
+        for content in (f"a,{spelling},1", json.dumps({"by": f"is\n{spelling}"})):
+            (tmp_path / "out").mkdir(exist_ok=True)
+            (tmp_path / "out" / "table.csv").write_text(content, encoding="utf-8")
+            assert run("out", "--names", "names.txt", "--json") == 1, content
+            left = json.loads(capsys.readouterr().out)["left"]
+            assert list(left) == [os.path.join("out", "table.csv")]
+            assert spelling in left[os.path.join("out", "table.csv")] or "\\u" in content
+
+
 def test_a_name_is_seen_wherever_it_lies_in_a_file(tmp_path, monkeypatch):
     """Also across the windows in which large files are read; not inside a longer word."""
     from wdlora.privacy import tree

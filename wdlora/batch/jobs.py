@@ -213,16 +213,15 @@ def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axi
 
 
 def _listing(graph: Graph, axis: Axis) -> list[dict[str, Any]]:
-    """A node for each place of an axis; its input holds all values, each in a list: two might look like a link."""
+    """A node for each place of an axis; its input holds the list of all values in a list, which is no link."""
     placed = [place.rpartition(".")[::2] for place in axis.places]
-    values = [[value] for value in axis.values]
-    return [{"class_type": str(graph[id].get("class_type")), "inputs": {key: values}} for id, key in placed]
+    return [{"class_type": str(graph[id].get("class_type")), "inputs": {key: [[*axis.values]]}} for id, key in placed]
 
 
 def _listed(node: dict[str, Any]) -> list[Any]:
     """The values of such a node."""
-    ((_, values),) = node["inputs"].items()
-    return [value for (value,) in values]
+    ((values,),) = node["inputs"].values()
+    return values
 
 
 def _job(

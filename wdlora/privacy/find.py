@@ -4,6 +4,17 @@ import re
 from collections.abc import Iterable, Iterator
 
 
+def fold(text: str) -> str:
+    """A text of the same length that is equal for all that regular expressions take for equal without case."""
+    return text.lower() if text.isascii() else "".join(map(_fold, text))
+
+
+def _fold(letter: str) -> str:
+    if letter in "İı":
+        return "i"
+    return next((form for form in (letter.casefold(), letter.lower()) if len(form) == 1), letter)
+
+
 class Finder:
     """Finds texts that hold a letter or digit; the longest one where several begin.
 
@@ -13,12 +24,13 @@ class Finder:
 
     def __init__(self, texts: Iterable[str], ascii: bool = False):
         flags = re.ASCII if ascii else re.UNICODE
+        self._fold = str.lower if ascii else fold
         self._word = re.compile(r"[^\W_]+", flags)
         grouped: dict[str, dict[int, list[str]]] = {}
         for text in sorted(set(texts), key=len, reverse=True):
             first = self._word.search(text)
             if first is not None:
-                grouped.setdefault(first[0].casefold(), {}).setdefault(first.start(), []).append(text)
+                grouped.setdefault(self._fold(first[0]), {}).setdefault(first.start(), []).append(text)
         self._groups = {
             word: [(before, _pattern(listed, flags)) for before, listed in sorted(starts.items(), reverse=True)]
             for word, starts in grouped.items()
@@ -28,7 +40,7 @@ class Finder:
         """Matches in their order; they do not overlap."""
         end = 0
         for word in self._word.finditer(text):
-            for before, pattern in self._groups.get(word[0].casefold(), ()):
+            for before, pattern in self._groups.get(self._fold(word[0]), ()):
                 start = word.start() - before
                 found = pattern.match(text, start) if start >= end else None
                 if found is not None:

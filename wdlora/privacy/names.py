@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from .find import Finder
+from .find import Finder, fold
 from .pseudonym import Pseudonyms, is_pseudonym
 
 IMAGES = (
@@ -101,12 +101,13 @@ def _strings(value: Any) -> Iterator[str]:
             yield item
         elif isinstance(item, dict):
             todo.extend(reversed(list(item.values())))
-        elif isinstance(item, list) and not _is_link(item):
+        elif isinstance(item, list):
             todo.extend(reversed(item))
 
 
-def _is_link(value: list[Any]) -> bool:
-    return len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
+def _is_link(value: Any) -> bool:
+    """Whether a value of an API node's `inputs` is a link. Anywhere else such a list is a text and a number."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 
 def widgets(document: Any) -> Iterator[tuple[str, str]]:
@@ -117,12 +118,18 @@ def widgets(document: Any) -> Iterator[tuple[str, str]]:
         if isinstance(item, dict):
             inputs = item.get("inputs")
             if isinstance(item.get("class_type"), str) and isinstance(inputs, dict):
-                yield from ((item["class_type"], text) for text in _strings(inputs))
+                own = [value for value in inputs.values() if not _is_link(value)]
+                yield from ((item["class_type"], text) for text in _strings(own))
             elif "widgets_values" in item:
                 yield from ((str(item.get("type", "")), text) for text in _strings(item["widgets_values"]))
             todo.extend(reversed(list(item.values())))
         elif isinstance(item, list):
             todo.extend(reversed(item))
+
+
+def _links(item: dict[str, Any], key: str) -> bool:
+    """Whether the values below a key of an object may be links: it is the `inputs` of a node in API format."""
+    return key == "inputs" and isinstance(item.get("class_type"), str)
 
 
 class Names:
@@ -134,6 +141,8 @@ class Names:
         """Input files and folders as graphs name them, and their pseudonyms."""
         self.others: dict[str, str] = {}
         self._prose: dict[str, str] = {}
+        """Pseudonyms of the texts that are replaced, by the folded text."""
+        self._spelt: set[str] = set()
         self._finder: Finder | None = None
         for name in others:
             if text := name.strip():
@@ -158,29 +167,37 @@ class Names:
                 self._note(part, stem, telling(part))
 
     def _note(self, text: str, pseudonym: str, wanted: bool = True) -> None:
-        if wanted and text and text.casefold() not in self._prose:
+        if not wanted or not text:
+            return
+        for spelling in (text, text.upper(), text.casefold()):  # Weiß, WEISS, weiss
             for form in ("NFC", "NFD"):
-                self._prose[unicodedata.normalize(form, text).casefold()] = pseudonym
-            self._finder = None
+                told = unicodedata.normalize(form, spelling)
+                self._spelt.add(told)
+                if fold(told) not in self._prose:
+                    self._prose[fold(told)] = pseudonym
+                    self._finder = None
 
     def telltales(self) -> list[str]:
-        """Every text that is replaced, in lower case, longest first."""
-        return sorted(self._prose, key=len, reverse=True)
+        """Every text that is replaced, as it was spelt, in capitals and without case, longest first."""
+        return sorted(self._spelt, key=len, reverse=True)
 
     def hide(self, document: Any) -> Any:
         """A copy of a JSON value in which names are pseudonyms; names of graphs in it are collected first."""
         self.collect(document)
-        return self._hidden(document, "", "")
+        return self._hidden(document, "", "", False)
 
-    def _hidden(self, value: Any, key: str, class_type: str) -> Any:
+    def _hidden(self, value: Any, key: str, class_type: str, links: bool) -> Any:
         if isinstance(value, str):
             return value if key in _STRUCTURE else self._value(value, class_type)
         if isinstance(value, dict):
             own = value.get("class_type", value.get("type", class_type))
             own = own if isinstance(own, str) else class_type
-            return {name: self._hidden(item, name, own) for name, item in value.items()}
+            return {
+                name: list(item) if links and _is_link(item) else self._hidden(item, name, own, _links(value, name))
+                for name, item in value.items()
+            }
         if isinstance(value, list):
-            return list(value) if _is_link(value) else [self._hidden(item, key, class_type) for item in value]
+            return [self._hidden(item, key, class_type, False) for item in value]
         return value
 
     def _value(self, value: str, class_type: str) -> str:
@@ -191,34 +208,37 @@ class Names:
 
     def hide_text(self, text: str) -> str:
         """A text with pseudonyms in the place of the names that were found so far."""
-        if not self._prose:
-            return text
-        if self._finder is None:
-            self._finder = Finder(self._prose)
         parts, end = [], 0
-        for match in self._finder(text):
-            parts += [text[end : match.start()], self._prose.get(match[0].casefold(), "name-unknown")]
+        for match in self.matches(text):
+            parts += [text[end : match.start()], self._prose.get(fold(match[0]), "name-unknown")]
             end = match.end()
         return "".join([*parts, text[end:]])
 
+    def matches(self, text: str) -> Iterator[re.Match[str]]:
+        """Where the names that were found so far stand in a text."""
+        if self._finder is None:
+            self._finder = Finder(self._prose)
+        return self._finder(text)
+
     def hints(self, document: Any, held: Iterable[str]) -> list[tuple[str, str]]:
         """Parts of the names that a graph held which still stand in its texts: word and text. They may mean nothing."""
-        words = {word.casefold() for name in (*held, *self.others) for word in _words(name)}
+        words = {fold(word) for name in (*held, *self.others) for word in _words(name)}
         search = Finder(word for word in words if not _PLAIN_WORDS.fullmatch(word))
         return [(found[0], text) for text in _prose(document) if (found := next(search(text), None))]
 
 
 def _prose(document: Any) -> Iterator[str]:
-    todo: list[tuple[str, Any]] = [("", document)]
+    todo: list[tuple[str, Any, bool]] = [("", document, False)]
     while todo:
-        key, item = todo.pop()
+        key, item, links = todo.pop()
         if isinstance(item, str):
             if key not in _NO_PROSE and not item.lower().endswith(MODELS) and not is_pseudonym(_NOTE.sub("", item)):
                 yield item
         elif isinstance(item, dict):
-            todo.extend(item.items())
-        elif isinstance(item, list) and not _is_link(item):
-            todo.extend((key, part) for part in item)
+            own = ((name, part) for name, part in item.items() if not (links and _is_link(part)))
+            todo.extend((name, part, _links(item, name)) for name, part in own)
+        elif isinstance(item, list):
+            todo.extend((key, part, False) for part in item)
 
 
 def _words(name: str) -> list[str]:

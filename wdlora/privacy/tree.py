@@ -1,5 +1,6 @@
 """Graphs in files: names in PNG texts and JSON files found, replaced in place, and looked for in everything else."""
 
+import itertools
 import json
 import mmap
 import os
@@ -12,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import whole
 from . import png
-from .find import Finder
+from .find import Finder, fold
 from .names import Names, input_name, widgets
 
 _Path = str | os.PathLike
@@ -21,6 +22,11 @@ PNG = (".png", ".apng")
 JSON = (".json",)
 _DEEPEST = 100
 _WINDOW = 2**24
+_ESCAPED = re.compile(r"\\[nrt]")
+"""What JSON may write right before a name: its letter is none of a longer word."""
+
+_FOREIGN = re.compile(r"(?=.*[^\W_])[^0-9A-Za-z]+", re.DOTALL)
+"""Names without ASCII letters and digits, which have no words as bytes."""
 
 
 @dataclass
@@ -130,8 +136,8 @@ def pseudonymise(
     searched = _Search(names.telltales())
     for file in progress(list(contents)):
         hidden = [names.hide(document) for document in contents[file]]
-        seen = _telltales_in(contents[file], hidden, names, searched)
-        if seen:
+        seen = _telltales_in(contents[file], hidden, names)
+        if seen or json.dumps(hidden) != json.dumps(contents[file]):  # not as objects: NaN is unlike itself
             report.found[str(file)] = seen
             if not check and _rewrite(file, names):
                 report.rewritten.append(str(file))
@@ -199,16 +205,28 @@ def _hidden(text: str, names: Names) -> str:
     return text if json.dumps(hidden) == json.dumps(document) else json.dumps(hidden)
 
 
-def _telltales_in(documents: Sequence[Any], hidden: Sequence[Any], names: Names, search: "_Search") -> list[str]:
+def _telltales_in(documents: Sequence[Any], hidden: Sequence[Any], names: Names) -> list[str]:
     """What would be replaced in documents: files as graphs name them, then what else differs."""
     seen: dict[str, None] = {}
     for document, other in zip(documents, hidden, strict=True):
         files = (input_name(value, class_type) for class_type, value in widgets(document))
         seen |= dict.fromkeys(found[0] for found in files if found is not None and found[0] in names.files)
-        before, after = json.dumps(document, ensure_ascii=False), json.dumps(other, ensure_ascii=False)
-        if before != after:
-            seen |= dict.fromkeys(search.matches(before))
+        for text in _changed(document, other):
+            seen |= dict.fromkeys(match[0] for match in names.matches(text))
     return [name for name in seen if not any(name != other and name in other for other in seen)]
+
+
+def _changed(document: Any, other: Any) -> Iterator[str]:
+    """The texts of a value that differ in another value of the same shape."""
+    todo = [(document, other)]
+    while todo:
+        one, two = todo.pop()
+        if isinstance(one, str) and one != two:
+            yield one
+        elif isinstance(one, dict):
+            todo.extend((part, two[key]) for key, part in reversed(one.items()))
+        elif isinstance(one, list):
+            todo.extend(zip(reversed(one), reversed(two), strict=True))
 
 
 def _rewrite(file: Path, names: Names) -> bool:
@@ -224,18 +242,21 @@ def _rewrite(file: Path, names: Names) -> bool:
 
 
 class _Search:
-    """Looks for names in bytes: as UTF-8, as JSON writes them, and as Latin-1."""
+    """Looks for names in bytes: as UTF-8, as JSON writes them, and as Latin-1.
+
+    ASCII letters are found in any case, others as the name has them, in lower case, in capitals and as in a title.
+    """
 
     def __init__(self, telltales: Sequence[str]):
         forms: set[bytes] = set()
-        for name in telltales:
-            forms |= {name.encode("utf-8"), json.dumps(name)[1:-1].encode("ascii"), name.encode("latin-1", "replace")}
+        spellings = {form for one in telltales for form in (one, one.lower(), one.upper(), one.title(), fold(one))}
+        for name in spellings:
+            own = {name.encode("utf-8"), json.dumps(name)[1:-1].encode("ascii"), name.encode("latin-1", "replace")}
+            forms |= {form.lower() for form in own}
         self._longest = max(map(len, forms), default=0)
         self._finder = Finder((form.decode("latin-1") for form in forms), ascii=True)
-
-    def matches(self, text: str) -> list[str]:
-        """The names in a text."""
-        return sorted(self._in(text.encode("utf-8")))
+        foreign = (one.encode("utf-8").decode("latin-1") for one in spellings if _FOREIGN.fullmatch(one))
+        self._foreign = re.compile("|".join(map(re.escape, sorted(foreign, key=len, reverse=True))) or "(?!)")
 
     def in_name(self, file: Path, given: Sequence[_Path]) -> set[str]:
         """The names in a file's own name, and in its folders below the path given."""
@@ -258,8 +279,18 @@ class _Search:
         found: set[str] = set()
         for start in range(0, len(data) if self._longest else 0, _WINDOW):
             low, high = max(start - self._longest - 1, 0), min(start + _WINDOW + 1, len(data))
-            for match in self._finder(bytes(data[low:high]).decode("latin-1")):
-                seen_before, seen_after = match.start() > 0 or low == 0, match.end() < high - low or high == len(data)
+            for place, name in self._matches(bytes(data[low:high]).decode("latin-1")):
+                seen_before, seen_after = place > 0 or low == 0, place + len(name) < high - low or high == len(data)
                 if seen_before and seen_after:  # else another window shows what stands beside it
-                    found.add(match[0].encode("latin-1").decode("utf-8", "replace"))
+                    found.add(name.encode("latin-1").decode("utf-8", "replace"))
         return found
+
+    def _matches(self, text: str) -> Iterator[tuple[int, str]]:
+        """Places and names; also names right behind one of JSON's line ends or tabs."""
+        for match in itertools.chain(self._finder(text), self._foreign.finditer(text)):
+            yield match.start(), match[0]
+        for escape in _ESCAPED.finditer(text):
+            piece = text[escape.end() : escape.end() + self._longest + 1]
+            behind = next(self._finder(piece), None)
+            if behind is not None and behind.start() == 0:
+                yield escape.end(), behind[0]
