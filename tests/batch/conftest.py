@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,9 +58,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen:
-    """`python -m wdlora …` as a process of its own, single-threaded."""
+    """`python -m wdlora …` as a process of its own, single-threaded, that hears Ctrl-C.
+
+    A shell starts what it puts into the background with SIGINT ignored, and its children inherit that.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "wdlora", *arguments], env=environment, text=True, **options)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([sys.executable, "-m", "wdlora", *arguments], env=environment, text=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def serve(data: Path) -> tuple[subprocess.Popen, str]:
