@@ -20,10 +20,7 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
     save = flow.add(
         "SaveImage", "Save The Picture", width=460, room=430, images=crop["image"], filename_prefix="ccm/picture"
     )
-    trace = flow.add("CCMTrace", images=crop["image"])
-    own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
-    found = parts.add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], crop["image"])
-    overlay = flow.add("PreviewImage", "What Was Measured", width=400, room=340, images=found["overlay"])
+    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], crop["image"], 340)
     note = flow.note(
         "# From a nerve mask to a measured picture\n"
         "Draws a mask for a clinical cohort, paints a confocal image of it, traces the image's nerves and measures "

@@ -19,10 +19,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     save = flow.add(
         "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
     )
-    trace = flow.add("CCMTrace", images=decode["IMAGE"])
-    own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
-    found = parts.add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], decode["IMAGE"])
-    overlay = flow.add("PreviewImage", "What Was Measured", width=400, room=380, images=found["overlay"])
+    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], decode["IMAGE"], 380)
     note = flow.note(
         "# Quick start on any machine\n"
         "The whole way from a nerve mask to a measured picture, on the **miniature**: a small Qwen-Image-Edit that "
