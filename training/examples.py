@@ -77,7 +77,7 @@ def _reader(record: Record) -> Callable[[], Pictures]:
     return load
 
 
-def phantom_examples(count: int, seed: int, size: int = 384, appearance: Appearance = "cohort") -> list[Example]:
+def phantom_examples(count: int, seed: int, appearance: Appearance = "cohort") -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
     `appearance` is that of `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and
@@ -89,13 +89,13 @@ def phantom_examples(count: int, seed: int, size: int = 384, appearance: Appeara
     for name in COHORTS:
         for index in range(count):
             identity = f"phantom-{name}-{seed}-{index:05d}"
-            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, size, appearance)))
+            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, appearance)))
     return examples
 
 
-def _drawer(cohort: str, seed: int, index: int, size: int, appearance: Appearance) -> Callable[[], Pictures]:
+def _drawer(cohort: str, seed: int, index: int, appearance: Appearance) -> Callable[[], Pictures]:
     def load() -> Pictures:
-        plexus = sample_mask(cohort, seed=seed * 1_000_003 + index, size=size)
+        plexus = sample_mask(cohort, seed=seed * 1_000_003 + index)
         return phantom(plexus, seed=seed * 1_000_003 + index, appearance=appearance), plexus.mask
 
     return load

@@ -21,6 +21,9 @@ from wdlora.qwen.sampling import guided, initial_noise, sample, sigmas
 LEVELS = (0.15, 0.4, 0.65, 0.9)
 """Noise levels at which the validation loss is taken."""
 
+VIEWS = 48
+"""The validation loss is taken on so many views at most, evenly taken."""
+
 
 class Monitor:
     """Validates on `views` and paints the first `pictures` of every cohort.
@@ -83,17 +86,12 @@ def validation_loss(
     cache: Cache,
     config: TrainingConfig,
     device: torch.device | str = "cpu",
-    text: str = "plain",
-    limit: int = 48,
 ) -> float:
-    """Mean weighted loss at `LEVELS` with the same noise at every call; NaN without views.
-
-    `text` names the conditioning of `Prepared.texts`. At most `limit` views, evenly taken, are used.
-    """
+    """Mean weighted loss at `LEVELS` with the same noise at every call, on at most `VIEWS` views; NaN without views."""
     losses = []
-    chosen = views[:: max(1, len(views) // limit)][:limit]
+    chosen = views[:: max(1, len(views) // VIEWS)][:VIEWS]
     for index, view in enumerate(chosen):
-        batch = load_batch(cache, [view], [text]).to(torch.device(device), compute_dtype(transformer))
+        batch = load_batch(cache, [view], ["plain"]).to(torch.device(device), compute_dtype(transformer))
         count = len(LEVELS)
         clean = batch.target.expand(count, -1, -1, -1, -1)
         seeds = range(1000 * index, 1000 * index + count)
@@ -115,11 +113,10 @@ def paint(
     config: TrainingConfig,
     device: torch.device | str = "cpu",
     seed: int = 0,
-    text: str = "plain",
 ) -> np.ndarray:
     """Generate the picture of a prepared view, without its target: float32 [H, W] in [0, 1]."""
     dtype = compute_dtype(transformer)
-    positive = load_batch(cache, [view], [text]).to(torch.device(device), dtype)
+    positive = load_batch(cache, [view], ["plain"]).to(torch.device(device), dtype)
     denoise = denoiser(transformer, positive.conditioning, positive.references)
     if config.sample_cfg != 1:
         negative = load_batch(cache, [view], ["empty"]).to(torch.device(device), dtype)

@@ -86,13 +86,11 @@ class Preparer:
                     bar.update()
         return prepared
 
-    def encode(
-        self, example: Example, image: np.ndarray, mask: np.ndarray, view: View, prompt: str | None = None
-    ) -> Prepared:
-        """Encode one view; `prompt` replaces the cohort's."""
+    def encode(self, example: Example, image: np.ndarray, mask: np.ndarray, view: View) -> Prepared:
+        """Encode one view."""
         image, mask = view.of(image), view.of(mask)
         reference = self._reference(example, view)
-        text = cohort(example.cohort).prompt if prompt is None else prompt
+        text = cohort(example.cohort).prompt
         texts = {"plain": self._text(text, mask, None), "empty": self._text(EMPTY_PROMPT, mask, None)}
         if reference is not None:
             texts["plain+reference"] = self._text(text, mask, reference)

@@ -15,14 +15,15 @@ def diffusers_folder(tmp_path_factory):
     """The miniature as diffusers keeps a model: folders of shards."""
     import torch
 
-    from wdlora.qwen.miniature_files import load_miniature, miniature_tokenizer
+    from wdlora.qwen.miniature_files import load_miniature, miniature_files
+    from wdlora.qwen.tokenizer import load_tokenizer
 
     folder = tmp_path_factory.mktemp("diffusers") / "Qwen-Image-Edit-small"
     model = load_miniature(dtype=torch.float32)
     model.transformer.save_pretrained(folder / "transformer", max_shard_size="3MB")
     model.text_encoder.save_pretrained(folder / "text_encoder")
     model.vae.save_pretrained(folder / "vae")
-    miniature_tokenizer().save_pretrained(folder / "tokenizer")
+    load_tokenizer(miniature_files().tokenizer).save_pretrained(folder / "tokenizer")
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "QwenImageEditPipeline"}))
     assert len(list((folder / "transformer").glob("*.safetensors"))) > 1
     return folder

@@ -18,8 +18,8 @@ from wdlora.qwen.miniature_files import (
     SPECIAL_TOKENS,
     load_miniature,
     miniature_files,
-    miniature_tokenizer,
 )
+from wdlora.qwen.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_its_shapes_keep_to_what_comfyui_hard_codes(model):
 
 
 def test_the_tokenizer_keeps_every_text_and_its_own_control_tokens():
-    tokenizer = miniature_tokenizer()
+    tokenizer = load_tokenizer(miniature_files().tokenizer)
     for text in ("µm² naïve 神経 🙂\ttab", "low contrast, beaded fibres"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     ids = [tokenizer(token)["input_ids"] for token in SPECIAL_TOKENS]

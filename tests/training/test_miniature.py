@@ -208,12 +208,13 @@ def trained(tmp_path_factory):
 
 def test_a_few_steps_of_the_recipe_give_a_complete_model(trained):
     from wdlora.qwen.generate import generate
-    from wdlora.qwen.miniature_files import load_miniature, miniature_tokenizer
+    from wdlora.qwen.miniature_files import load_miniature
+    from wdlora.qwen.tokenizer import load_tokenizer
 
     _, files = trained
     model = load_miniature(files.folder)
     assert model.transformer.config.joint_attention_dim == model.text_encoder.config.text_config.hidden_size == 128
-    tokenizer = miniature_tokenizer(files.folder)
+    tokenizer = load_tokenizer(files.tokenizer)
     assert tokenizer.decode(tokenizer("naïve µm")["input_ids"]) == "naïve µm"
     image = generate(model, np.eye(64, dtype=bool), "low contrast", steps=1)
     assert image.shape == (1, 64, 64, 3)

@@ -150,10 +150,10 @@ def draw(bucket: Bucket, text_encoder: Any, tokenizer: Any, empty: float, seed: 
 
 
 @torch.no_grad()
-def to_samples(drawn: Drawn, vae: PlanarVAE, name: str = "latents") -> Samples:
+def to_samples(drawn: Drawn, vae: PlanarVAE) -> Samples:
     """Encode the pictures and the masks with the VAE."""
     latents, references = [], []
-    for first in tqdm(range(0, len(drawn.pictures), 16), desc=name, disable=None, leave=False):
+    for first in tqdm(range(0, len(drawn.pictures), 16), desc="latents", disable=None, leave=False):
         part = slice(first, first + 16)
         latents.append(vae.encode(drawn.pictures[part].float() / 127.5 - 1).half().contiguous())
         references.append(vae.encode(drawn.masks[part].float() * 2 - 1).half().contiguous())

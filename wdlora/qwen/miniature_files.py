@@ -7,7 +7,7 @@ pictures of lines, never on corneal nerves.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
@@ -75,13 +75,6 @@ def miniature_files(folder: str | Path | None = None) -> MiniatureFiles:
     if missing := [path.name for path in needed if not path.exists()]:
         raise InputError(f"the miniature in {files.folder} lacks {', '.join(missing)}: install the pack anew")
     return files
-
-
-def miniature_tokenizer(folder: str | Path | None = None) -> Any:
-    """The miniature's `Qwen2Tokenizer`: byte-level, about a thousand merges, its own special ids."""
-    from .tokenizer import load_tokenizer
-
-    return load_tokenizer(miniature_files(folder).tokenizer)
 
 
 def load_miniature(

@@ -28,7 +28,7 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
         "**What to change:** *cohort*, *seed* and *size* in CCM Sample Masks; *seed* in KSampler for another picture "
         "of the same nerves. For a mask of your own, put *Load Image (as Mask)* in the place of CCM Sample Masks and "
         "choose the cohort in CCM Conditioning.\n\n"
-        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
+        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
         "**How to read the tables:** picture and mask should agree. Where they do not, nerves were lost or "
         "invented.\n\n"
         f"{parts.RESEARCH_NOTE}",

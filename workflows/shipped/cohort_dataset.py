@@ -52,7 +52,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         "**Thousands of images:** `python -m wdlora batch workflows/api/cohort_dataset.json --cohort all "
         "--seeds 0:1000 --set 'CCM Sample Masks.count=1' --out batch` runs this graph here or, with `--server URL`, on "
         "ComfyUI servers, and continues after a crash.\n\n"
-        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
+        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
         "**Before using the data:** look at *Masks Against Pictures*. The columns should agree.\n\n"
         f"{parts.RESEARCH_NOTE}",
         400,

@@ -56,7 +56,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         "steps; the *same* seed in all KSamplers.\n\n"
         "**What it is not:** the published data are cross-sectional. This is a model of the differences between "
         "groups, not of anybody's future.\n\n"
-        f"{parts.adapter_note()}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}",
+        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}",
         400,
         600,
     )

@@ -57,14 +57,11 @@ FAST_NOTE = """**4 steps instead of 40:** put Qwen-Image-Edit-2511-Lightning-4st
 (off)* and press Ctrl-B, then set steps 4 and cfg 1 in KSampler. Pictures differ a little: do not mix both in one data \
 set.
 """
+ADAPTER_NOTE = (
+    f"**Adapter:** `{ADAPTER}` in `models/loras` is what *train_adapter* writes; choose yours in *WDLoRA Apply*. Its "
+    "SHA-256 in the field *sha256* makes sure that whoever you send this workflow to uses the same file.\n"
+)
 RESEARCH_NOTE = "Research software, not a medical device."
-
-
-def adapter_note(name: str = ADAPTER) -> str:
-    return (
-        f"**Adapter:** `{name}` in `models/loras` is what *train_adapter* writes; choose yours in *WDLoRA Apply*. Its "
-        "SHA-256 in the field *sha256* makes sure that whoever you send this workflow to uses the same file.\n"
-    )
 
 
 def add_loader(flow: Flow) -> Node:

@@ -13,7 +13,7 @@ def check_tokens() -> dict[str, Any]:
     encode = importlib.import_module("pack.wdlora.qwen.encode")
     view = importlib.import_module("pack.wdlora.qwen.view")
     clip = ENGINE.load_clip(str(miniature.text_encoder))
-    words = importlib.import_module("pack.wdlora.qwen.miniature_files").miniature_tokenizer()
+    words = importlib.import_module("pack.wdlora.qwen.tokenizer").load_tokenizer(miniature.tokenizer)
     found = {}
     image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0))
     side = view.view_size(64, 96)
