@@ -162,11 +162,19 @@ def places(
         return whole, whole, whole
     if source != SINGLE:
         raise InputError(f"the source {source!r} is not known: choose one of {', '.join(SOURCES)}")
-    return (
-        files.model_file("diffusion_models", diffusion_model, "diffusion model"),
-        files.model_file("text_encoders", text_encoder, "text encoder"),
-        files.model_file("vae", vae, "VAE"),
-    )
+    found, missing = [], []
+    for kind, name, what in (
+        ("diffusion_models", diffusion_model, "diffusion model"),
+        ("text_encoders", text_encoder, "text encoder"),
+        ("vae", vae, "VAE"),
+    ):
+        try:
+            found.append(files.model_file(kind, name, what))
+        except InputError as error:
+            missing.append(str(error))
+    if missing:
+        raise InputError("; ".join(missing))
+    return found[0], found[1], found[2]
 
 
 def variant_of(source: str, transformer: Path | str, given: str) -> str:

@@ -77,6 +77,13 @@ def test_another_graph_needs_another_folder(place, capsys):
     assert "holds a batch with another graph" in capsys.readouterr().err
 
 
+def test_a_folder_in_which_nothing_was_done_takes_another_graph(place, capsys):
+    assert batch("--set", "The mask.channel=purple") == 2
+    capsys.readouterr()
+    assert batch() == 0
+    check_whole(place / "out", 3)
+
+
 def test_a_job_that_fails_is_named_and_the_others_go_on(place, capsys):
     (place / "masks" / "mask01.png").write_bytes(b"no picture")
     assert batch() == 1
@@ -177,5 +184,6 @@ def test_ctrl_c_leaves_what_is_done_and_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip().endswith("interrupted") and "Traceback" not in said
+    assert "are open; the same command tries them again" in said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["count"]["done"] >= 5 and manifest["count"]["open"] > 0

@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +153,19 @@ def test_the_miniature_in_a_full_size_graphs_place(place, capsys):
     assert picture.shape == mask.shape
     contrast = picture[mask].mean() - picture[~mask].mean()
     assert contrast > 0.1 * (picture.max() - picture.min())
+
+
+@pytest.mark.parametrize(("command", "status"), [("run", 1), ("batch", 2)])
+def test_every_missing_model_file_is_named_once_and_a_way_without_them(place, capsys, command, status):
+    """`run` makes what can be made without them, here the mask; a batch does not begin."""
+    flow = Path(__file__).parents[2] / "workflows" / "api" / "ccm_synthesis.json"
+    assert main([command, str(flow), "--data", "data", "--out", "results"]) == status
+    said = capsys.readouterr().err
+    named = {
+        node["inputs"][key]
+        for node in json.loads(flow.read_text()).values()
+        for key in ("adapter", "diffusion_model", "text_encoder", "vae")
+        if isinstance(node["inputs"].get(key), str)
+    }
+    assert len(named) == 4 and all(said.count(f"{name!r} is missing: put the file into") == 1 for name in named), said
+    assert said.count("--miniature") == 1 and "Custom validation" not in said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
+from ..host.refusal import refusal
 from .jobs import UPLOADS, Graph, Mask
 
 if TYPE_CHECKING:
@@ -139,8 +140,6 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _refusal(body: bytes, prompt: Graph) -> str:
-    from .local import refusal
-
     try:
         answer = json.loads(body)
     except ValueError:

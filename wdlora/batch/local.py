@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import sha256, whole
+from ..host.refusal import MINIATURE_HINT, misses_models, refusal
 from ..privacy.names import Names
 from .jobs import UPLOADS, Graph, Job, Mask
 from .results import Shown, shown
@@ -41,20 +42,8 @@ def check(host: Any, job: Job) -> None:
     prompt = job.prompt()
     verdict = host.validate(prompt)
     if verdict.node_errors or not verdict.outputs:
-        raise InputError(refusal(verdict.error, verdict.node_errors, prompt))
-
-
-def refusal(error: dict[str, Any] | None, node_errors: dict[str, Any], prompt: Graph) -> str:
-    """ComfyUI's validation errors as one sentence."""
-    from ..host import graph as graphs
-
-    if not node_errors:
-        return str((error or {}).get("message") or "the graph was refused")
-    told = []
-    for id, errors in node_errors.items():
-        said = ", ".join(f"{one.get('message')} ({one.get('details')})" for one in errors.get("errors", []))
-        told.append(f"{graphs.title(id, prompt.get(id, {}))}: {said}")
-    return "; ".join(told)
+        hint = MINIATURE_HINT if misses_models(verdict.node_errors) else ""
+        raise InputError(refusal(verdict.error, verdict.node_errors, prompt) + hint)
 
 
 def place_mask(host: Any, mask: Mask) -> None:

@@ -118,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         )
         work = Work(todo, journal, results, args.attempts)
         work.tell = lambda job, error: _tell(bar, work, job, error)
+        interrupted = False
         try:
             if host is not None:
                 if todo:
@@ -125,11 +126,16 @@ def run(args: argparse.Namespace) -> int:
                 local.run(work, host)
             elif todo:
                 asyncio.run(remote.run(work, args.server))
+        except KeyboardInterrupt:
+            interrupted = True
         finally:
             bar.close()
             results.clear()
             manifest = results.write_summary(planned, facts, work.failures)
-    return _report(args, manifest, results.out)
+    status = _report(args, manifest, results.out)
+    if interrupted:
+        raise KeyboardInterrupt
+    return status
 
 
 def _host(args: argparse.Namespace, out: Path) -> Any:
@@ -180,10 +186,10 @@ def _pinned(graph: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
-    """Note what the batch is about, or raise InputError where its folder holds another one."""
+    """Note what the batch is about, or raise InputError where its folder holds another one that was begun."""
     adapters = {model["name"]: model.get("sha256") for model in models if model["folder"] == "loras"}
-    before = next((event for event in journal.events if event["event"] == "batch"), None)
-    if before is None:
+    before = next((event for event in reversed(journal.events) if event["event"] == "batch"), None)
+    if before is None or all(event["event"] == "batch" for event in journal.events):
         journal.append("batch", graph=graph, adapters=adapters)
         return
     known = before.get("adapters") or {}

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the graph and say which files came of it; status 1 where a part of it had to be left out."""
     from ..host import Host, graph
+    from ..host.refusal import MINIATURE_HINT, misses_models, refusal, said
     from ..host.terminal import TerminalProgress
 
     prompt = graph.read(args.workflow)
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         verdict, result = host.run(prompt)
         seconds = time.monotonic() - started
     if result is None:
-        raise InputError(_refusal(verdict, titles))
+        hint = MINIATURE_HINT if misses_models(verdict.node_errors) else ""
+        raise InputError(refusal(verdict.error, verdict.node_errors, prompt) + hint)
     failure = result.failure
     if failure is not None:
         message = f"{titles[failure['node_id']]}: {' '.join(failure['exception_message'].split())}"
@@ -68,9 +70,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{message} ({failure['exception_type']})", file=sys.stderr)
         return 1
     outputs = _outputs(host, result.outputs, titles)
-    left_out = [f"{titles[id]}: {_sentence(errors)}" for id, errors in verdict.node_errors.items()]
+    left_out = [f"{titles[id]}: {said(errors)}" for id, errors in verdict.node_errors.items()]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
+    if misses_models(verdict.node_errors):
+        print(f"Put the files there{MINIATURE_HINT}.", file=sys.stderr)
     if args.json:
         json.dump(
             {"status": result.status, "seconds": round(seconds, 3), "outputs": outputs, "left_out": left_out},
@@ -103,16 +107,6 @@ def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]
             {"node": node_id, "title": titles[node_id], "files": [str(path) for path in paths], "texts": texts}
         )
     return listed
-
-
-def _refusal(verdict: Any, titles: dict[str, str]) -> str:
-    if not verdict.node_errors:
-        return verdict.error["message"]
-    return "; ".join(f"{titles[id]}: {_sentence(errors)}" for id, errors in verdict.node_errors.items())
-
-
-def _sentence(errors: dict[str, Any]) -> str:
-    return ", ".join(f"{error['message']} ({error['details']})" for error in errors["errors"])
 
 
 def _copy(file: Path, folder: Path) -> None:
