@@ -28,13 +28,16 @@ def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
 
 
 def grey_arrays(image: torch.Tensor, name: str = "images") -> list[np.ndarray]:
-    """IMAGE [B, H, W, 1 to 4] → uint8 [H, W] each: the mean of red, green and blue, rounded.
+    """IMAGE [B, H, W, 1 to 4] → uint8 [H, W] each, as from the PNG that Save Image would write of it.
 
+    It cuts 255 x off to whole numbers; so a node and `python -m wdlora measure` see the same picture.
     Raises InputError for a tensor that is no image, is empty, too large, or holds NaN.
     """
+    from ..wdlora.anatomy.images import grey_of_colours
+
     check_image(image, name)
-    grey = image[..., :3].float().mean(-1) if image.shape[-1] >= 3 else image[..., 0].float()
-    return list((grey * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+    stored = (image[..., :3].float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return [grey_of_colours(one) if one.shape[-1] == 3 else one[..., 0] for one in stored]
 
 
 def check_image(image: torch.Tensor, name: str = "images") -> None:

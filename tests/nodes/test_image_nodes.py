@@ -127,3 +127,24 @@ def test_measured_masks_can_be_compared(run):
     found = {one["biomarker"]: one for one in json.loads(text)["biomarkers"]}
     assert found["cnfl"]["mean"] == pytest.approx([15, 5], rel=0.01)  # 200 µm each in .04 mm²
     assert found["cnfd"]["difference"] == pytest.approx(-50)
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_nodes_trace_the_picture_that_save_image_writes(run, colours):
+    """The same nerves from the tensor and from the file: Save Image cuts 255 x off to whole numbers."""
+    from wdlora.anatomy import phantom, sample_mask, trace
+    from wdlora.anatomy.images import read_image
+
+    grey = phantom(sample_mask("T1DPN", seed=3, size=192), seed=1).astype(np.float32) / 255
+    image = torch.from_numpy(np.stack([grey, grey**1.3, grey] if colours else [grey] * 3, -1))[None] * 0.9876
+    run.host.given["images"] = image
+    run.host.run(
+        {
+            "1": {"class_type": "Give", "inputs": {"key": "images"}},
+            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "stored"}},
+        }
+    )
+    (file,) = run.host.folders.output.glob("stored*.png")
+    expected = trace(read_image(file, 1.0417).pixels, 1.0417)
+    (traced,) = run.values("CCMTrace", images=image, pixel_size_um=1.0417)
+    assert np.array_equal(traced[0].numpy() > 0.5, expected)

@@ -169,7 +169,11 @@ def _grey(image: Any, file: Path) -> np.ndarray:
         return values
     if image.mode in ("L", "LA"):
         return np.array(image.getchannel(0))
-    rgb = np.asarray(image.convert("RGB"))
+    return grey_of_colours(np.asarray(image.convert("RGB")))
+
+
+def grey_of_colours(rgb: np.ndarray) -> np.ndarray:
+    """Integers [H, W, 3] → [H, W]: one channel where all are equal, else the luma."""
     if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
         return rgb[..., 0].copy()
     return _luma(rgb)
