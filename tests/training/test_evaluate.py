@@ -41,9 +41,9 @@ def test_appearance_of_a_drawn_line():
     hazy = image + np.where(mask, 0, 20 * np.sin(2 * np.pi * columns / 64))
     assert appearance_of(hazy.astype(np.uint8), mask)["haze"] > 0.05
     bright = image.copy()
-    bright[:4, :4] = 255
+    bright[4:12, 4:12] = 255  # 64 pixels; their rim, smoothed over one, may count or not
     far = 64 * 64 - 64 * 14  # the line of 6 rows and 4 more on either side are not background
-    assert appearance_of(bright, mask)["cells"] == pytest.approx(16 / far)
+    assert 36 / far < appearance_of(bright, mask)["cells"] < 100 / far
     assert all(np.isnan(value) for value in appearance_of(image, np.zeros_like(mask)).values())
 
 
@@ -64,6 +64,41 @@ def test_phantoms_of_neuropathy_are_fainter_and_beaded():
     assert change["contrast"] < -0.05 and change["beading"] > 0
     same = appearance_change(cases, lambda case, name: real_picture(case, 0, "common", name))
     assert np.array_equal(same, np.zeros(4))
+
+
+@pytest.fixture(scope="module")
+def switched_alone():
+    """Change of all measures (columns) where phantoms change in one property alone (rows), Control to T1DPN."""
+    from wdlora.anatomy import phantom
+    from wdlora.anatomy.phantoms import imaging
+
+    control, neuropathy = imaging.APPEARANCES[0], imaging.APPEARANCES[2]
+    fields = {name: (name,) for name in PROPERTIES} | {"cells": ("immature_cells", "mature_cells")}
+    cases = draw_cases(4, 192, 130_000)
+
+    def measured(look):
+        rows = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(imaging, "appearance_at", lambda severity: look)
+            for case in cases:
+                image = phantom(case.plexus, seed=case.seed)
+                image = image[case.row : case.row + 192, case.column : case.column + 192]
+                rows.append([appearance_of(image, case.mask)[name] for name in PROPERTIES])
+        return np.mean(rows, axis=0)
+
+    looks = [
+        dataclasses.replace(control, **{field: getattr(neuropathy, field) for field in fields[name]})
+        for name in PROPERTIES
+    ]
+    return np.array([measured(look) for look in looks]) - measured(control)
+
+
+@pytest.mark.parametrize("place", range(4), ids=PROPERTIES)
+def test_each_measure_follows_its_own_property_of_phantoms(switched_alone, place):
+    own = switched_alone[place, place]
+    others = np.delete(switched_alone[:, place], place)
+    assert (own < 0) == (PROPERTIES[place] == "contrast")
+    assert np.abs(others).max() < 0.2 * abs(own)
 
 
 def test_prompt_losses_are_the_flow_matching_error(base):
