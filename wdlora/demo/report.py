@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..cohorts import COHORTS, SOURCE
+from ..anatomy.biomarkers.overlay import COLOURS, ELSEWHERE, ON_TRUNK
+from ..cohorts import COHORTS, FIELD_MM2, SOURCE
 from ..files import whole, write_text
 from .pictures import Painted
 
@@ -20,6 +21,16 @@ SHOWN = {
     "cnfw": ("CNFW", "µm/mm²", 2),
 }
 COLUMNS = ("mask", "painted from the mask", "traced and measured", "phantom of the same mask")
+LEGEND = {
+    "trunk": COLOURS["trunk"],
+    "branch": COLOURS["branch"],
+    "free fibre": COLOURS["free"],
+    "branch point on a trunk": ON_TRUNK,
+    "branch point elsewhere": ELSEWHERE,
+}
+COUNTED = (
+    f"Left: of the mask → of the traced picture. One trunk or branch more in this field is {1 / FIELD_MM2:.2f} no./mm²."
+)
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6776; --line: #d8dee6; --paper: #fff; --mark: #eef3f8 }
@@ -62,10 +73,12 @@ with a weight-decomposed adapter that was fine-tuned a moment ago on phantoms; e
 <p class="warn"><b>Research software, not a medical device.</b> The miniature shows that the parts work together; it
 paints phantoms, not real corneas. For real pictures fine-tune Qwen-Image-Edit on real images.</p>
 {"".join(blocks)}
+<p class="lead">Traced: {_legend()}.</p>
 <h2>Biomarkers</h2><div class="scroll">{_table(painted)}</div>
 <p class="lead">Mask: what the picture was painted from. Picture: the same measured on the traced picture. Published:
 mean ± SD of real images ({html.escape(SOURCE)}). The masks were chosen
-near their cohort's mean CNFL; others scatter.</p>
+near their cohort's mean CNFL; others scatter. One trunk or branch more in this field is
+{1 / FIELD_MM2:.2f} no./mm², so counts of single pictures jump.</p>
 <h2>The fine-tune</h2>
 <p>{training["steps"]} steps; validation loss {judged.get("validation_loss", float("nan")):.4f}, Dice of traced pictures
 and masks {judged.get("traced_dice", float("nan")):.2f}. Sample sheets and log:
@@ -86,6 +99,10 @@ def _row(one: Painted) -> str:
         for image, caption in figures
     )
     return f'<div class="row">{cells}</div>'
+
+
+def _legend() -> str:
+    return ", ".join(f'<span style="color:{colour}">■</span> {html.escape(name)}' for name, colour in LEGEND.items())
 
 
 def _data(image: np.ndarray) -> str:
@@ -125,10 +142,10 @@ def table_text(painted: list[Painted]) -> str:
 
 
 def contact_sheet(painted: list[Painted]) -> Image.Image:
-    """The first picture of every cohort in a row: mask, painted, measured, phantom."""
+    """The first picture of every cohort in a row: mask, painted, measured, phantom; what the colours mean below."""
     chosen = [next(one for one in painted if one.cohort == name) for name in COHORTS]
-    side, gap, margin, head = 300, 8, 150, 34
-    page = Image.new("RGB", (margin + 4 * (side + gap), head + len(chosen) * (side + gap)), (16, 20, 26))
+    side, gap, margin, head, foot = 300, 8, 150, 34, 56
+    page = Image.new("RGB", (margin + 4 * (side + gap), head + len(chosen) * (side + gap) + foot), (16, 20, 26))
     draw = ImageDraw.Draw(page)
     from matplotlib import get_data_path
 
@@ -146,4 +163,11 @@ def contact_sheet(painted: list[Painted]) -> Image.Image:
         for column, image in enumerate((one.mask, one.picture, one.overlay, one.phantom)):
             tile = Image.fromarray(image).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
             page.paste(tile, (margin + column * (side + gap), top))
+    x, y = margin, page.height - foot + 6
+    for name, colour in LEGEND.items():
+        shape = draw.ellipse if "point" in name else draw.rectangle
+        shape((x, y + 3, x + 10, y + 13), fill=None if "point" in name else colour, outline=colour, width=2)
+        draw.text((x + 18, y), name, fill=(190, 200, 212), font=large)
+        x += 18 + int(large.getlength(name)) + 28
+    draw.text((margin, y + 25), COUNTED, fill=(120, 132, 146), font=small)
     return page
