@@ -6,6 +6,7 @@ picture with its radial spectrum and histogram matched to the phantoms').
 """
 
 import dataclasses
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -132,8 +133,10 @@ def evaluate(
         model = make()
         painted.append(_paint_all(model, cases, sampling, f"adapter {number + 1} of {len(tuned)}"))
         replicates = list(seeds) if len(tuned) == 1 else [number]
-        changes += [appearance_change(few, partial(_under_prompt, model, sampling, seed)) for seed in replicates]
-        losses.append(prompt_losses(model, cases, appearance))
+        for seed in replicates:
+            swapped = _watched(few, f"prompts swapped, sampler seed {seed}")
+            changes.append(appearance_change(swapped, partial(_under_prompt, model, sampling, seed)))
+        losses.append(prompt_losses(model, _watched(cases, "loss under each prompt"), appearance))
         del model
     of_base = _paint_all(base, cases, sampling, "base model")
     sets = {
@@ -187,7 +190,12 @@ def evaluate(
 
 
 def _paint_all(model: Any, cases: list[Case], sampling: Sampling, title: str) -> list[NDArray]:
-    return [painted_picture(model, case, sampling, seed) for seed, case in enumerate(tqdm(cases, title, disable=None))]
+    return [painted_picture(model, case, sampling, seed) for seed, case in enumerate(_watched(cases, title))]
+
+
+def _watched(cases: list[Case], title: str) -> "tqdm[Case]":
+    """The cases with a progress bar, which speaks twice a minute where nobody watches a terminal."""
+    return tqdm(cases, title, unit="mask", mininterval=0.1 if sys.stderr.isatty() else 30)
 
 
 def _under_prompt(model: Any, sampling: Sampling, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Whether the cohort prompt matters: what it changes in a picture, and in the loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _smooth(values: NDArray[np.floating], region: NDArray[np.bool_], sigma: floa
     return np.maximum(ndimage.gaussian_filter(values * region, sigma) / weight, 1e-9)
 
 
-def appearance_change(cases: list[Case], picture: Picture) -> NDArray:
+def appearance_change(cases: Iterable[Case], picture: Picture) -> NDArray:
     """T1DPN's minus Control's appearance on the same masks, mean over cases: float64 [4], as `PROPERTIES`."""
     differences = []
     for case in cases:
@@ -72,7 +72,7 @@ def appearance_change(cases: list[Case], picture: Picture) -> NDArray:
 
 
 @torch.no_grad()
-def prompt_losses(model: Any, cases: list[Case], appearance: Appearance) -> NDArray:
+def prompt_losses(model: Any, cases: Iterable[Case], appearance: Appearance) -> NDArray:
     """Flow-matching loss on phantoms of the cases under their own prompt and under the other cohorts'.
 
     Same noise for all; float64 [n, 2]: own, mean of the others, each the mean over the validation's noise levels.
