@@ -191,7 +191,7 @@ class CCMLoadDataset(io.ComfyNode):
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
         import torch
 
-        from ..wdlora.anatomy.images import read_image
+        from ..wdlora.anatomy.images import as_mask, read_image
         from ..wdlora.dataset.folder import read_folder
         from .images import scaled
 
@@ -210,7 +210,12 @@ class CCMLoadDataset(io.ComfyNode):
                     f"{record.file} has another size than {chosen[0].file}; a batch holds one size: load it by itself"
                 )
             pictures.append(torch.from_numpy(scaled(picture)[0]))
-            masks.append(mask > 0)
+            try:
+                masks.append(as_mask(mask))
+            except InputError:
+                raise InputError(
+                    f"the mask of {record.file} is grey all over: draw nerves white on black, nothing between"
+                ) from None
             progress.advance()
         values = [
             {

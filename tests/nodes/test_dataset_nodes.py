@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from training.examples import folder_examples
 from wdlora.anatomy import measure
 from wdlora.files import sha256
 
@@ -55,6 +57,28 @@ def test_saved_and_loaded_again(run):
     assert torch.equal(one[1], masks[1:])
     rows = table(run.host.folders.output / "set" / "dataset.csv")
     assert float(rows[0]["cnfl"]) == pytest.approx(measure(masks[0].numpy() > 0, 1.0).cnfl, rel=1e-5)
+
+
+def test_a_mask_is_cut_at_half_its_brightness(run):
+    """As training cuts it, so that grey rims of JPEG are no nerve: what is read is what was drawn. Grey is refused."""
+    folder = run.host.folders.input / "rims"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    drawn = np.zeros((96, 96), np.uint8)
+    drawn[:, 40:43] = 255
+    drawn[30:33] = 255
+    Image.fromarray(drawn // 2).save(folder / "images" / "1.png")
+    Image.fromarray(drawn).save(folder / "masks" / "1.jpg", quality=60)
+    (folder / "dataset.csv").write_text("file,cohort,patient\n1.png,Control,P1\n", encoding="utf-8")
+    with Image.open(folder / "masks" / "1.jpg") as stored:
+        assert (np.asarray(stored) > 0).sum() > 1.2 * (drawn > 0).sum()  # rims are there
+    load = {"dataset": "rims [input]", "cohort": "all", "start": 0, "count": 1}
+    found = run.values("CCMLoadDataset", **load)[1]
+    assert torch.equal(found[0], torch.from_numpy(drawn > 0).float())
+    (example,) = folder_examples(folder)
+    assert (found[0].numpy() == example.load()[1]).all()
+    write_grey(folder / "masks" / "1.jpg", np.linspace(0, 255, 96 * 96).reshape(96, 96).astype(np.uint8))
+    assert "the mask of 1.png is grey all over" in run.sentence("CCMLoadDataset", **load)
 
 
 def test_an_image_that_is_there_is_not_written_again(run):
