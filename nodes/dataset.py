@@ -265,16 +265,13 @@ def dataset_folder(name: str) -> Path:
 
 
 def _check_texts(folder: Any, patient: Any, visit: Any) -> None:
-    """Raise InputError for a folder outside the output folder and for texts that are no pseudonyms."""
+    """Raise InputError for a folder outside the output folder and for texts that the data set would not take."""
     import folder_paths
 
-    from ..wdlora.dataset.writer import check_pseudonym
+    from ..wdlora.dataset.writer import check_fields
 
     files.confined(folder_paths.get_output_directory(), folder.strip() or ".", "folder")
-    if patient:
-        check_pseudonym(patient)
-    if visit:
-        check_pseudonym(visit, "visit")
+    check_fields(patient, "", visit)
 
 
 NODES = [CCMSaveDataset, CCMLoadDataset]

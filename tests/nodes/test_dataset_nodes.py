@@ -10,7 +10,10 @@ from PIL import Image
 
 from training.examples import folder_examples
 from wdlora.anatomy import measure
+from wdlora.dataset.writer import Entry, append
+from wdlora.errors import InputError
 from wdlora.files import sha256
+from wdlora.host.folders import using
 
 from .conftest import write_grey
 
@@ -150,7 +153,9 @@ def test_measured_biomarkers_are_kept(run):
         ({"folder": ""}, "must lie below"),
         ({"patient": "Anna Meier"}, "is no pseudonym"),
         ({"patient": "19500131"}, "is no pseudonym"),
-        ({"visit": "Januar"}, "is no pseudonym"),
+        ({"visit": "V-1"}, "the visit 'V-1' cannot be kept"),
+        ({"visit": "20230501"}, "the visit '20230501' cannot be kept"),
+        ({"visit": "2. Januar"}, "the visit '2. Januar' cannot be kept"),
         ({"masks": torch.zeros(3, 96, 96)}, "images is a batch of 2 and masks one of 3"),
         ({"masks": torch.zeros(2, 96, 64)}, "images is 96 × 96 pixels and masks 64 × 96"),
         ({"images": torch.full((2, 96, 96, 3), float("nan"))}, "images holds values that are not numbers"),
@@ -162,6 +167,25 @@ def test_what_cannot_be_saved_gets_a_sentence(run, changes, sentence):
     images, masks = batch()
     values = {"images": images, "masks": masks, **SETTINGS, **changes}
     assert sentence in run.sentence("CCMSaveDataset", **values)
+
+
+@pytest.mark.parametrize("visit", ["baseline", "V1", "V-1", "May 2023", "20230501", "month6month12", ""])
+def test_a_visit_is_judged_before_the_work_as_the_writer_judges_it(run, visit):
+    """Validation lets through what the data set takes and nothing else, so no painting is lost to a code."""
+    from wdlora.host import pack
+
+    pack.load()
+    from wdlora_pack.nodes.dataset import CCMSaveDataset
+
+    image = np.zeros((8, 8), np.uint8)
+    try:
+        append(run.host.folders.base / "other", [Entry(image, image > 0, "Control", visit=visit)])
+        taken = True
+    except InputError:
+        taken = False
+    with using(run.host.folders):
+        said = CCMSaveDataset.validate_inputs(folder="set", patient="", visit=visit)
+    assert (said is True) == taken == (visit in ("baseline", "V1", ""))
 
 
 def test_what_cannot_be_loaded_gets_a_sentence(run):

@@ -73,14 +73,14 @@ class Written:
     new: bool
 
 
-def check_pseudonym(name: str, what: str = "patient") -> str:
-    """Return a pseudonym as it is. Raises InputError for what may be a name, a date or a path.
+def check_pseudonym(name: str) -> str:
+    """Return a patient's pseudonym as it is. Raises InputError for what may be a name, a date or a path.
 
     Letters, digits, - and _, at most 40, at least one digit, no date: `P0012`, `site2-17`; or a roster's keyed hash.
     """
     if not _KEYED.fullmatch(name) and (not _PSEUDONYM.fullmatch(name) or _DATE.search(name)):
         raise InputError(
-            f"the {what} {name[:60]!r} is no pseudonym: use letters, digits, - and _ with at least one digit and no "
+            f"the patient {name[:60]!r} is no pseudonym: use letters, digits, - and _ with at least one digit and no "
             "date, such as P0012; names and birthdays never enter a data set"
         )
     return name
