@@ -48,8 +48,8 @@ class Engine(Protocol):
         dtype: "default" keeps what the file holds, or "bfloat16", "float16", "float32", "fp8_e4m3fn".
         """
 
-    def load_clip(self, path: str, tokenizer: str | None = None) -> Any:
-        """CLIP of a single file or a diffusers folder; `tokenizer` is a folder, where the host needs one."""
+    def load_clip(self, path: str) -> Any:
+        """CLIP of a single file or a diffusers folder."""
 
     def load_vae(self, path: str) -> Any:
         """VAE of a single file or a diffusers folder."""

@@ -19,7 +19,6 @@ PHANTOMS = "phantoms"
 REDRAWN_S = 2.0
 """How often a running training draws its curve or its newest sheet, at the most."""
 _SETTING = re.compile(r"[a-z][a-z0-9_]*=[^\s]+")
-_TOKENIZER_INSIDE = ("", "tokenizer", "processor", "comfy/text_encoders/qwen25_tokenizer")
 
 
 class WDLoRATrain(io.ComfyNode):
@@ -192,13 +191,10 @@ def tokenizer_place(text_encoder: Path) -> Path | None:
     """The folder with the tokenizer: beside the text encoder, above it, or in ComfyUI; None where it is not there."""
     import folder_paths
 
-    above = list(text_encoder.absolute().parents)[:4]
+    from ..wdlora.qwen.tokenizer import find_tokenizer, near
+
     comfyui = getattr(folder_paths, "base_path", None)
-    for place in [*above, *([] if comfyui is None else [Path(comfyui)])]:
-        for inside in _TOKENIZER_INSIDE:
-            if any((place / inside / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-                return place / inside
-    return None
+    return find_tokenizer(*near(text_encoder), *([] if comfyui is None else [Path(comfyui)]))
 
 
 def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]]:

@@ -75,12 +75,13 @@ class TrainingConfig:
     reference_dropout: float = _option("share of examples without the reference image (2509 and 2511)", 0.5)
 
     size: int | None = _option("crop size, a multiple of 32; unset: whole images", None)
-    views: int = _option("augmented views a picture (crop, rotation by 90°, mirror), each cached", 1)
-    augment: bool = _option("rotations by 90° and mirrors, the same for image and mask", True)
+    views: int = _option(
+        "views a picture, each cached; more than 1: random quarter turns and mirrors, the same for image and mask", 1
+    )
     validation_share: float = _option("share of the patients kept for validation", 0.2)
 
     seed: int = _option("decides order, noise, views and initialisation", 0)
-    sample_every: int = _option("steps between sample sheets; 0: none", 500)
+    sample_every: int = _option("steps between sample sheets; 0: only before the first step and after the last", 500)
     sample_steps: int = _option("sampler steps of the sheets", 20)
     sample_cfg: float = _option("guidance scale of the sheets", 2.5)
     sample_shift: float = _option("shift of the sampling schedule", 3.0)
@@ -89,9 +90,18 @@ class TrainingConfig:
     log_every: int = _option("steps between log lines", 10)
 
     def __post_init__(self) -> None:
-        for name, low in {"rank": 1, "steps": 1, "batch_size": 1, "accumulation": 1, "views": 1}.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}.")
+        for name in (
+            "rank",
+            "steps",
+            "batch_size",
+            "accumulation",
+            "views",
+            "save_every",
+            "keep_checkpoints",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("prompt_dropout", "reference_dropout", "validation_share", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), not {getattr(self, name)}.")

@@ -74,7 +74,7 @@ class Preparer:
                     view = draw_view(
                         image.shape,
                         self.config.size,
-                        self.config.augment and views > 1,
+                        views > 1,
                         self.config.seed,
                         example.identity,
                         index,

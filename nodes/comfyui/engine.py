@@ -75,11 +75,11 @@ class ComfyEngine:
             raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
         return load_transformer(str(part_of(path, "transformer")), DTYPES[dtype], variant == "2511")
 
-    def load_clip(self, path: str, tokenizer: str | None = None) -> Any:
+    def load_clip(self, path: str) -> Any:
         """CLIP of a single file or a diffusers folder.
 
         ComfyUI brings the tokenizer of Qwen2.5-VL-7B. An encoder of another width has one of its own, which is
-        looked for in `tokenizer`; else beside the file and in the folders above it.
+        looked for beside the file and in the folders above it.
         """
         import folder_paths
 
@@ -88,7 +88,7 @@ class ComfyEngine:
         names = text_encoder_names(weights)
         width = names.get("language_model.norm.weight")
         if width is None or weights.shape(width) != (OFFICIAL_TEXT_WIDTH,):
-            return load_text_encoder(str(place), tokenizer)
+            return load_text_encoder(str(place))
         embeddings = folder_paths.get_folder_paths("embeddings")
         kind = comfy.sd.CLIPType.QWEN_IMAGE
         if place.is_file() and "model.norm.weight" in weights and "visual.patch_embed.proj.weight" in weights:

@@ -17,20 +17,20 @@ from comfy import sd1_clip
 from comfy.text_encoders import llama, qwen_image, qwen_vl
 
 from ...wdlora.qwen.checkpoint import Checkpoint, text_encoder_config, text_encoder_names
-from ...wdlora.qwen.tokenizer import tokenizer_near
+from ...wdlora.qwen.tokenizer import load_tokenizer, near
 from .loading import text_encoder_tensors
 
 NAME = "qwen25_7b"
 """What ComfyUI calls the one encoder of Qwen-Image in its token dictionaries and options."""
 
 
-def load_text_encoder(path: str, tokenizer: str | None = None) -> Any:
-    """CLIP of a Qwen2.5-VL of any width, from a file or folder; `tokenizer` is a folder, or found near the file.
+def load_text_encoder(path: str) -> Any:
+    """CLIP of a Qwen2.5-VL of any width, from a file or folder, its tokenizer near it.
 
     Computes in float32 on every device, being small. Raises InputError if it is another model.
     """
     weights = Checkpoint(path)
-    words = tokenizer_near(Path(path), tokenizer)
+    words = load_tokenizer(*near(Path(path)))
     names = text_encoder_names(weights)
     config = text_encoder_config(weights, names, words)
     tensors = text_encoder_tensors(weights, names)
@@ -41,12 +41,12 @@ def load_text_encoder(path: str, tokenizer: str | None = None) -> Any:
         parameters=comfy.utils.calculate_parameters(tensors),
         state_dict=[tensors],
     )
-    clip.patcher.cached_patcher_init = (_patcher, (path, tokenizer))
+    clip.patcher.cached_patcher_init = (_patcher, (path,))
     return clip
 
 
-def _patcher(path: str, tokenizer: str | None, disable_dynamic: bool = False) -> Any:
-    clip = load_text_encoder(path, tokenizer)
+def _patcher(path: str, disable_dynamic: bool = False) -> Any:
+    clip = load_text_encoder(path)
     return clip.patcher.clone(disable_dynamic=disable_dynamic)
 
 

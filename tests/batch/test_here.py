@@ -130,6 +130,8 @@ def test_measurements_become_a_table(place, capsys):
         (["--set", "The mask.channel=purple"], "The mask: Value not in list"),
         (["--miniature"], "loads no Qwen-Image-Edit"),
         (["--attempts", "0"], "--attempts is 0"),
+        (["--cohort-input", "The mask.cohort"], "but there are none: add --cohort"),
+        (["--seed-input", "The mask.seed"], "but there are none: add --seeds"),
         (["--server", "http://127.0.0.1:1", "--miniature"], "http://127.0.0.1:1 does not answer"),
         (["--server", "nonsense://x"], "is no address of a server"),
     ],
@@ -139,6 +141,11 @@ def test_bad_input_is_one_line(place, capsys, arguments, sentence):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err
+
+
+def test_a_place_for_masks_needs_masks(place, capsys):
+    assert main(["batch", "flow.json", "--out", "out", "--mask-input", "The mask.image", *OPTIONS]) == 2
+    assert "--mask-input says where values go, but there are none: add --masks" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -74,6 +74,12 @@ def test_serve_says_when_the_port_is_taken(place, capsys):
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_serve_refuses_what_is_no_port(place, capsys, port):
+    assert main(["serve", f"--port={port}", "--data", "data"]) == 2
+    assert capsys.readouterr().err.strip().endswith(f"--port is {port}; give a number from 0 to 65535")
+
+
 def test_a_thousand_mutated_graphs_run_or_are_refused(host, graph):
     """As `run` does it, in one process: whatever is in the file, a verdict or a result, and no exception."""
     generator = random.Random(1)

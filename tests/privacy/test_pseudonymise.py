@@ -136,6 +136,9 @@ def test_the_same_key_gives_the_same_pseudonyms(comfyui, capsys):
         (["output", "--names", "none"], "there is no file none with names"),
         (["output", "--key", "none"], "there is no key file none"),
         (["--list", "none"], "there is no folder none"),
+        (["output", "--list", "input"], "--list only prints pseudonyms"),
+        (["--list", "input", "--check"], "--list only prints pseudonyms"),
+        (["--list", "input", "--json"], "--list only prints pseudonyms"),
     ],
 )
 def test_bad_input_is_one_line(comfyui, capsys, arguments, sentence):

@@ -96,10 +96,14 @@ def test_the_table_by_hand(tmp_path):
     assert f"1.10000 ± {np.sqrt(0.02):.5f}" in page
 
 
-def test_one_seed_is_refused_before_the_first_run(tmp_path):
+@pytest.mark.parametrize(
+    ("option", "number", "sentence"),
+    [("--seeds", "1", "at least 2 seeds"), ("--tuning-seeds", "0", "at least 1 seed")],
+)
+def test_too_few_seeds_are_refused_before_the_first_run(tmp_path, option, number, sentence):
     import argparse
 
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    with pytest.raises(InputError, match="at least 2 seeds"):
-        command.run(parser.parse_args(["--out", str(tmp_path / "out"), "--seeds", "1"]))
+    with pytest.raises(InputError, match=sentence):
+        command.run(parser.parse_args(["--out", str(tmp_path / "out"), option, number]))

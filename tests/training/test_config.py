@@ -46,7 +46,7 @@ def test_the_fingerprint_follows_every_field():
         ({"rank": 2.5}, "rank must be int"),
         ({"method": "dora"}, "method must be wdlora or lora or magnitude, not 'dora'"),
         ({"targets": "attention,everything"}, "unknown groups everything"),
-        ({"augment": "perhaps"}, "augment must be bool"),
+        ({"gradient_checkpointing": "perhaps"}, "gradient_checkpointing must be bool"),
         ({"size": 100}, "multiple of 32"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"prompt_dropout": 1}, r"prompt_dropout must lie in \[0, 1\)"),
@@ -58,8 +58,15 @@ def test_bad_values_are_named(overrides, message):
 
 
 def test_text_from_the_command_line_becomes_the_fields_type():
-    config = load_preset("miniature", {"rank": "8", "targets": "attention,mlp", "augment": "false", "size": "none"})
-    assert (config.rank, config.targets, config.augment, config.size) == (8, ("attention", "mlp"), False, None)
+    config = load_preset(
+        "miniature", {"rank": "8", "targets": "attention,mlp", "gradient_checkpointing": "true", "size": "none"}
+    )
+    assert (config.rank, config.targets, config.gradient_checkpointing, config.size) == (
+        8,
+        ("attention", "mlp"),
+        True,
+        None,
+    )
 
 
 def test_a_preset_must_name_its_sources(tmp_path):

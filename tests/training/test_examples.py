@@ -80,7 +80,7 @@ def second_model():
 def test_the_cached_reference_is_the_other_image_in_the_targets_view(data, tmp_path):
     model = second_model().load("fp32", "cpu", ("text_encoder", "vae"))
     examples = pair_references(folder_examples(data))
-    config = load_preset("miniature", {"size": None, "views": 1, "augment": False})
+    config = load_preset("miniature", {"size": None, "views": 1})
     cache = Cache(tmp_path / "cache")
     (prepared,) = Preparer(model, cache, config, examples).prepare(examples[:1], 1, "encoding")
     entry = cache.read(prepared.pictures)

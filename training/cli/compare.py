@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.seeds < 2:
         raise InputError(f"--seeds {args.seeds}: differences between methods need at least 2 seeds")
+    if args.tuning_seeds < 1:
+        raise InputError(f"--tuning-seeds {args.tuning_seeds}: choosing a rate needs at least 1 seed")
     ranks, seeds = tuple(args.ranks), range(args.seeds)
     if args.report:
         print(report(read_results(args.out), ranks, seeds))

@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=12, help="sampler steps (default: 12)")
     parser.add_argument("--cfg", type=float, default=2.5, help="guidance scale (default: 2.5)")
     parser.add_argument("--device", help="cpu, cuda …")
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp8", "nf4"),
+        help="of the frozen transformer (default: fp32 for `miniature`, else bf16)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -47,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
     from wdlora.qwen import apply_adapter
 
     check_writable(args.out / "figures.json")
-    base = ModelSource(args.model).load("fp32" if args.model == "miniature" else "bf16", args.device)
+    precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
+    base = ModelSource(args.model).load(precision, args.device)
     adapters = [Adapter.load(path) for path in args.adapter]
 
     def with_adapter(adapter: Adapter) -> Any:

@@ -79,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
     key = read_or_make_key(args.key) if args.key else None
     if args.attempts < 1:
         raise InputError(f"--attempts is {args.attempts}; give 1 or more")
+    for place, values in (("mask", "masks"), ("cohort", "cohort"), ("seed", "seeds")):
+        if getattr(args, f"{place}_input") and not getattr(args, values):
+            raise InputError(f"--{place}-input says where values go, but there are none: add --{values}")
     graph = graphs.read(args.workflow)
     jobs.check_graph(graph)
     given = copy.deepcopy(graph)

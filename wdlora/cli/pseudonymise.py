@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from ..privacy.tree import input_finder, pseudonymise
 
     if args.list:
+        if any((args.paths, args.check, args.input, args.names, args.key, args.json)):
+            raise InputError("--list only prints pseudonyms of a folder: give it without PATHS and other options")
         return _list(Path(args.list))
     if not args.paths:
         raise InputError("name the files or folders to look at")

@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import Any
 
+from ..errors import InputError
+
 EXAMPLE = "python -m wdlora serve --port 8188 --models ~/ComfyUI/models"
 
 
@@ -37,6 +39,8 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"--port is {args.port}; give a number from 0 to 65535")
     from ..host.server.app import serve
     from ..host.server.security import is_loopback
 

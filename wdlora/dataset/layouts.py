@@ -1,7 +1,7 @@
 """Data sets as others lay them out: which files are images, and which annotation belongs to each.
 
 qilu    images/*, annotations/* of the same names; the first character of a name is its set
-        (Qilu CCM, Sci Data 2026; Zenodo 18779434)
+        (Qilu CCM, Sci Data 2026; Zenodo 18779434); with a table of patients beside them, they are somebody's `own`
 padova  {training,test}/images/*, label2/STEM_centerline_overlay.* or label/STEM_nerve_ann.*
         (as read by padova1.py and padova2.py of github.com/iMED-Lab/CS-Net)
 corn    [SPLIT/]LevelN/* or LevelN/images/*, with masks, where there are any, in a folder of LevelN
@@ -196,6 +196,11 @@ def _mask_folder(root: Path) -> Path | None:
 
 def _is_qilu(root: Path) -> bool:
     return (root / "images").is_dir() and (root / "annotations").is_dir()
+
+
+def _has_patients(root: Path) -> bool:
+    """Whether a CSV table beside the images has a column of patients, which the layout `own` reads."""
+    return any("patient" in columns(file) for file in _tables(root))
 
 
 def _qilu(root: Path) -> list[Source]:

@@ -105,18 +105,18 @@ class HostEngine:
             at_zero = True
         return HostModel(self._fill(plan_transformer(weights, at_zero, storage), full), str(path))
 
-    def load_clip(self, path: str, tokenizer: str | None = None) -> HostClip:
+    def load_clip(self, path: str) -> HostClip:
         """CLIP of a single file or a diffusers folder.
 
-        The tokenizer is looked for in `tokenizer`; else beside the file, in the folders above it, and in their
-        subfolders `tokenizer` and `comfy/text_encoders`.
+        The tokenizer is looked for beside the file, in the folders above it, and in their subfolders `tokenizer`
+        and `comfy/text_encoders`.
         """
         from ..qwen.checkpoint import Checkpoint, part_of
         from ..qwen.plans import plan_text_encoder
-        from ..qwen.tokenizer import tokenizer_near
+        from ..qwen.tokenizer import load_tokenizer, near
 
         place = part_of(path, "text_encoder")
-        words = tokenizer_near(place, tokenizer)
+        words = load_tokenizer(*near(place))
         return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path))
 
     def load_vae(self, path: str) -> HostVae:

@@ -16,7 +16,7 @@ from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .plans import Plan, plan_text_encoder, plan_transformer, plan_vae
 from .sampling import OFFICIAL
-from .tokenizer import load_tokenizer, tokenizer_places
+from .tokenizer import load_tokenizer, near
 from .variant import decide_variant
 
 PARTS = ("transformer", "text_encoder", "vae")
@@ -72,18 +72,16 @@ def load(
     offload: str = "none",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    progress: bool | None = None,
 ) -> QwenImageEdit:
     """Load a model from a diffusers `folder`, from single files, or from a folder with parts replaced by files.
 
     `transformer`, `text_encoder`, `vae`: a .safetensors file in ComfyUI's or diffusers' layout, or a folder with
     shards. `tokenizer`: a folder with Qwen2.5-VL's tokenizer, or a ComfyUI checkout; where it is not given it is
-    looked for in `folder` and in the ComfyUI checkout in which the text encoder lies. `variant`: "edit", "2509" or
+    looked for in `folder`, with the text encoder and in the folders above it. `variant`: "edit", "2509" or
     "2511", needed where neither folder nor file name tells. `parts`: which to read; the others are None, as is the
     tokenizer without the text encoder (so that a trainer holds one at a time). `storage` of the transformer's
     blocks: "auto" (fp8 where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`.
-    `device` and `dtype` default to CUDA and bfloat16 if there is a GPU, else to CPU and float32. `progress` as tqdm's
-    `disable`, inverted.
+    `device` and `dtype` default to CUDA and bfloat16 if there is a GPU, else to CPU and float32.
 
     Raises InputError, before a tensor is read, for a missing or damaged file, another model, a storage layout
     that is not supported and for settings that cannot be met.
@@ -100,7 +98,8 @@ def load(
     plans: dict[str, Plan] = {}
     words = None
     if "text_encoder" in parts:
-        words = load_tokenizer(*tokenizer_places(tokenizer, folder, paths["text_encoder"]))
+        known = [Path(place) for place in (folder,) if place is not None] + near(paths["text_encoder"])
+        words = load_tokenizer(*(known if tokenizer is None else [Path(tokenizer)]))
         plans["text_encoder"] = plan_text_encoder(checkpoints["text_encoder"], words)
         if "transformer" in checkpoints:
             width = plans["text_encoder"].model.config.text_config.hidden_size
@@ -116,7 +115,7 @@ def load(
         plans["vae"] = plan_vae(checkpoints["vae"])
     home = target if offload == "none" else torch.device("cpu")
     loaded: dict[str, Any] = dict.fromkeys(PARTS)
-    loaded |= {part: plan.fill(home, compute, target, progress) for part, plan in plans.items()}
+    loaded |= {part: plan.fill(home, compute, target) for part, plan in plans.items()}
     place(loaded["text_encoder"], loaded["transformer"], loaded["vae"], target, offload)
     for weights in checkpoints.values():
         weights.close()

@@ -56,7 +56,6 @@ class Plan:
         device: torch.device,
         dtype: torch.dtype,
         quantising_device: torch.device | None = None,
-        progress: bool | None = None,
     ) -> Any:
         """Read the weights, layer by layer, and return the model, frozen and in evaluation mode."""
 
@@ -65,8 +64,7 @@ class Plan:
 
         total = sum(1 for _ in self.model.parameters())
         label = Path(self.weights.label).name
-        disable = None if progress is None else not progress
-        with tqdm(total=total, desc=label, unit="tensor", disable=disable, leave=False) as bar:
+        with tqdm(total=total, desc=label, unit="tensor", disable=None, leave=False) as bar:
             for name, module in list(self.model.named_modules()):
                 own = dict(module.named_parameters(recurse=False))
                 if type(module) is nn.Linear:
