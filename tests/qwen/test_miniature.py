@@ -83,14 +83,14 @@ def test_the_tokenizer_keeps_every_text_and_its_own_control_tokens():
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (224, 128), (70, 100)])
 def test_it_paints_at_any_size(model, size):
-    image = generate(model, cross(*size), "strong, clear lines, dark background", steps=2)
+    image = generate(model, cross(*size), "high contrast, dark background", steps=2)
     assert image.shape == (1, *size, 3)
     assert image.std() > 0 and np.array_equal(image[..., 0], image[..., 1])
 
 
 def test_it_paints_at_384_pixels(model):
     mask = cross(384, 384)
-    image = generate(model, mask, "strong, clear lines, dark background, sharp, clean image", steps=6, cfg=1.0)[
+    image = generate(model, mask, "high contrast, dark background, sharp, clean image", steps=6, cfg=1.0)[
         0, ..., 0
     ]
     assert image[mask].mean() > image[~mask].mean() + 20

@@ -228,9 +228,9 @@ def seconds(model: Any, sizes: Sequence[int] = (128, 384), steps: int = 20) -> d
     report: dict[str, Any] = {"threads": torch.get_num_threads(), "steps": steps}
     for size in sizes:
         one = images.picture(HELD_OUT, size, size)
-        paint(model, prepare(model, one.mask, "strong, clear lines"), seed=0, steps=1)
+        paint(model, prepare(model, one.mask, "high contrast"), seed=0, steps=1)
         started = time.process_time()
-        paint(model, prepare(model, one.mask, "strong, clear lines"), seed=0, steps=steps)
+        paint(model, prepare(model, one.mask, "high contrast"), seed=0, steps=steps)
         report[str(size)] = round(time.process_time() - started, 2)
     return report
 

@@ -1,8 +1,7 @@
 """Prompts for the procedural pictures: free English about how a picture looks.
 
 The text encoder and the MMDiT learn from these that words about contrast, brightness, beads, spots, grain,
-focus, shading and backdrop change the picture. The words that tell the cohorts' prompts apart name no look
-here: they stand among the strings of unrelated words, so the pretrained model knows them and makes nothing of them.
+focus, shading and backdrop change the picture. The clinical prompts of the cohorts are never among them.
 """
 
 import numpy as np
@@ -12,21 +11,21 @@ from training.miniature.images import ATTRIBUTES, Look
 PHRASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "contrast": (
         (
+            "low contrast",
             "faint lines",
             "weak, pale lines",
             "lines that hardly stand out",
-            "dim strokes",
+            "dim fibres of low contrast",
             "poorly visible lines",
-            "lines lost in the ground",
         ),
-        ("fairly visible lines", "lines of average strength", "neither faint nor bold lines", "middling strokes"),
+        ("medium contrast", "moderate contrast", "fairly visible lines", "lines of average strength"),
         (
+            "high contrast",
             "strong, clear lines",
             "lines that stand out well",
-            "vivid strokes",
+            "vivid fibres of high contrast",
             "very bright lines",
             "well defined lines",
-            "bold lines",
         ),
     ),
     "brightness": (
@@ -35,31 +34,31 @@ PHRASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("bright background", "a light field", "pale grey surroundings", "light ground between the lines"),
     ),
     "beading": (
-        ("smooth lines", "plain strokes", "lines without knots", "lines like drawn wire", "strokes as of one pull"),
-        ("knotted lines", "lines like strings of pearls", "dotted strokes", "knots along the lines", "pearly strokes"),
+        ("smooth lines", "even, continuous lines", "continuous fibres", "lines of even calibre", "no beads"),
+        ("beaded lines", "beads along the lines", "fragmented, beaded fibres", "lines like strings of pearls"),
     ),
     "spots": (
-        ("spotless", "without bright cells", "without bright bodies", "free of spots"),
-        ("one or two spots", "some bright cells", "one or two bright bodies", "a spot here and there"),
-        ("full of spots", "numerous bright cells", "bright bodies with short arms everywhere", "strewn with spots"),
+        ("no spots", "no bright cells", "without bright bodies", "free of spots"),
+        ("a few bright spots", "some bright cells", "one or two bright bodies", "few spots"),
+        ("many bright spots", "numerous bright cells", "many bright bodies with short arms", "full of spots"),
     ),
     "grain": (
-        ("clean image", "noise-free", "hardly any grain", "grainless"),
-        ("moderate grain", "some noise", "a little speckle", "a touch of grain"),
+        ("clean image", "no noise", "noise-free", "hardly any grain"),
+        ("moderate grain", "some noise", "a little speckle", "finely speckled"),
         ("strong grain", "very noisy", "heavy speckle", "a grainy, noisy image"),
     ),
     "focus": (
         ("sharp", "in focus", "crisp edges", "sharply focused"),
-        ("blurred", "out of focus", "soft edges", "a bit defocused"),
+        ("blurred", "out of focus", "soft edges", "slightly defocused"),
     ),
     "shading": (
-        ("flat illumination", "uniformly lit", "light alike all over"),
+        ("even illumination", "uniformly lit", "evenly lit field"),
         ("one side brighter than the other", "a gradient of light", "light falls off to one side"),
         ("dark corners", "vignetting", "darker towards the corners", "the centre is brightest"),
     ),
     "backdrop": (
         ("plain backdrop", "featureless ground", "nothing behind the lines"),
-        ("cloudy haze", "diffuse clouds behind the lines", "a hazy, patchy backdrop"),
+        ("cloudy haze", "diffuse clouds behind the lines", "a hazy, uneven backdrop"),
         ("a mosaic of cells", "cell borders behind the lines", "honeycomb texture in the backdrop"),
     ),
 }
@@ -93,7 +92,7 @@ _FILLERS = (
 )
 _VOCABULARY = (
     "about after again along among animal answer area around axis basic below between body both branch bridge "
-    "build call case cell centre change class clear close cloud colour common contrast cover curve deep degree density "
+    "build call case cell centre change class clear close cloud colour common cover curve deep degree density "
     "disease distance early edge effect eye fibre field film first form found general glass group hair half "
     "hand health heavy high history human image inner input known large layer length lens less level life "
     "light like line little living loss low main many mark marked mask material matter mean measure mild model "
@@ -102,9 +101,8 @@ _VOCABULARY = (
     "scale sea sense shape short side sight signal skin small soft solid some sound space sparse stage state "
     "step stone strand stroke strong study surface system table thick thin thing tissue trace tree trunk tube "
     "type under unit value various very view wall water wave weak wide width wind wire with without wood young "
-    "beaded branches calibre confocal connecting continuous control corneal dense diabetes diabetic even fewer few "
-    "fibres fragmented healthy increased many marked micrometre microscopy mildly moderately mostly nerve "
-    "neuropathy parallel peripheral plexus reduced slightly thinner tortuosity tortuous trunks type vivo"
+    "confocal control corneal diabetes diabetic fragmented healthy increased marked micrometre microscopy mildly "
+    "moderately nerve neuropathy parallel peripheral plexus reduced slightly tortuosity tortuous trunks vivo"
 )
 _WORDS = tuple(_VOCABULARY.split())
 
