@@ -34,6 +34,21 @@ def test_recognised_by_its_folders(tmp_path, tree, name, groups, splits):
         assert (image[mask] == 190).all()
 
 
+@pytest.mark.parametrize("beside", ["in", "."])
+def test_a_table_of_patients_makes_images_and_annotations_ones_own(tmp_path, beside):
+    """Of the layout qilu the table would be dropped, and one patient's images would count as several patients."""
+    root = trees.own(tmp_path / "in")
+    (root / "masks").rename(root / "annotations")
+    table = (root / "patients.csv").rename(tmp_path / beside / "patients.csv")
+    (table.parent / "devices.csv").write_text("device,lens\nHRT,RCM\n", encoding="utf-8")
+    layout = read_layout(tmp_path)
+    assert (layout.name, layout.table) == ("own", table)
+    require_annotations(layout.sources)
+    assert read_layout(tmp_path, "qilu").name == "qilu"
+    table.write_text("image;grade\na.png;3\n", encoding="utf-8")
+    assert read_layout(tmp_path).name == "qilu"  # a table that tells no patients
+
+
 def test_a_folder_around_the_data_set_and_litter_in_it(tmp_path):
     trees.padova(tmp_path / "data")
     (tmp_path / "data" / "training" / "images" / "._a.tif").write_bytes(b"")

@@ -74,6 +74,18 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
     return entries
 
 
+def tells_patients(path: str | PathLike) -> bool:
+    """Whether a CSV table has the column `patient`, also where it is too damaged for `read_roster`."""
+    return "patient" in (_reader(Path(path).read_text(encoding="utf-8-sig", errors="replace")).fieldnames or [])
+
+
+def _reader(text: str) -> csv.DictReader:
+    """Lines of a table with comma, semicolon or tab; column names in lower case."""
+    reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=text.split("\n", 1)[0].count))
+    reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    return reader
+
+
 def _rows(file: Path) -> list[dict[str, str]]:
     """Rows of a CSV table with comma, semicolon or tab, column names in lower case, file names without folders."""
     if not file.is_file():
@@ -82,14 +94,11 @@ def _rows(file: Path) -> list[dict[str, str]]:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is no UTF-8 text: save the table as CSV UTF-8") from error
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    reader = _reader(text)
+    names = list(reader.fieldnames or [])
     missing = [name for name in ("file", "patient") if name not in names]
     if missing:
         raise InputError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(names) or 'none'}")
-    reader.fieldnames = names
     rows = []
     for line in reader:
         row = {name: (line.get(name) or "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}

@@ -1,7 +1,7 @@
 """Data sets as others lay them out: which files are images, and which annotation belongs to each.
 
 qilu    images/*, annotations/* of the same names; the first character of a name is its set
-        (Qilu CCM, Sci Data 2026; Zenodo 18779434); with a table of patients beside them, they are somebody's `own`
+        (Qilu CCM, Sci Data 2026; Zenodo 18779434); a table of patients beside them makes them `own`
 padova  {training,test}/images/*, label2/STEM_centerline_overlay.* or label/STEM_nerve_ann.*
         (as read by padova1.py and padova2.py of github.com/iMED-Lab/CS-Net)
 corn    [SPLIT/]LevelN/* or LevelN/images/*, with masks, where there are any, in a folder of LevelN
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..anatomy.roster import tells_patients
 from ..errors import InputError
 from .folder import IMAGE_SUFFIXES
 
@@ -60,8 +61,9 @@ class Layout:
 def read_layout(folder: str | PathLike, name: str | None = None) -> Layout:
     """List the images of a data set; `name` is one of `LAYOUTS`, None recognises it by its folders.
 
-    A folder `Dataset`, or the only folder in it, is looked into as well. Raises InputError for an unknown name,
-    folders of no known layout, and a data set without images.
+    A folder `Dataset`, or the only folder in it, is looked into as well. Where a table tells patients, `own`, the
+    only layout that reads it, goes before the others: a split must not part a patient's images. Raises InputError for
+    an unknown name, folders of no known layout, and a data set without images.
     """
     place = Path(folder)
     if name is not None and name not in LAYOUTS:
@@ -71,7 +73,8 @@ def read_layout(folder: str | PathLike, name: str | None = None) -> Layout:
     inside = [entry for entry in _entries(place) if entry.is_dir()]
     roots = [place, *(entry for entry in inside if entry.name == "Dataset" or len(inside) == 1)]
     for root in roots:
-        for known in (name,) if name else LAYOUTS:
+        order = ("own", *LAYOUTS) if _patient_tables(root, place) else LAYOUTS
+        for known in (name,) if name else order:
             if _RECOGNISE[known](root):
                 layout = Layout(known, tuple(_LIST[known](root)), _table(root, place) if known == "own" else None)
                 if not layout.sources:
@@ -198,11 +201,6 @@ def _is_qilu(root: Path) -> bool:
     return (root / "images").is_dir() and (root / "annotations").is_dir()
 
 
-def _has_patients(root: Path) -> bool:
-    """Whether a CSV table beside the images has a column of patients, which the layout `own` reads."""
-    return any("patient" in columns(file) for file in _tables(root))
-
-
 def _qilu(root: Path) -> list[Source]:
     images = _pictures(root / "images")
     partners = _partners(images, root / "annotations")
@@ -257,8 +255,14 @@ def _tables(root: Path) -> list[Path]:
     return [file for file in _entries(root) if file.suffix.lower() == ".csv"]
 
 
+def _patient_tables(root: Path, place: Path) -> list[Path]:
+    """The tables with a column of patients beside the images; where there are none, those of the outer folder."""
+    inner, outer = ([file for file in _tables(folder) if tells_patients(file)] for folder in (root, place))
+    return inner or outer
+
+
 def _table(root: Path, place: Path) -> Path | None:
-    tables = _tables(root) or _tables(place)
+    tables = _patient_tables(root, place) or _tables(root) or _tables(place)
     return tables[0] if len(tables) == 1 else None
 
 
