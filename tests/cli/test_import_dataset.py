@@ -234,6 +234,7 @@ def test_a_damaged_image_is_left_out_and_named(tmp_path, capsys):
         (trees.corn, ["--cohort", "Control", "--roster", "{tmp}/one.csv"], "img.png is there more than once"),
         (trees.padova, ["--cohort", "Control", "--layout", "corn"], "not laid out as 'corn'"),
         (trees.padova, ["--cohort", "Control", "--line-width-um", "0"], "--line-width-um 0"),
+        (trees.qilu, ["--cohort", "Control", "--line-width-um", "3.5"], "this qilu data set has none: leave it out"),
         (trees.own, ["--layout", "zip"], "there is no layout 'zip'"),
     ],
 )

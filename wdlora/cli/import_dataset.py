@@ -41,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
     )
     parser.add_argument("--trace", action="store_true", help="draw masks that are missing with this pack's tracer")
-    parser.add_argument("--line-width-um", type=float, metavar="UM", help="draw centrelines this wide (default: as is)")
+    parser.add_argument(
+        "--line-width-um",
+        type=float,
+        metavar="UM",
+        help="draw centrelines, such as padova's label2, this wide (default: as is); refused where there are none",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

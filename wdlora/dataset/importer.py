@@ -42,7 +42,7 @@ class Choices:
     `pixel_size_um` as for `wdlora.anatomy.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
     CORN) to a cohort or "none"; the group "" stands for all that are not named. `roster` is a table of patients
     with the secret `key` (see `wdlora.anatomy.roster`). `trace`: draw the masks that are missing with the tracer.
-    `line_width_um`: draw centrelines this wide.
+    `line_width_um`: draw centrelines this wide; only for data sets that have some.
     """
 
     layout: str | None = None
@@ -95,13 +95,18 @@ def import_dataset(
 
     `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
     InputError, before anything is written, for an unknown layout, images without annotation, cohort or roster line,
-    and an `out` that holds another data set or was imported with other settings.
+    a line width without centrelines, and an `out` that holds another data set or was imported with other settings.
     """
     layout, place = read_layout(folder, choices.layout), Path(out)
     if not choices.trace:
         require_annotations(layout.sources, "add them, or give --trace to draw them with this pack's tracer")
     if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:
         raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
+    if choices.line_width_um is not None and not any(source.centreline for source in layout.sources):
+        raise InputError(
+            f"--line-width-um {choices.line_width_um:g} widens centrelines, and this {layout.name} data set has none: "
+            "leave it out"
+        )
     roster = choices.roster or layout.table
     items, not_wanted = _items(layout, roster, choices)
     _claim(place, _settings(layout, choices))
