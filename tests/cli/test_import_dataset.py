@@ -235,10 +235,12 @@ def test_a_damaged_image_is_left_out_and_named(tmp_path, capsys):
         (trees.padova, ["--cohort", "Control", "--layout", "corn"], "not laid out as 'corn'"),
         (trees.padova, ["--cohort", "Control", "--line-width-um", "0"], "--line-width-um 0"),
         (trees.qilu, ["--cohort", "Control", "--line-width-um", "3.5"], "this qilu data set has none: leave it out"),
+        (trees.qilu, ["--cohort", "Control", "--key", "{tmp}/secret"], "name a roster with --roster"),
         (trees.own, ["--layout", "zip"], "there is no layout 'zip'"),
     ],
 )
 def test_refusals_in_one_sentence(tmp_path, tree, more, message, capsys):
+    (tmp_path / "secret").write_bytes(bytes(range(65, 91)))
     (tmp_path / "one.csv").write_text("file,patient\n1_Smith_OD.png,Smith\n", encoding="utf-8")
     assert run(tree(tmp_path / "in"), tmp_path / "out", *(word.format(tmp=tmp_path) for word in more)) == 2
     error = capsys.readouterr().err

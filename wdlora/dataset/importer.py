@@ -95,7 +95,8 @@ def import_dataset(
 
     `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
     InputError, before anything is written, for an unknown layout, images without annotation, cohort or roster line,
-    a line width without centrelines, and an `out` that holds another data set or was imported with other settings.
+    a line width without centrelines, a key without roster, and an `out` that holds another data set or was imported
+    with other settings.
     """
     layout, place = read_layout(folder, choices.layout), Path(out)
     if not choices.trace:
@@ -108,6 +109,8 @@ def import_dataset(
             "leave it out"
         )
     roster = choices.roster or layout.table
+    if choices.key is not None and roster is None:
+        raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
     items, not_wanted = _items(layout, roster, choices)
     _claim(place, _settings(layout, choices))
     held = _held(place)
