@@ -24,9 +24,12 @@ LEVELS = (0.15, 0.4, 0.65, 0.9)
 VIEWS = 48
 """The validation loss is taken on so many views at most, evenly taken."""
 
+PICTURES = 2
+"""So many pictures of every cohort are painted."""
+
 
 class Monitor:
-    """Validates on `views` and paints the first `pictures` of every cohort.
+    """Validates on `views` and paints the first two of every cohort.
 
     Sheets go to `out/sheets/step-000500.png`, scalars to TensorBoard in `out/tensorboard` where it is installed.
     """
@@ -39,13 +42,12 @@ class Monitor:
         cache: Cache,
         out: Path,
         pixel_size_um: float,
-        pictures: int = 2,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.vae, self.views, self.cache, self.out = config, vae, views, cache, out
         self.pixel_size_um, self.device = pixel_size_um, torch.device(device)
         cohorts = dict.fromkeys(view.cohort for view in views)
-        self.shown = [view for name in cohorts for view in [v for v in views if v.cohort == name][:pictures]]
+        self.shown = [view for name in cohorts for view in [v for v in views if v.cohort == name][:PICTURES]]
         self.writer = _tensorboard(out / "tensorboard")
 
     def judge(self, transformer: Any, step: int) -> dict[str, float]:

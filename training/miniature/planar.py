@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LATENT_CHANNELS = 16
+LOG_VARIANCE = -12.0
 DIM_MULT = (1, 2, 4, 4)
 RESIDUAL_BLOCKS = 2
 WAN_MEAN = (
@@ -197,10 +198,10 @@ class PlanarVAE(nn.Module):
         self.scale = raw.std((0, 2, 3), keepdim=True)[0]
 
 
-def to_wan(vae: PlanarVAE, logvar: float = -12.0) -> dict[str, Tensor]:
+def to_wan(vae: PlanarVAE) -> dict[str, Tensor]:
     """The planar network as a Wan VAE in ComfyUI's key layout (float32, `decoder.…`, `encoder.…`, `conv1`, `conv2`).
 
-    The posterior's log variance, which a plain autoencoder lacks, is the constant `logvar`.
+    The posterior's log variance, which a plain autoencoder lacks, is constant.
     """
     state: dict[str, Tensor] = {}
     for key, value in vae.state_dict().items():
@@ -223,7 +224,7 @@ def to_wan(vae: PlanarVAE, logvar: float = -12.0) -> dict[str, Tensor]:
     mean, std = torch.tensor(WAN_MEAN), torch.tensor(WAN_STD)
     shift, scale = vae.shift.flatten(), vae.scale.flatten()
     state["conv1.weight"] = torch.diag(torch.cat([std / scale, torch.ones_like(std)]))[:, :, None, None, None]
-    state["conv1.bias"] = torch.cat([mean - shift * std / scale, torch.full_like(mean, logvar)])
+    state["conv1.bias"] = torch.cat([mean - shift * std / scale, torch.full_like(mean, LOG_VARIANCE)])
     state["conv2.weight"] = torch.diag(scale / std)[:, :, None, None, None]
     state["conv2.bias"] = shift - scale * mean / std
 

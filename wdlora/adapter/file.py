@@ -92,7 +92,6 @@ class Adapter:
         tensors: "Mapping[str, Tensor]",
         config: Mapping[str, Any] | None = None,
         metadata: Metadata | None = None,
-        base: "Base | None" = None,
     ) -> "Adapter":
         """The adapter in a state dict of any dialect, e.g. of `peft.get_peft_model_state_dict`.
 
@@ -100,9 +99,8 @@ class Adapter:
         """
         infos = {key: TensorInfo(safetensors_name(t.dtype), tuple(t.shape)) for key, t in tensors.items()}
         scalings = Scalings(config, "the adapter")
-        weights = None if base is None else Weights(base)
         layers, dialect, norms = layers_of(
-            infos, lambda key: tensors[key].detach().cpu().clone(), scalings, "the adapter", weights
+            infos, lambda key: tensors[key].detach().cpu().clone(), scalings, "the adapter", None
         )
         return cls(layers, metadata or Metadata(), dialect, norms)
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
+RESAMPLES = 2000
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -22,7 +24,7 @@ class Agreement:
     n: int
 
 
-def agreement(true: NDArray, measured: NDArray, seed: int = 0, resamples: int = 2000) -> Agreement:
+def agreement(true: NDArray, measured: NDArray) -> Agreement:
     """Compare paired values [n]: least-squares slope of `measured` on `true`, and bias.
 
     Intervals are percentiles of a bootstrap over pairs (Efron 1979). Raises InputError below three pairs, on
@@ -35,8 +37,8 @@ def agreement(true: NDArray, measured: NDArray, seed: int = 0, resamples: int = 
         raise InputError("agreement needs finite values; leave out images in which the biomarker is undefined")
     if np.ptp(true) == 0:
         raise InputError(f"all true values are {true[0]:g}; a slope needs different ones")
-    generator = np.random.default_rng(seed)
-    picks = generator.integers(len(true), size=(resamples, len(true)))
+    generator = np.random.default_rng(0)
+    picks = generator.integers(len(true), size=(RESAMPLES, len(true)))
     x, y = true[picks], measured[picks]
     centred = x - x.mean(1, keepdims=True)
     slopes = (centred * y).sum(1) / np.maximum((centred**2).sum(1), 1e-12)

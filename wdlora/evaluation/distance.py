@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
+FOLDS = 5
+LIMIT = 4.0
+"""Features are kept within so many SDs."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -19,13 +23,13 @@ class Estimate:
     m: int
 
 
-def standardised(reference: NDArray, *others: NDArray, limit: float = 4.0) -> list[NDArray]:
-    """All sets centred and scaled by the mean and SD of the first, and kept within ±`limit`.
+def standardised(reference: NDArray, *others: NDArray) -> list[NDArray]:
+    """All sets centred and scaled by the mean and SD of the first, and kept within ±4 of them.
 
     Without a limit the cubic kernel of sets that lie many SDs apart in a few features is nothing but these.
     """
     mean, spread = reference.mean(0), reference.std(0) + 1e-9
-    return [np.clip((values - mean) / spread, -limit, limit) for values in (reference, *others)]
+    return [np.clip((values - mean) / spread, -LIMIT, LIMIT) for values in (reference, *others)]
 
 
 def kid(a: NDArray, b: NDArray) -> float:
@@ -63,23 +67,23 @@ def kid_estimate(a: NDArray, b: NDArray, seed: int = 0, resamples: int = 200) ->
     return Estimate(value, value - half_width, value + half_width, len(a), len(b))
 
 
-def two_sample_auc(a: NDArray, b: NDArray, seed: int = 0, folds: int = 5) -> Estimate:
+def two_sample_auc(a: NDArray, b: NDArray) -> Estimate:
     """How well a linear classifier tells the sets apart on vectors that it has not seen: area under the ROC curve.
 
     0.5 is chance, 1 is perfect. Cross-validated regularised discriminant analysis (Friedman 1989, pooled
     covariance shrunk by the Ledoit–Wolf-like factor d/(d+n)); the interval is Hanley & McNeil's (1982). Source of
-    the idea: Lopez-Paz & Oquab 2017. Raises InputError below `folds` vectors a set.
+    the idea: Lopez-Paz & Oquab 2017. Raises InputError below five vectors a set.
     """
-    if min(len(a), len(b)) < folds:
-        raise InputError(f"a two-sample classifier needs at least {folds} images a set, not {len(a)} and {len(b)}")
+    if min(len(a), len(b)) < FOLDS:
+        raise InputError(f"a two-sample classifier needs at least {FOLDS} images a set, not {len(a)} and {len(b)}")
     values, labels = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     fold = np.empty(len(values), dtype=int)
     for label in (0, 1):
         members = np.flatnonzero(labels == label)
-        fold[generator.permutation(members)] = np.arange(len(members)) % folds
+        fold[generator.permutation(members)] = np.arange(len(members)) % FOLDS
     aucs = []
-    for number in range(folds):
+    for number in range(FOLDS):
         train, test = fold != number, fold == number
         scores = _discriminant(values[train], labels[train], values[test])
         aucs.append(_auc(scores[labels[test] == 0], scores[labels[test] == 1]))

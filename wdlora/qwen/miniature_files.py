@@ -77,10 +77,8 @@ def miniature_files(folder: str | Path | None = None) -> MiniatureFiles:
     return files
 
 
-def load_miniature(
-    folder: str | Path | None = None, device: "torch.device | str | None" = "cpu", dtype: "torch.dtype | None" = None
-) -> "QwenImageEdit":
-    """Load the shipped miniature, or one trained into `folder`; `dtype` defaults to float32 on a CPU."""
+def load_miniature(folder: str | Path | None = None, dtype: "torch.dtype | None" = None) -> "QwenImageEdit":
+    """Load the shipped miniature, or one trained into `folder`, on the CPU; `dtype` defaults to float32."""
     from .loading import load
 
     files = miniature_files(folder)
@@ -90,6 +88,6 @@ def load_miniature(
         vae=files.vae,
         tokenizer=files.tokenizer,
         variant="edit",
-        device=device,
+        device="cpu",
         dtype=dtype,
     )

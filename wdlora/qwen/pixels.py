@@ -53,13 +53,13 @@ def as_image(picture: Any) -> torch.Tensor:
     return image.expand(-1, 3, -1, -1)
 
 
-def pad_to_grid(image: torch.Tensor, grid: int = GRID) -> torch.Tensor:
-    """Extend an image [B, C, H, W] at its right and lower edge, with zeros, to the next multiples of `grid`.
+def pad_to_grid(image: torch.Tensor) -> torch.Tensor:
+    """Extend an image [B, C, H, W] at its right and lower edge, with zeros, to the next multiples of 32.
 
     Zero is "no nerve" in a mask. Nothing is rescaled; `crop` undoes it.
     """
     height, width = image.shape[-2:]
-    return torch.nn.functional.pad(image, (0, -width % grid, 0, -height % grid))
+    return torch.nn.functional.pad(image, (0, -width % GRID, 0, -height % GRID))
 
 
 def crop(image: torch.Tensor, height: int, width: int) -> torch.Tensor:

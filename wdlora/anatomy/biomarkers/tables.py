@@ -30,9 +30,10 @@ def nerve_rows(biomarkers: Biomarkers, columns: Mapping[str, str]) -> list[dict[
     return [{**columns, "nerve": number, **nerve.to_dict()} for number, nerve in enumerate(biomarkers.nerves, start=1)]
 
 
-def patient_rows(
-    rows: Iterable[Mapping[str, Any]], by: Sequence[str] = ("patient", "eye", "visit")
-) -> list[dict[str, Any]]:
+_BY = ("patient", "eye", "visit")
+
+
+def patient_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean and SD over the images of each patient, eye and visit, and their number.
 
     `rows` are image rows of one rule set. Missing figures are left out, and `NAME_n` says how many remain where
@@ -40,10 +41,10 @@ def patient_rows(
     """
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(tuple(str(row.get(name, "")) for name in by), []).append(row)
+        groups.setdefault(tuple(str(row.get(name, "")) for name in _BY), []).append(row)
     table = []
     for key, members in groups.items():
-        line: dict[str, Any] = dict(zip(by, key, strict=True))
+        line: dict[str, Any] = dict(zip(_BY, key, strict=True))
         line["images"] = len(members)
         for name in AVERAGED:
             values = [row[name] for row in members if row[name] is not None]
