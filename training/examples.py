@@ -11,7 +11,7 @@ import numpy as np
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.images import as_mask, as_uint8, read_image
 from wdlora.cohorts import COHORTS
-from wdlora.dataset.folder import Record, read_folder
+from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
 
 Pictures = tuple[np.ndarray, np.ndarray]
@@ -23,6 +23,7 @@ class Example:
     """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
 
     `reference` is the identity of another example of the same patient or cohort, or empty (see `pair_references`).
+    `pixel_size_um` is None where the data set does not tell.
     """
 
     identity: str
@@ -30,6 +31,7 @@ class Example:
     patient: str
     reference: str
     load: Callable[[], Pictures]
+    pixel_size_um: float | None = None
 
 
 def folder_examples(folder: str | Path) -> list[Example]:
@@ -38,9 +40,40 @@ def folder_examples(folder: str | Path) -> list[Example]:
     Raises InputError for what `read_folder` refuses; sizes are checked on loading.
     """
     return [
-        Example(record.file, record.cohort, record.patient, record.reference, _reader(record))
+        Example(
+            record.file,
+            record.cohort,
+            record.patient,
+            record.reference,
+            _reader(record),
+            pixel_size_um=record.pixel_size_um,
+        )
         for record in read_folder(folder)
     ]
+
+
+def shared_pixel_size(examples: list[Example], given: float | None = None) -> float:
+    """The side of a pixel in µm that all examples share: `given`, else what their data set tells of every one.
+
+    Raises InputError where it is told of some and not given, and where what is told differs by more than 1 %, from
+    image to image or from `given`.
+    """
+    told = sorted(example.pixel_size_um for example in examples if example.pixel_size_um is not None)
+    if told and told[-1] > 1.01 * told[0]:
+        raise InputError(
+            f"{TABLE} tells pixel sizes from {told[0]:g} to {told[-1]:g} µm, but a training takes one: "
+            "correct them, or train on the images of one size."
+        )
+    if given is None and len(told) < len(examples):
+        raise InputError(
+            f"{TABLE} has no pixel_size_um of {len(examples) - len(told)} of {len(examples)} images: "
+            "give the pixel size of all with --pixel-size-um (HRT III: 1.0417)."
+        )
+    if told and given is not None and abs(given - told[0]) > 0.01 * told[0]:
+        raise InputError(
+            f"--pixel-size-um {given:g} contradicts {TABLE}, which tells {told[0]:g}: correct the wrong one."
+        )
+    return told[0] if given is None else given
 
 
 def pair_references(examples: list[Example]) -> list[Example]:

@@ -10,7 +10,14 @@ from accelerate import Accelerator
 
 from training.cache import Cache
 from training.config import TrainingConfig
-from training.examples import Appearance, Example, folder_examples, pair_references, phantom_examples
+from training.examples import (
+    Appearance,
+    Example,
+    folder_examples,
+    pair_references,
+    phantom_examples,
+    shared_pixel_size,
+)
 from training.loop import FineTune
 from training.models import ModelSource
 from training.monitor import Monitor
@@ -97,10 +104,9 @@ def _examples(job: Job) -> tuple[list[Example], str, float]:
             raise InputError(f"--data phantoms:N takes a number, not {number!r}.") from None
         sentence = f"{count} phantoms a cohort, appearance {job.appearance}, seed {job.config.seed}"
         return phantom_examples(count, job.config.seed, appearance=job.appearance), sentence, PIXEL_SIZE_UM
-    if job.pixel_size_um is None:
-        raise InputError(f"Give the pixel size of the images in {job.data} with --pixel-size-um (HRT III: 1.0417).")
     examples = folder_examples(job.data)
-    return examples, f"{len(examples)} images of {_patients(examples)} patients", job.pixel_size_um
+    sentence = f"{len(examples)} images of {_patients(examples)} patients"
+    return examples, sentence, shared_pixel_size(examples, job.pixel_size_um)
 
 
 def _patients(examples: list[Example]) -> int:

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vae", help="single file")
     parser.add_argument("--tokenizer", help="folder with the tokenizer, or a ComfyUI checkout")
     parser.add_argument("--variant", choices=("edit", "2509", "2511"), help="where the files do not tell")
-    parser.add_argument("--pixel-size-um", type=float, help="of the images; phantoms have 1.0417")
+    parser.add_argument(
+        "--pixel-size-um", type=float, help="of the images, where dataset.csv does not tell it; phantoms have 1.0417"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change fields of the preset")
     parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
