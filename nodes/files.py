@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..wdlora.errors import InputError
+from ..wdlora.files import below
 
 NONE = "none"
 """The first entry of an optional list of files."""
@@ -38,12 +39,8 @@ def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
 
 def confined(root: str | os.PathLike, name: str, what: str) -> Path:
     """The folder or file `name` below `root`, links resolved. Raises InputError where it would lie outside."""
-    base = Path(os.path.realpath(root))
-    try:
-        path = Path(os.path.realpath(base / name))
-    except ValueError:
-        raise InputError(f"the {what} {name!r} is not a path") from None
-    if path == base or base not in path.parents:
+    base, path = Path(os.path.realpath(root)), below(root, name, what=what)
+    if path is None or path == base:
         raise InputError(f"the {what} {name!r} must lie below {base}: give a name without '..' or a drive")
     return path
 

@@ -46,6 +46,19 @@ def check_writable(path: str | os.PathLike) -> None:
         raise InputError(f"{target} cannot be written: there is no permission to write into {place}")
 
 
+def below(root: str | os.PathLike, *parts: str, what: str = "path") -> Path | None:
+    """`parts` joined to `root`, links resolved: `root` itself or a place below it; None where it lies outside.
+
+    Raises InputError, in which the parts are called `what`, for what no path can be.
+    """
+    base = Path(os.path.realpath(root))
+    try:
+        path = Path(os.path.realpath(base.joinpath(*parts)))
+    except ValueError:
+        raise InputError(f"the {what} {'/'.join(parts)!r} is not a path") from None
+    return path if path == base or base in path.parents else None
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
     with whole(path) as temporary:

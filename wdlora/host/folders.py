@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import below
 from ..privacy.pseudonym import find_by_content
 
 WEIGHTS = frozenset({".safetensors", ".sft"})
@@ -32,12 +33,8 @@ _MODEL_FOLDERS = {
 
 def inside(root: str | os.PathLike, *parts: str) -> Path:
     """Join `parts` to `root`, links resolved. Raises InputError where the result lies outside `root`."""
-    base = Path(os.path.realpath(root))
-    try:
-        path = Path(os.path.realpath(base.joinpath(*parts)))
-    except ValueError:
-        raise InputError(f"the path {'/'.join(parts)!r} is not a path") from None
-    if path != base and base not in path.parents:
+    path = below(root, *parts)
+    if path is None:
         raise InputError(f"the path {'/'.join(parts)!r} leaves its folder; give one inside it")
     return path
 
