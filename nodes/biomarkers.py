@@ -5,18 +5,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..wdlora.anatomy.biomarkers.units import UNITS
 from . import engine, tensors
 
 CATEGORY = "CCM/biomarkers"
 
-# Rows of the table under the node: key of Biomarkers.to_dict(), label, unit, decimals.
+# Rows of the table under the node: key of Biomarkers.to_dict(), label, decimals.
 SHOWN = (
-    ("cnfl", "CNFL  nerve fibre length", "mm/mm²", 2),
-    ("cnfd", "CNFD  nerve fibre density", "no./mm²", 2),
-    ("cnbd", "CNBD  branch density", "no./mm²", 2),
-    ("ctbd", "CTBD  total branch density", "no./mm²", 2),
-    ("cnfa", "CNFA  nerve fibre area", "mm²/mm²", 4),
-    ("cnfw", "CNFW  nerve fibre width", "µm/mm²", 2),
+    ("cnfl", "CNFL  nerve fibre length", 2),
+    ("cnfd", "CNFD  nerve fibre density", 2),
+    ("cnbd", "CNBD  branch density", 2),
+    ("ctbd", "CTBD  total branch density", 2),
+    ("cnfa", "CNFA  nerve fibre area", 4),
+    ("cnfw", "CNFW  nerve fibre width", 2),
 )
 
 
@@ -95,7 +96,7 @@ def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
     """Table of the biomarkers of one mask, or their mean and SD over a batch."""
     columns = ["biomarker", "value", "unit"] if len(measured) == 1 else ["biomarker", "mean", "SD", "unit"]
     rows = []
-    for key, label, unit, digits in SHOWN:
+    for key, label, digits in SHOWN:
         values = [float(one[key]) for one in measured if one.get(key) is not None]
         if not values:
             continue
@@ -104,7 +105,7 @@ def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
         if len(measured) > 1:
             spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
             numbers.append("–" if spread is None else f"{spread:.{digits}f}")
-        rows.append([label, *numbers, unit])
+        rows.append([label, *numbers, UNITS[key]])
     caption = "one mask" if len(measured) == 1 else f"{len(measured)} masks, mean and sample SD"
     empty = sum(not one["length_mm"] for one in measured)
     if empty:

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..wdlora.anatomy.biomarkers.units import UNITS
 from ..wdlora.errors import InputError
 from . import tensors
 from .biomarkers import SHOWN
@@ -53,8 +54,8 @@ class CCMCompareBiomarkers(io.ComfyNode):
         groups = parsed(group_a, "group_a"), parsed(group_b, "group_b")
         names = (name_a.strip() or "A")[:24], (name_b.strip() or "B")[:24]
         found = contrasts(*groups)
-        digits = {key: decimals for key, _, _, decimals in SHOWN}
-        labels = {key: f"{label.split('  ')[0]}, {unit}" for key, label, unit, _ in SHOWN}
+        digits = {key: decimals for key, _, decimals in SHOWN}
+        labels = {key: f"{label.split('  ')[0]}, {UNITS[key]}" for key, label, _ in SHOWN}
         rows = [
             [
                 labels[one.key],

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from wdlora.anatomy import measure
-from wdlora.anatomy.biomarkers.panel import UNITS
 from wdlora.anatomy.biomarkers.rules import RULE_SETS
+from wdlora.anatomy.biomarkers.units import UNITS
 
 
 def check(mask, rules="acc_like", **options):

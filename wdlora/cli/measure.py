@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..anatomy.biomarkers.units import UNITS
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -194,8 +195,6 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _report(results: list[Measured]) -> dict[str, Any]:
     """What --json prints."""
-    from ..anatomy.biomarkers.panel import UNITS
-
     images = [
         {
             **r.columns,
@@ -211,8 +210,6 @@ def _report(results: list[Measured]) -> dict[str, Any]:
 
 def _print(results: list[Measured]) -> None:
     """One line an image, then what the reader has to know."""
-    from ..anatomy.biomarkers.panel import UNITS
-
     wide = max(5, *(len(r.columns["image"]) for r in results))
     print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in SHOWN))
     print(f"{'':<{wide}}" + "".join(f"{UNITS[name]:>9}" for name, _ in SHOWN))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..anatomy.biomarkers.units import UNITS
 from ..errors import InputError
 
 EXAMPLE = "python -m wdlora sample-masks --cohort T1DPN --count 100 --seed 1 --out masks-t1dpn --phantoms"
@@ -20,7 +21,7 @@ EXAMPLE = "python -m wdlora sample-masks --cohort T1DPN --count 100 --seed 1 --o
 RECORD = "wdlora-mask"
 """Name of the PNG text chunk that carries a mask's record."""
 
-SHOWN = (("cnfl", "CNFL mm/mm²"), ("cnfd", "CNFD no./mm²"), ("cnbd", "CNBD no./mm²"), ("cnfw", "CNFW µm/mm²"))
+SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("cnfw", "CNFW"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,4 +192,5 @@ def _summary(records: list[dict[str, Any]], folder: Path) -> None:
         drawn = np.array([record["target"][key] for record in records])
         measured = [record["biomarkers"][key] for record in records]
         known = np.array([value for value in measured if value is not None] or [np.nan])
-        print(f"{label:<14}{drawn.mean():>8.2f} ± {drawn.std():<5.2f}{known.mean():>10.2f} ± {known.std():<5.2f}")
+        row = f"{label} {UNITS[key]}"
+        print(f"{row:<14}{drawn.mean():>8.2f} ± {drawn.std():<5.2f}{known.mean():>10.2f} ± {known.std():<5.2f}")

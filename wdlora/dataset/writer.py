@@ -30,7 +30,7 @@ from .folder import PENDING, TABLE
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "reference", "synthetic")
 HASHES = ("image_sha256", "mask_sha256")
 PANEL = ("cnfl", "cnfd", "cnbd", "ctbd", "cnfa", "cnfw", "mean_width_um", "length_mm", "area_mm2")
-"""The biomarkers in the table, of the mask, in the units of `wdlora.anatomy.biomarkers.panel.UNITS`."""
+"""The biomarkers in the table, of the mask, in the units of `wdlora.anatomy.biomarkers.units.UNITS`."""
 
 WAIT_S = 60.0
 """How long a writer waits for another one."""

@@ -8,22 +8,24 @@ import numpy as np
 from ...errors import InputError
 from .overlay import COLOURS, ELSEWHERE, ON_TRUNK
 from .panel import Biomarkers, Nerve
+from .units import UNITS
 
 BACKGROUND, PANEL, EDGE, TEXT, QUIET = "#0e1116", "#161b22", "#30363d", "#f0f3f6", "#8b949e"
 LINE_WIDTHS = {"free": 1.9, "branch": 1.9, "trunk": 2.6}
 
 FIGURES = (
-    ("cnfl", "CNFL", "mm/mm²", "{:.2f}"),
-    ("cnfd", "CNFD", "no./mm²", "{:.2f}"),
-    ("cnbd", "CNBD", "no./mm²", "{:.2f}"),
-    ("ctbd", "CTBD", "no./mm²", "{:.2f}"),
-    ("mean_width_um", "mean width", "µm", "{:.2f}"),
-    ("cnfw", "CNFW", "µm/mm²", "{:.2f}"),
-    ("cnfa", "CNFA", "mm²/mm²", "{:.4f}"),
-    ("cnfrd", "CNFrD", "", "{:.3f}"),
-    ("tortuosity", "tortuosity", "arc/chord", "{:.3f}"),
-    ("curvature_per_mm", "curvature", "1/mm", "{:.2f}"),
+    ("cnfl", "CNFL", "{:.2f}"),
+    ("cnfd", "CNFD", "{:.2f}"),
+    ("cnbd", "CNBD", "{:.2f}"),
+    ("ctbd", "CTBD", "{:.2f}"),
+    ("mean_width_um", "mean width", "{:.2f}"),
+    ("cnfw", "CNFW", "{:.2f}"),
+    ("cnfa", "CNFA", "{:.4f}"),
+    ("cnfrd", "CNFrD", "{:.3f}"),
+    ("tortuosity", "tortuosity", "{:.3f}"),
+    ("curvature_per_mm", "curvature", "{:.2f}"),
 )
+CAPTIONS = UNITS | {"tortuosity": "arc/chord"}
 
 
 def figure(
@@ -183,16 +185,16 @@ def _numbers(picture: Any, biomarkers: Biomarkers) -> None:
     left, right, gap = 0.548, 0.978, 0.01
     wide = (right - left - 3 * gap) / 4
     rounded = "round,pad=0,rounding_size=0.008"
-    for k, (name, label, unit, form) in enumerate(FIGURES[:4]):
+    for k, (name, label, form) in enumerate(FIGURES[:4]):
         x = left + k * (wide + gap)
         card = FancyBboxPatch((x, 0.655), wide, 0.235, boxstyle=rounded, fc=PANEL, ec=EDGE, mutation_aspect=16 / 9)
         picture.add_artist(card)
         picture.text(x + 0.012, 0.853, label, color=QUIET, fontsize=14, va="center")
         picture.text(x + 0.012, 0.770, said(name, form), color=TEXT, fontsize=27, weight="bold", va="center")
-        picture.text(x + 0.012, 0.692, unit, color=QUIET, fontsize=12, va="center")
+        picture.text(x + 0.012, 0.692, CAPTIONS[name], color=QUIET, fontsize=12, va="center")
     x, top, step = 0.884, 0.5606, 0.0859
-    for k, (name, label, unit, form) in enumerate(FIGURES[4:]):
+    for k, (name, label, form) in enumerate(FIGURES[4:]):
         y = top - k * step
         picture.text(x, y - 0.004, label, color=QUIET, fontsize=11.5, va="top")
-        picture.text(right, y - 0.005, unit, color=QUIET, fontsize=10, va="top", ha="right")
+        picture.text(right, y - 0.005, CAPTIONS[name], color=QUIET, fontsize=10, va="top", ha="right")
         picture.text(x, y - 0.029, said(name, form), color=TEXT, fontsize=16, weight="bold", va="top")

@@ -15,27 +15,8 @@ from .descriptors import box_counting_dimension, nerve_areas
 from .graph import SkeletonGraph, skeleton_graph
 from .rules import RuleSet, rule_set
 from .trunks import find_trunks, join_nerves
+from .units import UNITS
 from .windows import border, cut, windows_of
-
-UNITS = {
-    "cnfl": "mm/mm²",
-    "cnfd": "no./mm²",
-    "cnbd": "no./mm²",
-    "ctbd": "no./mm²",
-    "cnfa": "mm²/mm²",
-    "cnfw": "µm/mm²",
-    "mean_width_um": "µm",
-    "cnfrd": "",
-    "tortuosity": "",
-    "curvature_per_mm": "1/mm",
-    "tortuosity_legacy": "",
-    "length_mm": "mm",
-    "area_mm2": "mm²",
-    "trunks": "",
-    "branch_points": "",
-    "branch_points_on_trunks": "",
-}
-"""The figures of the panel and their units."""
 
 SMOOTHING_PX = 2.5
 """Standard deviation, in points, of the kernel that takes the pixels' rounding out of a path (at 400/384 µm)."""
@@ -74,7 +55,7 @@ class Nerve:
 
 @dataclass(frozen=True)
 class Biomarkers:
-    """The panel. `UNITS` has the units; `reasons` says why a figure is NaN.
+    """The panel. `units.UNITS` has the units; `reasons` says why a figure is NaN.
 
     `cnfl`, `cnfd`, `cnbd`, `ctbd`, `cnfa`, `cnfw`, `mean_width_um`, `cnfrd` are the field's. `tortuosity`
     (arc over chord), `curvature_per_mm` (mean absolute curvature) and `tortuosity_legacy` (Kallinikos et al.

@@ -9,7 +9,8 @@ from os import PathLike
 from typing import Any
 
 from ...files import write_text
-from .panel import UNITS, Biomarkers
+from .panel import Biomarkers
+from .units import UNITS
 
 AVERAGED = tuple(name for name in UNITS if name not in ("trunks", "branch_points", "branch_points_on_trunks"))
 """The figures that a patient's row averages."""
