@@ -90,9 +90,7 @@ def test_it_paints_at_any_size(model, size):
 
 def test_it_paints_at_384_pixels(model):
     mask = cross(384, 384)
-    image = generate(model, mask, "high contrast, dark background, sharp, clean image", steps=6, cfg=1.0)[
-        0, ..., 0
-    ]
+    image = generate(model, mask, "high contrast, dark background, sharp, clean image", steps=6, cfg=1.0)[0, ..., 0]
     assert image[mask].mean() > image[~mask].mean() + 20
 
 
