@@ -270,6 +270,17 @@ def test_what_the_host_does_not_do_is_refused_by_name(painter, painting, node, n
     assert result.failure["node_id"] == node and sentence in result.failure["exception_message"]
 
 
+def test_the_text_encoder_is_on_the_cpu_only_where_everything_is(painter, monkeypatch):
+    """PyTorch's device `meta` stands for an accelerator: the sentence comes before anything is loaded."""
+    from wdlora.host.core_nodes.loaders import CLIPLoader
+
+    (clip,) = CLIPLoader().load_clip("small_vl.safetensors", "qwen_image", "cpu")
+    assert clip.path.endswith("small_vl.safetensors")
+    monkeypatch.setattr(painter.engine, "requested", "meta")
+    with pytest.raises(InputError, match="on meta: choose default"):
+        CLIPLoader().load_clip("small_vl.safetensors", "qwen_image", "cpu")
+
+
 def test_strange_latents_and_conditioning_are_refused(painter):
     from wdlora.host.core_nodes.sampling import _denoiser, _latents
 

@@ -53,8 +53,13 @@ class CLIPLoader:
         }
 
     def load_clip(self, clip_name: str, type: str, device: str = "default") -> tuple:
-        path = active().get_full_path_or_raise("text_encoders", clip_name)
-        return (engine_module().current().load_clip(path),)
+        engine = engine_module().current()
+        if device == "cpu" and engine.device.type != "cpu":
+            raise InputError(
+                f"the embedded host encodes where it paints, on {engine.device}: choose default, or start it with "
+                "--device cpu"
+            )
+        return (engine.load_clip(active().get_full_path_or_raise("text_encoders", clip_name)),)
 
 
 class VAELoader:
