@@ -8,6 +8,7 @@ import pytest
 import wdlora.errors
 from wdlora.host import install_api
 from wdlora.host.api import io
+from wdlora.host.registry import Registry
 
 
 def test_object_info_has_the_fields_of_comfyui():
@@ -32,8 +33,9 @@ def test_object_info_has_the_fields_of_comfyui():
         def execute(cls, model, strength, pre_cfg=False):
             return io.NodeOutput(model)
 
-    Norm.RELATIVE_PYTHON_MODULE = "comfy_extras.nodes_cfg"
-    assert Norm.GET_NODE_INFO_V1() == {
+    registry = Registry()
+    registry.add(Norm, "comfy_extras.nodes_cfg")
+    assert registry.info()["CFGNorm"] == {
         "input": {
             "required": {
                 "model": ("MODEL", {}),

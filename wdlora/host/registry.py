@@ -110,7 +110,6 @@ class Registry:
         if issubclass(cls, ComfyNode):
             schema = cls.GET_SCHEMA()
             node_id, display_name = schema.node_id, schema.display_name
-            cls.RELATIVE_PYTHON_MODULE = python_module
         name = node_id or cls.__name__
         if name in self._types:
             raise ValueError(f"there are two nodes called {name}")

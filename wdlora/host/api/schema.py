@@ -135,7 +135,6 @@ class ComfyNode:
     `validate_inputs(**inputs)` (True, or a sentence) and `fingerprint_inputs(**inputs)` (same value: cached).
     """
 
-    RELATIVE_PYTHON_MODULE: ClassVar[str] = "nodes"
     SCHEMA: ClassVar[Schema | None] = None
     hidden: ClassVar[HiddenHolder] = HiddenHolder({})
 
@@ -161,11 +160,6 @@ class ComfyNode:
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple]]:
         """Inputs as /object_info writes them."""
         return cls.FINALIZE_SCHEMA().input_types()
-
-    @classmethod
-    def GET_NODE_INFO_V1(cls) -> dict[str, Any]:
-        """The node's entry in /object_info."""
-        return cls.GET_SCHEMA().node_info(cls.RELATIVE_PYTHON_MODULE)
 
 
 class ComfyExtension:
