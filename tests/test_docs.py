@@ -1,6 +1,7 @@
 """Every relative link in the documentation leads somewhere: files, pictures and headings."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,25 @@ def test_every_page_can_be_found():
         seen.add(page)
         open_pages += [(page.parent / target.partition("#")[0]).resolve() for target in links(page)]
     assert [page.name for page in (ROOT / "docs").glob("*.md") if page not in seen] == []
+
+
+def test_every_core_node_of_the_host_is_named():
+    from wdlora.host import install_api
+
+    install_api()
+    from wdlora.host.core_nodes import classes
+    from wdlora.host.registry import Registry
+
+    registry = Registry()
+    for cls, display_name, module in classes():
+        registry.add(cls, module, display_name=display_name)
+    named = set(re.findall(r"\w+", prose(ROOT / "docs" / "embedded-host.md")))
+    assert {node.node_id for node in registry} - named == set()
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [project["dependencies"], *project["optional-dependencies"].values()]
+    packages = {re.split(r"[^\w.-]", text)[0] for group in asked for text in group} - {project["name"]}
+    listed = set(re.findall(r"[\w.-]+", (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")))
+    assert packages - listed == set()
