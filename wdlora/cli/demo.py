@@ -1,7 +1,8 @@
 """Three cohorts from mask to measured picture, on a CPU, with nothing but this package.
 
 Fine-tunes the miniature on phantoms, then runs the shipped workflow `ccm_synthesis` for each cohort: mask, picture,
-trace, biomarkers. Writes pictures, a contact sheet, the biomarkers and a report that opens without a network.
+trace, biomarkers. Writes pictures, a contact sheet, the biomarkers and a report that opens without a network. A later
+run into the same folder, with as many steps and phantoms, takes the fine-tune that is there.
 """
 
 import argparse
@@ -34,26 +35,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the demonstration."""
-    from ..demo.pictures import paint_cohorts
+    _check(args)
+    from ..cohorts import COHORTS
+    from ..demo.pictures import paint_cohorts, typical_seeds
     from ..demo.report import table_text, write_report
     from ..files import write_json
 
     start = time.monotonic()
-    training = args.out / "finetune"
+    seeds = {name: typical_seeds(name, args.pictures, args.size) for name in COHORTS}
+    training = args.out / f"finetune-{args.steps}-steps-{args.phantoms}-phantoms"
     adapter = training / "adapter.safetensors"
-    if not adapter.exists():
-        _say(f"1 of 2: fine-tuning the miniature, {args.steps} steps on {3 * args.phantoms} phantoms")
+    begun = adapter.exists() or (training / "checkpoints").exists()
+    what = f"the miniature, {args.steps} steps on {len(COHORTS) * args.phantoms} phantoms"
+    if adapter.exists():
+        _say(f"1 of 2: an earlier run has fine-tuned {what}: {training}")
+    else:
+        _say(f"1 of 2: {'going on with fine-tuning' if begun else 'fine-tuning'} {what}")
         finetune(training, args.steps, args.phantoms)
     host = args.out / "host"
     (host / "models" / "loras").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(adapter, host / "models" / "loras" / ADAPTER)
     _say(f"2 of 2: running workflows/ccm_synthesis.json, {args.pictures} pictures a cohort")
-    painted = paint_cohorts(host, ADAPTER, args.pictures, args.size, args.sampler_steps)
+    painted = paint_cohorts(host, ADAPTER, seeds, args.size, args.sampler_steps)
     biomarkers = [
         {"cohort": one.cohort, "seed": one.seed, "mask": one.of_mask, "picture": one.of_picture} for one in painted
     ]
     write_json(args.out / "biomarkers.json", biomarkers)
-    facts = {"judgement": _judgement(training), "steps": args.steps, "folder": "finetune", "data": str(host)}
+    facts = {
+        "judgement": _judgement(training),
+        "steps": args.steps,
+        "folder": training.name,
+        "data": str(host),
+        "begun": begun,
+    }
     page = write_report(painted, args.out, facts, time.monotonic() - start)
     if args.json:
         print(json.dumps(biomarkers))
@@ -61,6 +75,16 @@ def run(args: argparse.Namespace) -> None:
     print(table_text(painted))
     print(f"\nReport: {page}")
     print(f"The same graph in a browser: python -m wdlora serve --data {host}, then open workflows/ccm_synthesis.json")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise InputError, before the work, on values that a later part would stumble over."""
+    least = {"steps": 1, "phantoms": 2, "pictures": 1, "sampler_steps": 1}  # a phantom to learn from, one to judge by
+    for name, low in least.items():
+        if getattr(args, name) < low:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(args, name)}; give {low} or more")
+    if args.size % 32 or not 160 <= args.size <= 1024:
+        raise InputError(f"--size is {args.size}; give a multiple of 32 from 160 to 1024")
 
 
 def finetune(out: Path, steps: int, phantoms: int) -> None:

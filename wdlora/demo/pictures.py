@@ -29,19 +29,22 @@ class Painted:
 
 
 def typical_seeds(cohort: str, count: int, size: int) -> list[int]:
-    """The first `count` seeds from 1 on whose mask's CNFL lies within a quarter SD of the cohort's mean."""
+    """The first `count` seeds from 1 on whose mask's CNFL lies within a quarter SD of the cohort's mean.
+
+    Raises InputError where the first 999 have fewer.
+    """
     mean, spread = COHORTS[cohort].distributions["cnfl"]
     found: list[int] = []
     for seed in range(1, 1000):
-        if len(found) == count:
-            break
         if abs(sample_mask(cohort, seed=seed, size=size).target["cnfl"] - mean) <= spread / 4:
             found.append(seed)
-    return found
+        if len(found) >= count:
+            return found
+    raise InputError(f"{cohort} has {len(found)} typical masks among the first 999, so {count} pictures are too many")
 
 
-def paint_cohorts(folder: Path, adapter: str, count: int, size: int, steps: int) -> list[Painted]:
-    """Run `ccm_synthesis` on the miniature for `count` typical masks a cohort, with `adapter` of `folder`'s loras.
+def paint_cohorts(folder: Path, adapter: str, seeds: dict[str, list[int]], size: int, steps: int) -> list[Painted]:
+    """Run `ccm_synthesis` on the miniature for the masks of each cohort's `seeds`, with `adapter` of `folder`'s loras.
 
     `folder` is the embedded host's: models/loras holds the adapter, output the saved pictures. A phantom of the same
     mask comes along, which is what the adapter was trained on. Raises InputError where the workflow fails.
@@ -55,8 +58,8 @@ def paint_cohorts(folder: Path, adapter: str, count: int, size: int, steps: int)
     with TerminalProgress(titles) as progress:
         host = Host(folder, sink=progress)
         graph.use_miniature(prompt, host.object_info())
-        for name in COHORTS:
-            for seed in typical_seeds(name, count, size):
+        for name, of_cohort in seeds.items():
+            for seed in of_cohort:
                 for title, value in {
                     "CCM Sample Masks.cohort": name,
                     "CCM Sample Masks.seed": seed,

@@ -10,15 +10,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..anatomy.biomarkers.overlay import COLOURS, ELSEWHERE, ON_TRUNK
-from ..cohorts import COHORTS, FIELD_MM2, SOURCE
+from ..anatomy.biomarkers.units import UNITS
+from ..cohorts import COHORTS, SOURCE
 from ..files import whole, write_text
 from .pictures import Painted
 
 SHOWN = {
-    "cnfl": ("CNFL", "mm/mm²", 2),
-    "cnfd": ("CNFD", "no./mm²", 1),
-    "cnbd": ("CNBD", "no./mm²", 1),
-    "cnfw": ("CNFW", "µm/mm²", 2),
+    "cnfl": ("CNFL", 2),
+    "cnfd": ("CNFD", 1),
+    "cnbd": ("CNBD", 1),
+    "cnfw": ("CNFW", 2),
 }
 COLUMNS = ("mask", "painted from the mask", "traced and measured", "phantom of the same mask")
 LEGEND = {
@@ -28,9 +29,6 @@ LEGEND = {
     "branch point on a trunk": ON_TRUNK,
     "branch point elsewhere": ELSEWHERE,
 }
-COUNTED = (
-    f"Left: of the mask → of the traced picture. One trunk or branch more in this field is {1 / FIELD_MM2:.2f} no./mm²."
-)
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6776; --line: #d8dee6; --paper: #fff; --mark: #eef3f8 }
@@ -55,7 +53,8 @@ code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px }
 def write_report(painted: list[Painted], out: Path, training: dict[str, Any], seconds: float) -> Path:
     """Write index.html and contact-sheet.png into `out`; returns the page.
 
-    `training` holds the fine-tune's last `judgement`, its number of `steps` and its folder's name.
+    `training` holds the fine-tune's last `judgement`, its number of `steps`, its `folder`'s name and whether an
+    earlier run had `begun` it; `data` is the embedded host's folder.
     """
     with whole(out / "contact-sheet.png") as temporary:
         contact_sheet(painted).save(temporary, format="PNG")
@@ -63,13 +62,14 @@ def write_report(painted: list[Painted], out: Path, training: dict[str, Any], se
     for name, cohort in COHORTS.items():
         rows = "".join(_row(one) for one in painted if one.cohort == name)
         blocks.append(f"<h2>{html.escape(cohort.label)}</h2>{rows}")
+    earlier = ", besides what an earlier run did of the fine-tune" if training["begun"] else ""
     judged = training.get("judgement") or {}
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>WDLoRA-CCM demonstration</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>
 <h1>From mask to measured picture</h1>
 <p class="lead">Nerve masks drawn to match three cohorts; pictures painted from them by a miniature of Qwen-Image-Edit
-with a weight-decomposed adapter that was fine-tuned a moment ago on phantoms; each picture traced and measured.
-{seconds / 60:.1f} minutes on this machine.</p>
+with a weight-decomposed adapter that was fine-tuned on phantoms; each picture traced and measured.
+{seconds / 60:.1f} minutes on this machine{earlier}.</p>
 <p class="warn"><b>Research software, not a medical device.</b> The miniature shows that the parts work together; it
 paints phantoms, not real corneas. For real pictures fine-tune Qwen-Image-Edit on real images.</p>
 {"".join(blocks)}
@@ -77,8 +77,7 @@ paints phantoms, not real corneas. For real pictures fine-tune Qwen-Image-Edit o
 <h2>Biomarkers</h2><div class="scroll">{_table(painted)}</div>
 <p class="lead">Mask: what the picture was painted from. Picture: the same measured on the traced picture. Published:
 mean ± SD of real images ({html.escape(SOURCE)}). The masks were chosen
-near their cohort's mean CNFL; others scatter. One trunk or branch more in this field is
-{1 / FIELD_MM2:.2f} no./mm², so counts of single pictures jump.</p>
+near their cohort's mean CNFL; others scatter. {_one_more(painted)}</p>
 <h2>The fine-tune</h2>
 <p>{training["steps"]} steps; validation loss {judged.get("validation_loss", float("nan")):.4f}, Dice of traced pictures
 and masks {judged.get("traced_dice", float("nan")):.2f}. Sample sheets and log:
@@ -101,6 +100,11 @@ def _row(one: Painted) -> str:
     return f'<div class="row">{cells}</div>'
 
 
+def _one_more(painted: list[Painted]) -> str:
+    step = 1 / painted[0].of_mask["area_mm2"]
+    return f"One trunk or branch more in this field is {step:.2f} {UNITS['cnfd']}, so counts of single pictures jump."
+
+
 def _legend() -> str:
     return ", ".join(f'<span style="color:{colour}">■</span> {html.escape(name)}' for name, colour in LEGEND.items())
 
@@ -112,16 +116,16 @@ def _data(image: np.ndarray) -> str:
 
 
 def _table(painted: list[Painted]) -> str:
-    head = "".join(f"<th>{label}, {unit}</th>" for label, unit, _ in SHOWN.values())
+    head = "".join(f"<th>{label}, {UNITS[key]}</th>" for key, (label, _) in SHOWN.items())
     lines = [f"<tr><th>cohort</th><th></th>{head}</tr>"]
     for name, cohort in COHORTS.items():
         for one in (one for one in painted if one.cohort == name):
             for kind, values in ((f"mask {one.seed}", one.of_mask), (f"picture {one.seed}", one.of_picture)):
-                cells = "".join(f"<td>{_number(values.get(key), digits)}</td>" for key, (_, _, digits) in SHOWN.items())
+                cells = "".join(f"<td>{_number(values.get(key), digits)}</td>" for key, (_, digits) in SHOWN.items())
                 lines.append(f"<tr><td>{html.escape(cohort.label)}</td><td>{kind}</td>{cells}</tr>")
         published = "".join(
             f"<td>{cohort.distributions[key][0]:.{digits}f} ± {cohort.distributions[key][1]:.{digits}f}</td>"
-            for key, (_, _, digits) in SHOWN.items()
+            for key, (_, digits) in SHOWN.items()
         )
         lines.append(f"<tr><td>{html.escape(cohort.label)}</td><td>published</td>{published}</tr>")
     return f"<table>{''.join(lines)}</table>"
@@ -133,10 +137,10 @@ def _number(value: float | None, digits: int) -> str:
 
 def table_text(painted: list[Painted]) -> str:
     """The table for a terminal."""
-    lines = ["cohort     what         " + "  ".join(f"{label:>7}" for label, _, _ in SHOWN.values())]
+    lines = ["cohort     what         " + "  ".join(f"{label:>7}" for label, _ in SHOWN.values())]
     for one in painted:
         for kind, values in (("mask", one.of_mask), ("picture", one.of_picture)):
-            cells = "  ".join(f"{_number(values.get(key), digits):>7}" for key, (_, _, digits) in SHOWN.items())
+            cells = "  ".join(f"{_number(values.get(key), digits):>7}" for key, (_, digits) in SHOWN.items())
             lines.append(f"{one.cohort:<10} {kind:<8} {one.seed:<3} {cells}")
     return "\n".join(lines)
 
@@ -156,10 +160,10 @@ def contact_sheet(painted: list[Painted]) -> Image.Image:
     for row, one in enumerate(chosen):
         top = head + row * (side + gap)
         draw.text((12, top + 6), one.cohort, fill=(236, 240, 246), font=large)
-        for number, (key, (label, unit, digits)) in enumerate(SHOWN.items()):
+        for number, (key, (label, digits)) in enumerate(SHOWN.items()):
             text = f"{label} {_number(one.of_mask.get(key), digits)} → {_number(one.of_picture.get(key), digits)}"
             draw.text((12, top + 40 + 38 * number), text, fill=(190, 200, 212), font=small)
-            draw.text((12, top + 55 + 38 * number), unit, fill=(120, 132, 146), font=small)
+            draw.text((12, top + 55 + 38 * number), UNITS[key], fill=(120, 132, 146), font=small)
         for column, image in enumerate((one.mask, one.picture, one.overlay, one.phantom)):
             tile = Image.fromarray(image).convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
             page.paste(tile, (margin + column * (side + gap), top))
@@ -169,5 +173,6 @@ def contact_sheet(painted: list[Painted]) -> Image.Image:
         shape((x, y + 3, x + 10, y + 13), fill=None if "point" in name else colour, outline=colour, width=2)
         draw.text((x + 18, y), name, fill=(190, 200, 212), font=large)
         x += 18 + int(large.getlength(name)) + 28
-    draw.text((margin, y + 25), COUNTED, fill=(120, 132, 146), font=small)
+    said = f"Left: of the mask → of the traced picture. {_one_more(painted)}"
+    draw.text((margin, y + 25), said, fill=(120, 132, 146), font=small)
     return page
