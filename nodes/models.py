@@ -6,6 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
+from ..wdlora.weight_types import WEIGHT_TYPES
 from . import engine, files
 
 CATEGORY = "CCM/model"
@@ -13,7 +14,6 @@ SINGLE, FOLDER, MINIATURE = "single files", "diffusers folder", "miniature"
 SOURCES = (SINGLE, FOLDER, MINIATURE)
 AUTO = "auto"
 VARIANTS = (AUTO, "edit", "2509", "2511")
-DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
 
 
 class WDLoRALoadQwenImageEdit(io.ComfyNode):
@@ -115,7 +115,7 @@ def model_inputs() -> list[Any]:
         ),
         io.Combo.Input(
             "dtype",
-            options=list(DTYPES),
+            options=list(WEIGHT_TYPES),
             default="default",
             tooltip="How the transformer's weights are kept in memory. Default: as the file has them. fp8 takes "
             "half the memory of bfloat16; adapters stay exact on it.",

@@ -14,6 +14,7 @@ import torch
 
 from ...wdlora.errors import InputError
 from ...wdlora.qwen.checkpoint import Checkpoint, part_of, text_encoder_names, vae_config
+from ...wdlora.weight_types import torch_type
 from .loading import load_transformer, text_encoder_tensors
 from .patching import patch
 from .text_encoder import load_text_encoder
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
 PREVIEW_SIDE = 512
 OFFICIAL_TEXT_WIDTH = 3584
 """What ComfyUI's detection takes for granted of the text encoder of Qwen-Image."""
-DTYPES = {
-    "default": None,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float32": torch.float32,
-    "fp8_e4m3fn": torch.float8_e4m3fn,
-}
 
 
 class ComfyProgress:
@@ -71,9 +65,7 @@ class ComfyEngine:
 
     def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> Any:
         """MODEL of a single file or of a diffusers folder; a 2511 sees its references at timestep zero."""
-        if dtype not in DTYPES:
-            raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
-        return load_transformer(str(part_of(path, "transformer")), DTYPES[dtype], variant == "2511")
+        return load_transformer(str(part_of(path, "transformer")), torch_type(dtype), variant == "2511")
 
     def load_clip(self, path: str) -> Any:
         """CLIP of a single file or a diffusers folder.

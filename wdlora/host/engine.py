@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..weight_types import torch_type
 from .context import Progress, check_interrupted
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ..adapter import Adapter
     from ..adapter.fit import PatchReport
     from ..qwen.plans import Plan
-
-DTYPES = ("default", "bfloat16", "float16", "float32", "fp8_e4m3fn")
 
 
 @dataclass(frozen=True)
@@ -90,16 +89,12 @@ class HostEngine:
 
     def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> HostModel:
         """MODEL of a single file or of a diffusers folder; 2511 sees its references at timestep zero."""
-        import torch
-
         from ..qwen.checkpoint import Checkpoint, part_of, variant_of
         from ..qwen.plans import plan_transformer
 
-        if dtype not in DTYPES:
-            raise InputError(f"the weight type {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        full = None if dtype == "fp8_e4m3fn" else torch_type(dtype)
         weights = Checkpoint(part_of(path, "transformer"))
         storage = {"default": "auto", "fp8_e4m3fn": "fp8"}.get(dtype, "full")
-        full = getattr(torch, dtype) if dtype in ("bfloat16", "float16", "float32") else None
         at_zero = None if variant is None else variant == "2511"  # None: as the checkpoint says
         if variant_of(Path(path), weights) == "2511":
             at_zero = True
