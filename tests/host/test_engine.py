@@ -281,6 +281,14 @@ def test_the_text_encoder_is_on_the_cpu_only_where_everything_is(painter, monkey
         CLIPLoader().load_clip("small_vl.safetensors", "qwen_image", "cpu")
 
 
+def test_the_sampler_node_offers_what_the_library_samples_with(monkeypatch):
+    from wdlora.host.core_nodes.sampling import KSampler
+    from wdlora.qwen.sampling import SAMPLERS, euler
+
+    monkeypatch.setitem(SAMPLERS, "another", euler)
+    assert KSampler.INPUT_TYPES()["required"]["sampler_name"][0] == ["euler", "heun", "another"]
+
+
 def test_strange_latents_and_conditioning_are_refused(painter):
     from wdlora.host.core_nodes.sampling import _denoiser, _latents
 

@@ -9,7 +9,6 @@ from ..pack import engine_module
 from ..preview import Previewer
 
 LARGEST_SIDE = 16384
-_SAMPLERS = ["euler", "heun"]
 _SCHEDULERS = ["simple"]
 _SEED_TIP = "Seed of the noise: the same seed paints the same picture."
 _CFG_TIP = "Strength of classifier-free guidance: 1 is none and twice as fast; the official workflows use 2.5 to 4."
@@ -76,6 +75,8 @@ class KSampler:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ...qwen.sampling import SAMPLERS
+
         def number(tooltip: str, **options: Any) -> dict[str, Any]:
             return {**options, "tooltip": tooltip}
 
@@ -98,7 +99,7 @@ class KSampler:
                     ),
                 ),
                 "cfg": ("FLOAT", number(_CFG_TIP, **cfg)),
-                "sampler_name": (_SAMPLERS, {"tooltip": "How the steps are taken."}),
+                "sampler_name": (list(SAMPLERS), {"tooltip": "How the steps are taken."}),
                 "scheduler": (
                     _SCHEDULERS,
                     {"tooltip": "How the noise levels of the steps are chosen."},
