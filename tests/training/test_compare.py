@@ -16,7 +16,16 @@ from training.prepare import Preparer
 from wdlora.errors import InputError
 
 BASE = load_preset(
-    "miniature", {"steps": 2, "batch_size": 2, "size": 64, "views": 1, "sample_every": 0, "warmup_steps": 1}
+    "miniature",
+    {
+        "targets": ("attention", "mlp"),
+        "steps": 2,
+        "batch_size": 2,
+        "size": 64,
+        "views": 1,
+        "sample_every": 0,
+        "warmup_steps": 1,
+    },
 )
 
 
