@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from training.cache import Cache
 from training.config import TrainingConfig
@@ -58,7 +59,9 @@ def finetune(job: Job) -> dict[str, Any]:
         raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
     examples, source, pixel_size = _examples(job)
     learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
-    accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available())
+    # The text stream of the last block leads nowhere, so adapters on it get no gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
     device = torch.device(job.device) if job.device else accelerator.device
 
     cache = Cache(job.cache or out / "cache")

@@ -101,7 +101,7 @@ def test_the_overlay_shows_what_was_counted(run):
     overlay = run.values("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=picture)[2]
     red, green, blue = overlay[0, 100, 100]
     assert red > 0.8 and green < 0.5 and blue < 0.5
-    assert torch.allclose(overlay[0, :, :90], torch.tensor(64 / 255))
+    assert torch.allclose(overlay[0, :, :90], torch.tensor(63 / 255))  # as Save Image stores .25
     with_other = torch.zeros(2, 200, 200, 3)
     said = run.sentence("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=with_other)
     assert "masks is a batch of 1 and images one of 2" in said
