@@ -46,6 +46,8 @@ def test_the_fingerprint_follows_every_field():
         ({"rank": 2.5}, "rank must be int"),
         ({"method": "dora"}, "method must be wdlora or lora or magnitude, not 'dora'"),
         ({"targets": "attention,everything"}, "unknown groups everything"),
+        ({"save_every": 0}, "save_every must be at least 1"),
+        ({"log_every": 0}, "log_every must be at least 1"),
         ({"gradient_checkpointing": "perhaps"}, "gradient_checkpointing must be bool"),
         ({"size": 100}, "multiple of 32"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
