@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..wdlora.errors import InputError
+from ..wdlora.errors import MISSING_FILE, InputError
 from ..wdlora.files import below
 
 NONE = "none"
@@ -33,7 +33,7 @@ def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
     path = folder_paths.get_full_path(kind, name) if name in folder_paths.get_filename_list(kind) else None
     if path is None:
         known = f" (SHA-256 {sha256})" if sha256 else ""
-        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {place}")
+        raise InputError(f"the {what} {name!r}{known} {MISSING_FILE} {place}")
     return Path(path)
 
 

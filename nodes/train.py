@@ -191,10 +191,10 @@ def tokenizer_place(text_encoder: Path) -> Path | None:
     """The folder with the tokenizer: beside the text encoder, above it, or in ComfyUI; None where it is not there."""
     import folder_paths
 
-    from ..wdlora.qwen.tokenizer import find_tokenizer, near
+    from ..wdlora.qwen.tokenizer import find_tokenizer, tokenizer_places
 
     comfyui = getattr(folder_paths, "base_path", None)
-    return find_tokenizer(*near(text_encoder), *([] if comfyui is None else [Path(comfyui)]))
+    return find_tokenizer(*tokenizer_places(text_encoder), *([] if comfyui is None else [Path(comfyui)]))
 
 
 def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]]:

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one sentence: what was wrong, with which value, and what to do. The command line prints
     it without a traceback and exits with status 2; nodes show it in the node.
     """
+
+
+MISSING_FILE = "is missing: put the file into"
+"""How every refusal for want of a model's file says so; `wdlora.host.refusal` tells them by it."""

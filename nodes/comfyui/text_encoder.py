@@ -17,7 +17,7 @@ from comfy import sd1_clip
 from comfy.text_encoders import llama, qwen_image, qwen_vl
 
 from ...wdlora.qwen.checkpoint import Checkpoint, text_encoder_config, text_encoder_names
-from ...wdlora.qwen.tokenizer import load_tokenizer, near
+from ...wdlora.qwen.tokenizer import load_tokenizer, tokenizer_places
 from .loading import text_encoder_tensors
 
 NAME = "qwen25_7b"
@@ -30,7 +30,7 @@ def load_text_encoder(path: str) -> Any:
     Computes in float32 on every device, being small. Raises InputError if it is another model.
     """
     weights = Checkpoint(path)
-    words = load_tokenizer(*near(Path(path)))
+    words = load_tokenizer(*tokenizer_places(Path(path)))
     names = text_encoder_names(weights)
     config = text_encoder_config(weights, names, words)
     tensors = text_encoder_tensors(weights, names)

@@ -56,8 +56,13 @@ def run(args: argparse.Namespace) -> None:
     except (ValueError, AssertionError):
         raise InputError(f"--shard takes K/N with 0 ≤ K < N, not {args.shard!r}.") from None
     torch.set_num_threads(1)
-    changes = {"steps": args.steps, "batch_size": args.batch, "size": args.size, "sample_every": 0}
-    changes["targets"] = ("attention", "mlp")  # of the image stream
+    changes = {
+        "targets": ("attention", "mlp"),  # of the image stream
+        "steps": args.steps,
+        "batch_size": args.batch,
+        "size": args.size,
+        "sample_every": 0,
+    }
     config = load_preset("miniature", changes)
     model = ModelSource(args.model).load(config.precision, "cpu")
     examples = phantom_examples(args.phantoms, seed=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import sha256, whole
-from ..host.refusal import MINIATURE_HINT, misses_models, refusal
+from ..host.refusal import miniature_hint, refusal
 from ..privacy.names import Names
 from .jobs import UPLOADS, Graph, Job, Mask
 from .results import Shown, shown
@@ -42,8 +42,8 @@ def check(host: Any, job: Job) -> None:
     prompt = job.prompt()
     verdict = host.validate(prompt)
     if verdict.node_errors or not verdict.outputs:
-        hint = MINIATURE_HINT if misses_models(verdict.node_errors) else ""
-        raise InputError(refusal(verdict.error, verdict.node_errors, prompt) + hint)
+        why = refusal(verdict.error, verdict.node_errors, prompt)
+        raise InputError(why + miniature_hint(verdict.node_errors))
 
 
 def place_mask(host: Any, mask: Mask) -> None:

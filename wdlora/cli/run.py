@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the graph and say which files came of it; status 1 where a part of it had to be left out."""
     from ..host import Host, graph
-    from ..host.refusal import MINIATURE_HINT, misses_models, refusal, said
+    from ..host.refusal import miniature_hint, refusal, said
     from ..host.terminal import TerminalProgress
 
     prompt = graph.read(args.workflow)
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         verdict, result = host.run(prompt)
         seconds = time.monotonic() - started
     if result is None:
-        hint = MINIATURE_HINT if misses_models(verdict.node_errors) else ""
-        raise InputError(refusal(verdict.error, verdict.node_errors, prompt) + hint)
+        why = refusal(verdict.error, verdict.node_errors, prompt)
+        raise InputError(why + miniature_hint(verdict.node_errors))
     failure = result.failure
     if failure is not None:
         message = f"{titles[failure['node_id']]}: {' '.join(failure['exception_message'].split())}"
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     left_out = [f"{titles[id]}: {said(errors)}" for id, errors in verdict.node_errors.items()]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
-    if misses_models(verdict.node_errors):
-        print(f"Put the files there{MINIATURE_HINT}.", file=sys.stderr)
+    if hint := miniature_hint(verdict.node_errors):
+        print(f"Put the files there{hint}.", file=sys.stderr)
     if args.json:
         json.dump(
             {"status": result.status, "seconds": round(seconds, 3), "outputs": outputs, "left_out": left_out},

@@ -108,10 +108,10 @@ class HostEngine:
         """
         from ..qwen.checkpoint import Checkpoint, part_of
         from ..qwen.plans import plan_text_encoder
-        from ..qwen.tokenizer import load_tokenizer, near
+        from ..qwen.tokenizer import load_tokenizer, tokenizer_places
 
         place = part_of(path, "text_encoder")
-        words = load_tokenizer(*near(place))
+        words = load_tokenizer(*tokenizer_places(place))
         return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path))
 
     def load_vae(self, path: str) -> HostVae:

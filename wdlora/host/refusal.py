@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from ..errors import MISSING_FILE
 from . import graph as graphs
-
-MINIATURE_HINT = "; or add --miniature, and the small model that ships with the pack is used"
 
 
 def refusal(error: dict[str, Any] | None, node_errors: dict[str, Any], prompt: dict[str, Any]) -> str:
@@ -26,6 +25,8 @@ def said(errors: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(sentences))
 
 
-def misses_models(node_errors: dict[str, Any]) -> bool:
-    """Whether files of a model are not there, which the miniature could stand in for."""
-    return any("is missing: put the file into" in said(errors) for errors in node_errors.values())
+def miniature_hint(node_errors: dict[str, Any]) -> str:
+    """The end of the sentence where files of a model are missing, which the miniature could stand in for; else ""."""
+    if any(MISSING_FILE in said(errors) for errors in node_errors.values()):
+        return "; or add --miniature, and the small model that ships with the pack is used"
+    return ""

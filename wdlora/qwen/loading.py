@@ -16,7 +16,7 @@ from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .plans import Plan, plan_text_encoder, plan_transformer, plan_vae
 from .sampling import OFFICIAL
-from .tokenizer import load_tokenizer, near
+from .tokenizer import load_tokenizer, tokenizer_places
 from .variant import decide_variant
 
 PARTS = ("transformer", "text_encoder", "vae")
@@ -98,7 +98,7 @@ def load(
     plans: dict[str, Plan] = {}
     words = None
     if "text_encoder" in parts:
-        known = [Path(place) for place in (folder,) if place is not None] + near(paths["text_encoder"])
+        known = [Path(place) for place in (folder,) if place is not None] + tokenizer_places(paths["text_encoder"])
         words = load_tokenizer(*(known if tokenizer is None else [Path(tokenizer)]))
         plans["text_encoder"] = plan_text_encoder(checkpoints["text_encoder"], words)
         if "transformer" in checkpoints:

@@ -17,7 +17,7 @@ def find_tokenizer(*places: Path) -> Path | None:
     return None
 
 
-def near(text_encoder: Path) -> list[Path]:
+def tokenizer_places(text_encoder: Path) -> list[Path]:
     """Where a text encoder's tokenizer may lie: with it, and in the four folders above, one of them ComfyUI's."""
     return [text_encoder, *list(text_encoder.absolute().parents)[:4]]
 

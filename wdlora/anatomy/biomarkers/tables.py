@@ -15,6 +15,9 @@ from .units import UNITS
 AVERAGED = tuple(name for name in UNITS if name not in ("trunks", "branch_points", "branch_points_on_trunks"))
 """The figures that a patient's row averages."""
 
+GROUPED = ("patient", "eye", "visit")
+"""What the images of one such row have in common."""
+
 
 def image_row(biomarkers: Biomarkers, columns: Mapping[str, str]) -> dict[str, Any]:
     """One image's row: the given columns (image, patient, eye, visit …), the panel, and why a figure is missing."""
@@ -31,9 +34,6 @@ def nerve_rows(biomarkers: Biomarkers, columns: Mapping[str, str]) -> list[dict[
     return [{**columns, "nerve": number, **nerve.to_dict()} for number, nerve in enumerate(biomarkers.nerves, start=1)]
 
 
-_BY = ("patient", "eye", "visit")
-
-
 def patient_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Mean and SD over the images of each patient, eye and visit, and their number.
 
@@ -42,10 +42,10 @@ def patient_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(tuple(str(row.get(name, "")) for name in _BY), []).append(row)
+        groups.setdefault(tuple(str(row.get(name, "")) for name in GROUPED), []).append(row)
     table = []
     for key, members in groups.items():
-        line: dict[str, Any] = dict(zip(_BY, key, strict=True))
+        line: dict[str, Any] = dict(zip(GROUPED, key, strict=True))
         line["images"] = len(members)
         for name in AVERAGED:
             values = [row[name] for row in members if row[name] is not None]
