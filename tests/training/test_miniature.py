@@ -75,6 +75,20 @@ def test_blocks_and_principal_components():
     assert torch.allclose(covariance, torch.eye(16), atol=1e-3)
 
 
+def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_one_fitted_on_them():
+    from training.miniature.measure import vae_floor
+    from wdlora.qwen.miniature_files import load_miniature
+
+    small = VAEStage(pictures=12, textures=4, side=64, principal_crops=60)
+    report = vae_floor(load_miniature(), 1, 256, small)
+    # No linear codec of 16 numbers a block comes nearer to these phantoms than the one fitted on them.
+    assert report["pca16_fitted_here"]["psnr"] > report["pca16"]["psnr"] > 20
+    for name in ("pca16", "pca16_fitted_here"):
+        difference = report["vae"]["dice"] - report[name]["dice"]
+        assert report[f"vae_minus_{name}"]["dice"] == pytest.approx(difference, abs=1e-12)
+    assert report["phantoms"] == len(COHORTS) and report["masks"]["psnr"] > 34
+
+
 def test_the_lines_loss_is_a_squared_error_where_its_weight_is_flat():
     x, y = torch.rand(3, 32, 32), torch.rand(3, 32, 32)
     flat = LinesLoss(32, floor=1.0, cutoff=1e-6)
