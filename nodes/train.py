@@ -42,8 +42,8 @@ class WDLoRATrain(io.ComfyNode):
                     "preset",
                     options=presets(),
                     default="consumer_24gb",
-                    tooltip="Settings of the run. paper_*: as published; consumer_24gb: one card of 24 GB; miniature: "
-                    "minutes on a CPU.",
+                    tooltip="Settings of the run. paper_*: as published; consumer_24gb: one card of 24 GB; miniature "
+                    "and miniature_192: minutes on a CPU.",
                 ),
                 *(given[name] for name in ("source", "diffusion_model", "text_encoder", "vae", "folder", "variant")),
                 io.Combo.Input(

@@ -12,6 +12,7 @@ def test_every_preset_loads():
         "paper_text",
         "consumer_24gb",
         "miniature",
+        "miniature_192",
     }
     for name in presets():
         load_preset(name)
