@@ -8,7 +8,7 @@ picture with its radial spectrum and histogram matched to the phantoms').
 import dataclasses
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from training.cases import Case, Sampling, painted_picture, real_picture, through_vae
 from training.examples import Appearance
 from training.prompt_effect import PROPERTIES, appearance_change, prompt_losses
+from wdlora.adapter import Adapter
 from wdlora.anatomy import measure, trace
 from wdlora.anatomy.overlap import dice
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
@@ -32,6 +33,7 @@ from wdlora.evaluation.distance import Estimate, kid_estimate, standardised, two
 from wdlora.evaluation.features import EXTRACTOR, features_of
 from wdlora.evaluation.interval import mean_interval
 from wdlora.files import whole
+from wdlora.qwen import apply_adapter
 
 PHANTOMS, DECODED = "phantoms", "phantoms through the VAE"
 """The two references of fidelity: what was imaged, and the best that anything can be that leaves through the VAE."""
@@ -108,7 +110,7 @@ def over_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def evaluate(
     base: Any,
-    tuned: Sequence[Callable[[], Any]],
+    adapters: Sequence[Adapter],
     cases: list[Case],
     sampling: Sampling,
     appearance: Appearance,
@@ -118,9 +120,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures as a dictionary of plain values; writes a contact sheet into `out`.
 
-    Each of `tuned` makes the base with one adapter. With several of them, which should differ by their training
-    seed alone, intervals of the effect of prompts and of following are over them; with one, over sampler `seeds`
-    and over masks. Fidelity and the sheet are the first one's.
+    The adapters take turns on the base, which is left as it was. With several of them, which should differ by their
+    training seed alone, intervals of the effect of prompts and of following are over them; with one, over sampler
+    `seeds` and over masks. Fidelity and the sheet are the first one's.
     """
     if len(cases) < 12:
         raise InputError(f"An evaluation needs at least 4 masks a cohort, not {len(cases) // 3}.")
@@ -128,17 +130,19 @@ def evaluate(
     again = [real_picture(case, 1, appearance) for case in cases]
     decoded = [through_vae(base, image) for image in real]
     few = cases[:: max(1, len(cases) // prompt_cases)][:prompt_cases]
-    painted, changes, losses = [], [], []
-    for number, make in enumerate(tuned):
-        model = make()
-        painted.append(_paint_all(model, cases, sampling, f"adapter {number + 1} of {len(tuned)}"))
-        replicates = list(seeds) if len(tuned) == 1 else [number]
-        for seed in replicates:
-            swapped = _watched(few, f"prompts swapped, sampler seed {seed}")
-            changes.append(appearance_change(swapped, partial(_under_prompt, model, sampling, seed)))
-        losses.append(prompt_losses(model, _watched(cases, "loss under each prompt"), appearance))
-        del model
     of_base = _paint_all(base, cases, sampling, "base model")
+    painted, changes, losses = [], [], []
+    for number, adapter in enumerate(adapters):
+        applied = apply_adapter(base.transformer, adapter)
+        try:
+            painted.append(_paint_all(base, cases, sampling, f"adapter {number + 1} of {len(adapters)}"))
+            replicates = list(seeds) if len(adapters) == 1 else [number]
+            for seed in replicates:
+                swapped = _watched(few, f"prompts swapped, sampler seed {seed}")
+                changes.append(appearance_change(swapped, partial(_under_prompt, base, sampling, seed)))
+            losses.append(prompt_losses(base, _watched(cases, "loss under each prompt"), appearance))
+        finally:
+            applied.detach()
     sets = {
         PHANTOMS: real,
         "phantoms, another draw": again,
@@ -157,7 +161,7 @@ def evaluate(
     return _plain(
         {
             "n": len(cases),
-            "runs": len(tuned),
+            "runs": len(adapters),
             "size": cases[0].mask.shape[0],
             "appearance": appearance,
             "extractor": EXTRACTOR,

@@ -1,8 +1,6 @@
 """What an evaluation measures, on pictures whose properties are known, and one evaluation from end to end."""
 
-import copy
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import torch
 from training.cases import Sampling, draw_cases, real_picture
 from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
 from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
+from wdlora.adapter import Adapter, AdapterLayer
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.evaluation.distance import standardised
@@ -162,29 +161,34 @@ def test_features_far_from_the_reference_are_limited():
     assert np.array_equal(far, np.full_like(far, 4.0))
 
 
-def _with_noise(base, seed):
-    transformer = copy.deepcopy(base.transformer)
+def _random_adapter(base, seed):
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in transformer.parameters():
-            parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
-    return dataclasses.replace(base, transformer=transformer)
+    layers = {}
+    for name, module in base.transformer.named_modules():
+        if name.endswith("attn.to_out.0"):
+            a, b = (torch.randn(shape, generator=generator) for shape in ((2, 160), (160, 2)))
+            layers[name] = AdapterLayer(a, b * 0.3 * module.weight.norm() / (b @ a).norm())
+    return Adapter(layers)
 
 
 @pytest.mark.slow
 def test_an_evaluation_from_end_to_end(base, tmp_path):
     cases = draw_cases(4, 64, 125_000)
-    models = [partial(_with_noise, base, seed) for seed in range(2)]
-    result = evaluate(base, models, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    adapters = [_random_adapter(base, seed) for seed in range(2)]
+    pristine = {name: value.clone() for name, value in base.transformer.state_dict().items()}
+    result = evaluate(base, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    assert all(torch.equal(value, pristine[name]) for name, value in base.transformer.state_dict().items())
     assert (tmp_path / "pictures.png").is_file()
     assert result["n"] == 12 and result["runs"] == 2
     against = result["fidelity"]["phantoms"]
     assert against["adapter"]["auc"]["value"] > against["phantoms, another draw"]["auc"]["value"]
     direct = follows(cases, [real_picture(case, 0, "cohort") for case in cases])["all"]
     assert result["follows"]["phantoms"]["all"]["dice"] == direct["dice"]
+    kernel = {name: against[name]["kid"]["value"] for name in ("adapter", "base model")}
+    assert kernel["adapter"] != kernel["base model"]
     for low_high in (result["prompt_effect"]["adapter"]["contrast"], result["prompt_loss"]["difference"]):
         assert low_high[1] <= low_high[0] <= low_high[2]
     page = tables(result)
     assert "2 training runs" in page and "another cohort's" in page
     with pytest.raises(InputError, match="at least 4 masks"):
-        evaluate(base, models, cases[:3], Sampling(2, 1.0), "cohort", tmp_path)
+        evaluate(base, adapters, cases[:3], Sampling(2, 1.0), "cohort", tmp_path)

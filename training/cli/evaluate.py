@@ -5,11 +5,8 @@ painted again under other cohorts' prompts.
 """
 
 import argparse
-import copy
 import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --model miniature --out runs/first/eval"
 
@@ -42,29 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import dataclasses
-
     from training.cases import Sampling, draw_cases
     from training.evaluate import evaluate, tables
     from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.files import check_writable, write_json, write_text
-    from wdlora.qwen import apply_adapter
 
     check_writable(args.out / "figures.json")
     precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
     base = ModelSource(args.model).load(precision, args.device)
     adapters = [Adapter.load(path) for path in args.adapter]
-
-    def with_adapter(adapter: Adapter) -> Any:
-        tuned = dataclasses.replace(base, transformer=copy.deepcopy(base.transformer))
-        apply_adapter(tuned.transformer, adapter)
-        return tuned
-
-    tuned = [partial(with_adapter, adapter) for adapter in adapters]
     cases = draw_cases(args.count, args.size, args.seed)
     sampling = Sampling(args.steps, args.cfg)
-    result = evaluate(base, tuned, cases, sampling, args.appearance, args.out)
+    result = evaluate(base, adapters, cases, sampling, args.appearance, args.out)
     write_json(args.out / "figures.json", result)
     write_text(args.out / "tables.md", tables(result))
     print(json.dumps(result) if args.json else tables(result))
