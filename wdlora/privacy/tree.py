@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import whole
+from ..files import below, whole
 from . import png
 from .find import Finder, fold
 from .names import Names, input_name, widgets
@@ -86,10 +86,10 @@ def finder(roots: Iterable[_Path]) -> Callable[[str], Path | None]:
     def find(name: str) -> Path | None:
         for root in places:
             try:
-                path = Path(os.path.realpath(root / name))
-                if root in path.parents and path.exists():
+                path = below(root, name)
+                if path not in (None, root) and path.exists():
                     return path
-            except (OSError, ValueError):
+            except (OSError, InputError):
                 continue
         return None
 
