@@ -80,7 +80,7 @@ def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_on
     from wdlora.qwen.miniature_files import load_miniature
 
     small = VAEStage(pictures=12, textures=4, side=64, principal_crops=60)
-    report = vae_floor(load_miniature(), 1, 256, small)
+    report = vae_floor(load_miniature(), 1, small, 256)
     # No linear codec of 16 numbers a block comes nearer to these phantoms than the one fitted on them.
     assert report["pca16_fitted_here"]["psnr"] > report["pca16"]["psnr"] > 20
     for name in ("pca16", "pca16_fitted_here"):

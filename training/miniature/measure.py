@@ -31,7 +31,7 @@ HELD_OUT = 9_000_000_000
 
 
 MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "vae": lambda model: vae_floor(model, 16),
+    "vae": lambda model: vae_floor(model, 16, VAEStage()),
     "masks_128": lambda model: follows_masks(model, [(128, 128)], 128),
     "masks_128_unguided": lambda model: follows_masks(model, [(128, 128)], 512, cfg=1.0),
     "masks_mixed": lambda model: follows_masks(model, [(64, 64), (96, 160), (192, 192), (256, 256)], 6),
@@ -43,7 +43,7 @@ MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 """Every part of `metrics.json` but the hashes."""
 
 
-def vae_floor(model: Any, count: int, size: int = 384, stage: VAEStage | None = None) -> dict[str, Any]:
+def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[str, Any]:
     """Real → VAE → trace on phantoms of all cohorts, beside two rank-16 PCAs of 8×8 blocks.
 
     `pca16` is fitted on pictures, masks and textures like those that the VAE learned from (`stage`), no phantom among
@@ -56,7 +56,6 @@ def vae_floor(model: Any, count: int, size: int = 384, stage: VAEStage | None = 
     truth = [one.mask for one in drawn]
     real = [phantom(one, 7_000_000 + k) for k, one in enumerate(drawn)]
     pixels = torch.from_numpy(np.stack(real)).float() / 255
-    stage = stage or VAEStage()
     learned = Pool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop)
     rebuilt = {
         "vae": _reconstruct(model, pixels),
