@@ -183,7 +183,7 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
     preset = ["--preset", "miniature", "--model", "miniature", "--device", "cpu"]
     sized = ["--pixel-size-um", "1.04"]
     with pytest.raises(InputError, match="unknown key stepz"):
-        run(tmp_path, *preset, "--set", "stepz=3")
+        run(tmp_path, *preset, "--set", "stepz=3", "--set", "seed=1")
     with pytest.raises(InputError, match="KEY=VALUE"):
         run(tmp_path, *preset, "--set", "steps")
     with pytest.raises(InputError, match="Name the model"):

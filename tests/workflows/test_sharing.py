@@ -93,7 +93,8 @@ def test_a_batch_paints_mask_files_for_two_cohorts(host, tmp_path, monkeypatch, 
     mask = sample_mask("Control", seed=4, size=160).mask[:96, :96]
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / "one.png")
     command = ["batch", str(FOLDER / "ccm_synthesis.json"), "--miniature", "--masks", "masks", "--out", "out"]
-    command += ["--cohort", "Control", "T1DPN", "--seeds", "5", "--set", "KSampler.steps=4", "--set", "KSampler.cfg=1"]
+    command += ["--cohort", "Control", "--cohort", "T1DPN", "--seeds", "5"]
+    command += ["--set", "KSampler.steps=4", "--set", "KSampler.cfg=1"]
     assert main([*command, "--data", str(host.folders.base), "--device", "cpu"]) == 0
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["count"] == {"done": 2, "failed": 0, "open": 0}

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adapter",
         type=Path,
         nargs="+",
+        action="extend",
         required=True,
         help="the adapter file; or several that differ by their training seed, for intervals over training runs",
     )

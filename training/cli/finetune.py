@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixel-size-um", type=float, help="of the images, where dataset.csv does not tell it; phantoms have 1.0417"
     )
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change fields of the preset")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
+    )
     parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")

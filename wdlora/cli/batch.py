@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for results, journal and manifest")
     parser.add_argument("--masks", metavar="DIR", help="folder of mask pictures, nerves white; one job each")
     parser.add_argument(
-        "--cohort", nargs="+", default=[], metavar="NAME", help="cohorts, or all; set in every input 'cohort'"
+        "--cohort",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="cohorts, or all; set in every input 'cohort'",
     )
     parser.add_argument("--seeds", metavar="A:B", help="seeds A to B - 1 (0:100), or 1,5,9; set in every input 'seed'")
     parser.add_argument(
