@@ -175,13 +175,16 @@ def _size(text: str) -> list[int]:
 
 
 def _values(option: str, pairs: list[str]) -> dict[str, float]:
-    values = {}
+    values: dict[str, float] = {}
     for pair in pairs:
-        name, _, value = pair.partition("=")
+        name, _, text = pair.partition("=")
         try:
-            values[name.strip()] = float(value)
+            value = float(text)
         except ValueError as error:
             raise InputError(f"{option} {pair!r} is not NAME=VALUE, for example cnfl=18.5") from error
+        if name.strip() in values:
+            raise InputError(f"{option} {name.strip()} is given twice; give one value")
+        values[name.strip()] = value
     return values
 
 

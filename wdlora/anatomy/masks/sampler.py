@@ -67,7 +67,7 @@ def sample_mask(
 
     `size` is the side or (height, width) in pixels. `severity` 0–2 takes the place of the cohort's own on the
     axis from Control to T1DPN; in between, quantiles are interpolated. `targets` fixes any of `cnfl` (mm/mm²),
-    `cnfd`, `cnbd` (no./mm², rounded to whole nerves and branch points in the field), `cnfw` (µm/mm²) or
+    `cnfd`, `cnbd` (no./mm², rounded to whole nerves and branch points in the field), and `cnfw` (µm/mm²) or
     `width_um`, and the rest is drawn given them; `shifts` moves the cohort's means by so much and keeps the SDs.
     `whorl` turns the nerves about a centre as in the inferior whorl.
 
@@ -158,6 +158,8 @@ def _order(
 
 def _fixed(targets: Mapping[str, float], area_mm2: float) -> dict[str, float]:
     """`targets` as CNFL, counts in this field and the CNFW that the width would have in the 400 µm field."""
+    if {"cnfw", "width_um"} <= targets.keys():
+        raise InputError("cnfw and width_um both say how wide the nerves are; give one of them")
     fixed: dict[str, float] = {}
     for name, value in targets.items():
         if name not in (*KEYS, "width_um") or not (math.isfinite(value) and value >= 0):
