@@ -7,6 +7,7 @@ A preset is a TOML file of `training/presets`. Every field it sets says where th
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -27,6 +28,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "mapping": ("img_in", "txt_in", "proj_out"),
 }
 """Groups of linear layers of QwenImageTransformer2DModel, by the ends of their names."""
+
+_AT_LEAST_ONE = (
+    *("rank", "steps", "batch_size", "accumulation", "views"),
+    *("sample_steps", "save_every", "keep_checkpoints", "log_every"),
+)
+_BELOW_ONE = ("prompt_dropout", "reference_dropout", "validation_share", "ema_decay", "beta1", "beta2")
+_POSITIVE = ("alpha", "learning_rate", "timestep_shift", "sample_shift")
+_NOT_NEGATIVE = (
+    *("weight_decay", "warmup_steps", "cosine_cycles", "max_grad_norm", "foreground_weight", "background_weight"),
+    *("timestep_std", "seed", "sample_every", "sample_cfg"),
+)
 
 
 def _option(help: str, default: Any) -> Any:
@@ -90,23 +102,25 @@ class TrainingConfig:
     log_every: int = _option("steps between log lines", 10)
 
     def __post_init__(self) -> None:
-        for name in (
-            "rank",
-            "steps",
-            "batch_size",
-            "accumulation",
-            "views",
-            "save_every",
-            "keep_checkpoints",
-            "log_every",
-        ):
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name} must be a finite number, not {value}.")
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("prompt_dropout", "reference_dropout", "validation_share", "ema_decay"):
+        for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), not {getattr(self, name)}.")
-        if self.learning_rate <= 0:
-            raise InputError(f"learning_rate must be positive, not {self.learning_rate}.")
+        for name in _POSITIVE:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, not {getattr(self, name)}.")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}.")
+        if self.seed >= 2**63:
+            raise InputError(f"seed must be below 2^63, not {self.seed}.")
+        if self.foreground_weight == self.background_weight == 0:
+            raise InputError("foreground_weight and background_weight are both 0: nothing would be learned.")
         if self.size is not None and (self.size <= 0 or self.size % 32):
             raise InputError(f"size must be a positive multiple of 32, not {self.size}.")
         if unknown := [name for name in self.targets if name not in TARGETS]:
@@ -182,6 +196,6 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
         if kind is int and float(value) != int(float(value)):
             raise ValueError
         return kind(float(value)) if kind is int else kind(value)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         allowed = " or ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else kind.__name__
         raise InputError(f"{key} must be {allowed}, not {value!r}.") from None

@@ -53,6 +53,25 @@ def test_the_fingerprint_follows_every_field():
         ({"size": 100}, "multiple of 32"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"prompt_dropout": 1}, r"prompt_dropout must lie in \[0, 1\)"),
+        ({"beta1": "1.5"}, r"beta1 must lie in \[0, 1\), not 1.5"),
+        ({"beta2": "1"}, r"beta2 must lie in \[0, 1\)"),
+        ({"alpha": "0"}, "alpha must be positive, not 0"),
+        ({"timestep_shift": "0"}, "timestep_shift must be positive"),
+        ({"sample_shift": "-3"}, "sample_shift must be positive"),
+        ({"max_grad_norm": "-1"}, "max_grad_norm must be 0 or more, not -1"),
+        ({"foreground_weight": "-2"}, "foreground_weight must be 0 or more"),
+        ({"foreground_weight": "0", "background_weight": "0"}, "both 0: nothing would be learned"),
+        ({"sample_every": "-1"}, "sample_every must be 0 or more"),
+        ({"sample_steps": "0"}, "sample_steps must be at least 1"),
+        ({"weight_decay": "-0.1"}, "weight_decay must be 0 or more"),
+        ({"timestep_std": "-1"}, "timestep_std must be 0 or more"),
+        ({"seed": "-1"}, "seed must be 0 or more"),
+        ({"seed": "1e30"}, r"seed must be below 2\^63"),
+        ({"learning_rate": "nan"}, "learning_rate must be a finite number, not nan"),
+        ({"timestep_std": "nan"}, "timestep_std must be a finite number"),
+        ({"timestep_mean": "-inf"}, "timestep_mean must be a finite number"),
+        ({"rank": "inf"}, "rank must be int, not 'inf'"),
+        ({"steps": "1e400"}, "steps must be int, not '1e400'"),
     ],
 )
 def test_bad_values_are_named(overrides, message):
@@ -70,6 +89,22 @@ def test_text_from_the_command_line_becomes_the_fields_type():
         True,
         None,
     )
+
+
+def test_zero_is_a_value_where_it_means_none():
+    zeros = dict.fromkeys(("max_grad_norm", "background_weight", "sample_every", "warmup_steps", "cosine_cycles"), "0")
+    assert load_preset("miniature", zeros).sample_every == 0
+
+
+def test_every_number_has_its_limits():
+    """A field that is added joins one of the lists; the mean of a normal alone may be anything finite."""
+    import dataclasses
+
+    from training import config
+
+    limited = {*config._AT_LEAST_ONE, *config._BELOW_ONE, *config._POSITIVE, *config._NOT_NEGATIVE, "size"}
+    numbers = {f.name for f in dataclasses.fields(config.TrainingConfig) if f.type in (int, float)}
+    assert numbers - limited == {"timestep_mean"}
 
 
 def test_a_preset_must_name_its_sources(tmp_path):

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise InputError("Name the folder of the run with --out.")
-    overrides: dict[str, Any] = dict(_pair(text) for text in args.set)
+    overrides = _overrides(args.set)
     config = load_preset(args.preset, overrides)
     job = Job(
         config=config,
@@ -79,8 +79,14 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result["finished"] else 130
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set takes KEY=VALUE, not {text!r}.")
-    return key, value
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    """Fields and their values, from KEY=VALUE. Raises InputError for what is none, and for a field given twice."""
+    found: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set takes KEY=VALUE, not {text!r}.")
+        if key in found:
+            raise InputError(f"{key} is set twice, to {found[key]} and to {value}: leave one out.")
+        found[key] = value
+    return found
