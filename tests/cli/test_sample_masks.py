@@ -61,10 +61,41 @@ def test_continues_where_it_stopped(tmp_path, capsys):
     assert "2 masks" in capsys.readouterr().out
 
 
+def test_the_manifest_lists_all_that_was_drawn_of_the_series(tmp_path):
+    assert sample(tmp_path, "--phantoms") == 0
+    before = (tmp_path / "manifest.json").read_bytes()
+    assert sample(tmp_path, "--count", "1") == 0  # fewer, and without phantoms
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    first, second = sorted((tmp_path / "images").iterdir())
+    Image.fromarray(np.zeros((384, 384), np.uint8)).save(first)  # somebody painted one
+    assert sample(tmp_path) == 0
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert ["phantom" in record["files"] for record in manifest["masks"]] == [False, True]
+
+
+@pytest.mark.parametrize("other", [["--seed", "8"], ["--cohort", "Control"]])
+def test_another_series_needs_another_folder(tmp_path, capsys, other):
+    assert sample(tmp_path, "--count", "1") == 0
+    before = (tmp_path / "manifest.json").read_bytes()
+    assert sample(tmp_path, *other) == 2
+    assert "manifest.json lists a series that was drawn with other settings" in capsys.readouterr().err
+    assert (tmp_path / "manifest.json").read_bytes() == before and len(list((tmp_path / "masks").iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ['{"format": "wdlora-batch/1"}', "[]", "no JSON"])
+def test_another_commands_manifest_is_kept(tmp_path, capsys, text):
+    (tmp_path / "manifest.json").write_text(text)
+    assert sample(tmp_path) == 2
+    assert "manifest.json is not of this command" in capsys.readouterr().err
+    assert (tmp_path / "manifest.json").read_text() == text
+
+
 def test_other_settings_are_refused(tmp_path, capsys):
     assert sample(tmp_path) == 0
-    assert sample(tmp_path, "--severity", "1.5") == 2
-    assert "drawn with other settings" in capsys.readouterr().err
+    for named in ("manifest.json lists a series that", "T1DPN_7_00000.png"):
+        assert sample(tmp_path, "--severity", "1.5") == 2
+        assert f"{named} was drawn with other settings; choose another --out" in capsys.readouterr().err
+        (tmp_path / "manifest.json").unlink(missing_ok=True)  # the second time as after an interruption
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
 what was measured, the seeds and the files' hashes. A mask that is there already is kept, so an interrupted run goes on
-where it stopped. Masks follow --seed and their number alone: more of them later continue the same series.
+where it stopped. Masks follow --seed and their number alone: more of them later continue the same series, and the
+manifest lists all of it. Another series needs another folder.
 """
 
 import argparse
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
         "whorl": args.whorl,
     }
     folder = Path(args.out)
+    _check_manifest(folder / "manifest.json", recipe)
     numbers = tqdm(range(args.count), desc=name, unit="mask", disable=None, file=sys.stderr)
     records = [_one(folder, recipe, index, args.phantoms) for index in numbers]
+    records += [_one(folder, recipe, index, False) for index in _further(folder, recipe, args.count)]
     manifest = {"recipe": recipe, "masks": records}
     for record in records:
         for file in record["files"].values():
@@ -90,12 +94,36 @@ def mask_seed(seed: int, index: int) -> int:
     return (int(high) << 21) | (int(low) >> 11)
 
 
+def _stem(recipe: dict[str, Any]) -> str:
+    """What the names of a series' files begin with."""
+    return f"{recipe['cohort']}_{recipe['seed']}_"
+
+
+def _further(folder: Path, recipe: dict[str, Any], count: int) -> list[int]:
+    """Numbers from `count` up of the masks that lie in the folder from a longer run of the series."""
+    stem = _stem(recipe)
+    numbers = [path.stem.removeprefix(stem) for path in (folder / "masks").glob(f"{stem}*.png")]
+    return sorted(int(number) for number in numbers if number.isdecimal() and int(number) >= count)
+
+
+def _check_manifest(path: Path, recipe: dict[str, Any]) -> None:
+    """Raise InputError where the manifest in the folder is not of the series that `recipe` makes."""
+    if not path.exists():
+        return
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is not of this command; choose another --out") from None
+    if earlier != recipe:
+        raise InputError(f"{path} lists a series that was drawn with other settings; choose another --out")
+
+
 def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> dict[str, Any]:
     """The record of one mask, drawn unless it is there."""
     from ..anatomy.masks.sampler import sample_mask
 
     seed = mask_seed(recipe["seed"], index)
-    name = f"{recipe['cohort']}_{recipe['seed']}_{index:05d}.png"
+    name = f"{_stem(recipe)}{index:05d}.png"
     mask_file, image_file = Path("masks", name), Path("images", name)
     have = _read(folder / mask_file, recipe)
     if have is not None and (not phantoms or _read(folder / image_file, recipe) is not None):
@@ -127,8 +155,9 @@ def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> di
 
             _write(folder / image_file, phantom(made, seed), recipe, record)
     files = {"mask": {"path": mask_file.as_posix()}}
-    if phantoms:
-        files["phantom"] = {"path": image_file.as_posix()}
+    with suppress(InputError):  # without --phantoms: somebody else's picture of that name
+        if _read(folder / image_file, recipe) is not None:
+            files["phantom"] = {"path": image_file.as_posix()}
     return {**record, "files": files}
 
 
@@ -157,7 +186,7 @@ def _read(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is not a mask of this command; move it away or choose another --out") from error
     if carried["recipe"] != recipe:
-        raise InputError(f"{path} was drawn with other settings; choose another --out, or --seed for another series")
+        raise InputError(f"{path} was drawn with other settings; choose another --out")
     return carried["record"]
 
 
