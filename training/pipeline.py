@@ -28,6 +28,7 @@ from training.split import split_by_patient
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 from wdlora.files import write_json
+from wdlora.qwen.memory import pick_device
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def finetune(job: Job) -> dict[str, Any]:
     # The text stream of the last block leads nowhere, so adapters on it get no gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
-    device = torch.device(job.device) if job.device else accelerator.device
+    device = pick_device(job.device) if job.device else accelerator.device
 
     cache = Cache(job.cache or out / "cache")
     model = job.model.load(config.precision, device, ("text_encoder", "vae"))

@@ -55,6 +55,7 @@ def test_run_copies_inputs(place, capsys):
         (["flow.json", "--set", "Save.filename_prefix=../../out"], "Save: the path '../..' leaves its folder"),
         (["flow.json", "--input", "nowhere.png"], "there is no file nowhere.png"),
         (["flow.json", "--miniature"], "loads no Qwen-Image-Edit"),
+        (["flow.json", "--device", "gpu"], "there is no device 'gpu'"),
     ],
 )
 def test_bad_input_is_one_line(place, capsys, arguments, sentence):
@@ -63,6 +64,11 @@ def test_bad_input_is_one_line(place, capsys, arguments, sentence):
     assert captured.out == ""
     assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1
     assert "Traceback" not in captured.err
+
+
+def test_serve_refuses_a_device_that_is_none_at_its_start(place, capsys):
+    assert main(["serve", "--data", "served", "--port", "0", "--device", "gpu"]) == 2
+    assert "there is no device 'gpu'" in capsys.readouterr().err and not (place / "served").exists()
 
 
 def test_serve_says_when_the_port_is_taken(place, capsys):

@@ -61,6 +61,9 @@ def test_offload_combined_with_storage(files, mask):
 def test_choices():
     cpu = torch.device("cpu")
     assert pick_device("cpu") == cpu
+    for name in ("gpu", "cuda:x"):
+        with pytest.raises(InputError, match=f"there is no device '{name}'"):
+            pick_device(name)
     assert pick_dtype(None, cpu) == torch.float32
     assert pick_dtype(None, torch.device("cuda")) == torch.bfloat16
     assert pick_dtype(torch.float16, cpu) == torch.float16

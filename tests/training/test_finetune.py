@@ -219,6 +219,11 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
+def test_a_device_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no device 'gpu'"):
+        run(tmp_path, "--preset", "miniature", "--model", "miniature", "--device", "gpu")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_refused(tmp_path):
     with pytest.raises(InputError, match="CUDA"):

@@ -22,7 +22,7 @@ class Host:
 
     base: directory with input, output, temp, user and models; models: more directories with ComfyUI's model
     folders; output: another place for results; sink: where messages go; device: "cpu", "cuda", …, or None for
-    the best one there is.
+    the best one there is. Raises InputError for a device that is not there.
     """
 
     def __init__(
@@ -36,6 +36,10 @@ class Host:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # bitsandbytes and transformers must not ask their hub
         hush_kernels()
         install()
+        if device is not None:
+            from ..qwen.memory import pick_device
+
+            pick_device(device)
         self.folders = Folders(base, models, output)
         self.engine = HostEngine(device)
         self.activate()

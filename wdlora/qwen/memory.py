@@ -13,11 +13,14 @@ OFFLOADS = ("none", "model", "block")
 def pick_device(device: torch.device | str | None) -> torch.device:
     """The device to compute on: the given one, else the first CUDA device, else the CPU.
 
-    Raises InputError for a CUDA device where there is none.
+    Raises InputError for a device that PyTorch does not know, and for a CUDA device where there is none.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"there is no device {device!r}: use cpu, cuda, or cuda:1 for the second card") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"the device {chosen} was asked for, but PyTorch finds no CUDA device here: use cpu")
     return chosen
