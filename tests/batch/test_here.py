@@ -1,5 +1,6 @@
 """`python -m wdlora batch` in this process: results, repetition, refusals, and being killed."""
 
+import csv
 import json
 import random
 import re
@@ -60,6 +61,35 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(place, capsys):
         assert path.stat().st_mtime_ns == when
     events = [json.loads(line)["event"] for line in (place / "out" / "journal.jsonl").read_text().splitlines()]
     assert events.count("done") == 5 and events.count("batch") == 1
+
+
+def test_manifest_and_tables_cover_every_result_in_the_folder(place):
+    """Other values of the same graph, then other masks, then the first call once more."""
+    measured = {"class_type": "CCMBiomarkers", "inputs": {"masks": ["1", 0], "pixel_size_um": 1.0}}
+    (place / "flow.json").write_text(json.dumps({**GRAPH, "4": measured}))
+    assert batch("--vary", "CCMBiomarkers.pixel_size_um=1") == 0
+    first = (place / "out" / "manifest.json").read_bytes(), (place / "out" / "ccmbiomarkers.csv").read_bytes()
+    assert batch("--vary", "CCMBiomarkers.pixel_size_um=1") == 0
+    assert first == ((place / "out" / "manifest.json").read_bytes(), (place / "out" / "ccmbiomarkers.csv").read_bytes())
+    assert batch("--vary", "CCMBiomarkers.pixel_size_um=2") == 0
+    check_whole(place / "out", 6)
+    for mask in (place / "masks").iterdir():
+        mask.unlink()
+    write_masks(place / "masks", 1, side=32)
+    assert batch("--vary", "CCMBiomarkers.pixel_size_um=2") == 0
+    manifest = check_whole(place / "out", 7)
+    rows = list(csv.DictReader((place / "out" / "ccmbiomarkers.csv").open()))
+    assert [row["job"] for row in rows] == [job["name"] for job in manifest["jobs"]]
+    assert [row["mask_file"] for row in rows] == [job["mask"]["file"] for job in manifest["jobs"]]
+    assert sorted(row["CCMBiomarkers.pixel_size_um"] for row in rows) == [*"1112222"]
+
+
+def test_another_commands_manifest_is_kept(place, capsys):
+    (place / "out").mkdir()
+    (place / "out" / "manifest.json").write_text('{"recipe": {}, "masks": []}')
+    assert batch() == 2
+    assert "manifest.json is not of a batch; choose another --out" in capsys.readouterr().err
+    assert [path.name for path in (place / "out").iterdir()] == ["manifest.json"]
 
 
 def test_a_result_that_lost_a_file_or_a_part_of_one_is_made_again(place):

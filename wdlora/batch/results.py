@@ -54,6 +54,19 @@ def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
     return found
 
 
+def check_manifest(out: str | os.PathLike) -> None:
+    """Raise InputError where a folder holds a `manifest.json` that no batch wrote."""
+    path = Path(out) / "manifest.json"
+    if not path.exists():
+        return
+    try:
+        format = json.loads(path.read_text(encoding="utf-8"))["format"]
+    except (ValueError, KeyError, TypeError):
+        format = None
+    if format != _HASHED:
+        raise InputError(f"{path} is not of a batch; choose another --out")
+
+
 class Results:
     """The folder of a batch: `results/NAME/` for each job that is done, `manifest.json`, and the journal.
 
@@ -75,14 +88,14 @@ class Results:
 
     def of(self, job: Job) -> dict[str, Any] | None:
         """The record of a job that is done, or None. A folder that lacks a file of its record does not count."""
-        place = self.folder / job.name
-        try:
-            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-            files = [file for output in record["outputs"] for file in output["files"]]
-            whole = all((place / file["file"]).stat().st_size == file["bytes"] for file in files)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return record if whole and record.get("id") == job.id else None
+        record = _record(self.folder / job.name)
+        return record if record is not None and record.get("id") == job.id else None
+
+    def _others(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        """The records of results that lie here from other jobs of the batch, in the order of their names."""
+        ids = {job.id for job in jobs}
+        records = [_record(place) for place in sorted(self.folder.iterdir())]
+        return [record for record in records if record is not None and record["id"] not in ids]
 
     def stage(self, job: Job) -> Path:
         """An empty folder to put a job's files in."""
@@ -122,29 +135,30 @@ class Results:
         return record
 
     def write_summary(self, jobs: Sequence[Job], facts: dict[str, Any], failures: dict[str, str]) -> dict[str, Any]:
-        """Write `manifest.json` and one table a text output that holds measurements; returns the manifest."""
+        """Write `manifest.json` and one table a text output that holds measurements; returns the manifest.
+
+        Both cover `jobs` and the results of earlier jobs in the folder.
+        """
         listed: list[dict[str, Any]] = []
-        rows: dict[str, list[dict[str, Any]]] = {}
+        done: list[dict[str, Any]] = []
         for job in jobs:
             record = self.of(job)
+            if record is not None:
+                done.append(record)
+                listed.append(_entry(record))
+                continue
             entry: dict[str, Any] = {"id": job.id, "name": job.name, "values": job.values}
             if job.mask is not None:
                 entry["mask"] = {"file": job.mask.name, "sha256": job.mask.sha256}
-            if record is None:
-                entry["status"] = "failed" if job.id in failures else "open"
-                if job.id in failures:
-                    entry["error"] = self.names.hide_text(failures[job.id])
-            else:
-                entry["status"] = "done"
-                entry["seconds"] = record.get("seconds")
-                entry["server"] = record.get("server")
-                entry["files"] = [
-                    {"file": f"results/{job.name}/{file['file']}", "sha256": file["sha256"]}
-                    for output in record["outputs"]
-                    for file in output["files"]
-                ]
-                _add_rows(rows, job, record)
+            entry["status"] = "failed" if job.id in failures else "open"
+            if job.id in failures:
+                entry["error"] = self.names.hide_text(failures[job.id])
             listed.append(entry)
+        others = self._others(jobs)
+        listed += map(_entry, others)
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for record in [*done, *others]:
+            _add_rows(rows, record)
         tables = {name: _write_table(self.out / f"{name}.csv", lines) for name, lines in sorted(rows.items())}
         count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
         manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
@@ -153,7 +167,32 @@ class Results:
         return manifest
 
 
-def _add_rows(rows: dict[str, list[dict[str, Any]]], job: Job, record: dict[str, Any]) -> None:
+def _record(place: Path) -> dict[str, Any] | None:
+    """The record of a result, or None where there is none or a file of it is missing or torn."""
+    try:
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        files = [file for output in record["outputs"] for file in output["files"]]
+        whole = all((place / file["file"]).stat().st_size == file["bytes"] for file in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if whole else None
+
+
+def _entry(record: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest says of a result."""
+    entry = {key: record[key] for key in ("id", "name", "values")}
+    if record["mask"] is not None:
+        entry["mask"] = record["mask"]
+    entry |= {"status": "done", "seconds": record.get("seconds"), "server": record.get("server")}
+    entry["files"] = [
+        {"file": f"results/{record['name']}/{file['file']}", "sha256": file["sha256"]}
+        for output in record["outputs"]
+        for file in output["files"]
+    ]
+    return entry
+
+
+def _add_rows(rows: dict[str, list[dict[str, Any]]], record: dict[str, Any]) -> None:
     """Add what the job's text outputs measured, a line an object, to the tables by node title."""
     for output in record["outputs"]:
         for value in output.get("values", []):
@@ -162,9 +201,9 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], job: Job, record: dict[str,
                 continue
             name = re.sub(r"[^A-Za-z0-9]+", "_", output["title"]).strip("_").lower() or f"node_{output['node']}"
             for index, member in enumerate(members):
-                known = {"job": job.name, **job.values, "member": index}
-                if job.mask is not None:
-                    known["mask_file"] = job.mask.name
+                known = {"job": record["name"], **record["values"], "member": index}
+                if record["mask"] is not None:
+                    known["mask_file"] = record["mask"]["file"]
                 flat = {key: item for key, item in member.items() if isinstance(item, (int, float, str, type(None)))}
                 rows.setdefault(name, []).append({**known, **flat})
 

@@ -2,7 +2,7 @@
 
 WORKFLOW is a graph as for `run`. Every combination of masks, cohorts, seeds and --vary values is one job with one
 result in OUT/results; OUT/manifest.json names them all with their hashes. A batch that was killed or interrupted
-continues with the same command; a larger one (more seeds, more masks) keeps the results that are there.
+continues with the same command; other seeds, masks or cohorts add to the results that are there.
 Masks take the place of the graph's mask loader, or of its CCM Sample Masks.
 Results, manifest and the graphs in pictures hold pseudonyms, no names of input files (see `pseudonymise`).
 """
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the jobs that are open; 0 where all are done, 1 where some failed."""
     from ..batch import jobs, local, remote
     from ..batch.journal import Journal
-    from ..batch.results import Results
+    from ..batch.results import Results, check_manifest
     from ..batch.work import Work
     from ..files import sha256, write_json
     from ..host import graph as graphs
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         graphs.set_value(graph, assignment)
     masks = jobs.find_masks(args.masks, args.keep_names) if args.masks else []
     out = Path(args.out)
+    check_manifest(out)
     host = None if args.server else _host(args, out)
     find = finder((host.folders.input, host.folders.output) if host else ())
     names = Names(Pseudonyms(find, lambda: key or read_or_make_key()))
