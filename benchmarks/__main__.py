@@ -1,6 +1,7 @@
 """Run the timed comparisons and print them; `--write` also puts them into docs/benchmarks.md.
 
-A suite is a module of this package with a `TITLE` and `run()`, which returns Markdown.
+A suite is a module of this package with a `TITLE` and `run()`, which returns Markdown, or raises InputError where it
+cannot measure.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import benchmarks
 from benchmarks.timing import machine
+from wdlora.errors import InputError
 from wdlora.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -30,7 +32,7 @@ def replace_section(page: str, name: str, body: str) -> str:
 def main() -> None:
     """Run the suites named on the command line, or all."""
     suites = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in NOT_SUITES]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(suites))
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
     args = parser.parse_args()
@@ -38,7 +40,11 @@ def main() -> None:
         parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(suites)}")
     for name in args.suites or [suite for suite in suites if suite not in ON_REQUEST]:
         suite = importlib.import_module(f"benchmarks.{name}")
-        body = f"## {suite.TITLE}\n\n{suite.run()}\n\n{machine()}, {datetime.date.today()}."
+        try:
+            measured = suite.run()
+        except InputError as error:
+            parser.error(f"{name}: {error}")
+        body = f"## {suite.TITLE}\n\n{measured}\n\n{machine()}, {datetime.date.today()}."
         print(body + "\n", flush=True)
         if args.write:
             page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"

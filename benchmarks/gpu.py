@@ -16,6 +16,7 @@ from training.config import load_preset
 from training.loop import batch_loss, prepare_transformer
 from training.optimiser import build_optimiser
 from training.prepare import Batch
+from wdlora.errors import InputError
 from wdlora.qwen.encode import Conditioning
 from wdlora.qwen.storage import Float8Linear, to_float8, to_nf4
 
@@ -87,9 +88,9 @@ def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> d
 
 
 def run() -> str:
-    """The table, or that there is no GPU."""
+    """The table. Raises InputError where there is no GPU."""
     if not torch.cuda.is_available():
-        return "Not measured: no CUDA device."
+        raise InputError("PyTorch finds no CUDA device here, and this suite measures one; nothing was written")
     rows = []
     sizes, rank = (384, 512), 16
     for precision in ("bf16", "fp8", "nf4"):

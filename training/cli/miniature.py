@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
         recipe = dataclasses.replace(
             recipe, **{name: _paced(getattr(recipe, name), args.pace) for name in ("vae", "text", "mmdit")}
         )
-    work = args.work or args.out.with_name(args.out.name + ".work")
-    files = run_recipe(work, args.out, recipe, tuple(args.stage or STAGES))
+    out = args.out.resolve()  # "." has no name
+    work = args.work or out.with_name(out.name + ".work")
+    files = run_recipe(work, out, recipe, tuple(args.stage or STAGES))
     print(f"{files.folder}")
 
 
