@@ -61,6 +61,13 @@ def test_a_killed_writers_unfinished_file_is_no_picture(folder):
     assert len(read_folder(folder)) == 2
 
 
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_two_pictures_of_one_name_are_refused(folder, kind):
+    (folder / kind / "a.tif").write_bytes((folder / kind / "a.png").read_bytes())
+    with pytest.raises(InputError, match=rf"{kind} holds a\.png and a\.tif, two pictures of one name"):
+        read_folder(folder)
+
+
 def test_missing_parts_are_named(folder, tmp_path):
     (folder / "masks" / "b.png").unlink()
     with pytest.raises(InputError, match=r"1 of 2 images have no mask.*b\.png"):

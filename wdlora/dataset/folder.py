@@ -40,8 +40,9 @@ class Record:
 def read_folder(folder: str | Path) -> list[Record]:
     """Read the table of a data set and check it against the files; rows stay in their order.
 
-    Raises InputError, naming file and row, for a missing folder, table or column, no images, an image without
-    mask or row, an unknown cohort, an empty patient, and a reference that is the image itself or unknown.
+    Raises InputError, naming file and row, for a missing folder, table or column, no images, two pictures of one
+    name, an image without mask or row, an unknown cohort, an empty patient, and a reference that is the image itself
+    or unknown.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -73,10 +74,16 @@ def read_folder(folder: str | Path) -> list[Record]:
 
 def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by stem; hidden files, such as a killed writer's unfinished ones, are no pictures."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {
-        file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    }
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+            continue
+        if file.stem in found:
+            raise InputError(
+                f"{folder} holds {found[file.stem].name} and {file.name}, two pictures of one name: remove one."
+            )
+        found[file.stem] = file
+    return found
 
 
 def _pending(folder: Path) -> set[str]:
