@@ -143,15 +143,16 @@ def find(graph: Graph, target: str, said: str | None = None) -> str:
 def find_masks(folder: str | Path, keep_names: bool = False) -> list[Mask]:
     """The pictures of a folder and the folders in it, in the order of their names.
 
-    Outputs call them by the SHA-256 of their content; with `keep_names` by their path below the folder. Raises
-    InputError where there are none.
+    Of a folder that holds a folder `masks`, as `sample-masks` and data sets have it, only that is searched. Outputs
+    call them by the SHA-256 of their content; with `keep_names` by their path below the folder. Raises InputError
+    where there are none.
     """
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"there is no folder {root} with masks")
     paths = sorted(
         path
-        for path in root.rglob("*")
+        for path in (root / "masks" if (root / "masks").is_dir() else root).rglob("*")
         if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
     )
     if not paths:

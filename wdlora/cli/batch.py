@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The graph, what differs between the jobs, where they run, and where results go."""
     parser.add_argument("workflow", metavar="WORKFLOW", help="the graph: JSON in API format, or a PNG with one in it")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for results, journal and manifest")
-    parser.add_argument("--masks", metavar="DIR", help="folder of mask pictures, nerves white; one job each")
+    parser.add_argument(
+        "--masks",
+        metavar="DIR",
+        help="folder of mask pictures, nerves white, or one with a folder masks, as of sample-masks; one job each",
+    )
     parser.add_argument(
         "--cohort",
         nargs="+",
@@ -90,8 +94,10 @@ def run(args: argparse.Namespace) -> int:
     graph = graphs.read(args.workflow)
     jobs.check_graph(graph)
     given = copy.deepcopy(graph)
+    stated = set()
     for assignment in args.set:
         graphs.set_value(graph, assignment)
+        stated.add(jobs.find(graph, assignment.partition("=")[0]))
     masks = jobs.find_masks(args.masks, args.keep_names) if args.masks else []
     out = Path(args.out)
     check_manifest(out)
@@ -102,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     with Journal(results.out / "journal.jsonl") as journal:
         if args.miniature:
             graphs.use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
-        planned = _plan(args, graph, masks, names)
+        planned = _plan(args, graph, masks, names, stated)
         models = local.model_hashes(graph, host.folders) if host else _pinned(graph)
         told = names.hide(graph)
         _same_batch(journal, jobs.job_id(told), models)
@@ -164,8 +170,10 @@ def _workflow(file: Path, nameless: bool) -> dict[str, str]:
     return {"file": file.name, "sha256": hashed} if nameless else {"file": file.name}
 
 
-def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], names: Any) -> list[Any]:
+def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], names: Any, stated: set[str]) -> list[Any]:
+    """The jobs. `stated` are the places of --set."""
     from ..batch import jobs
+    from ..batch.mask_check import check_masks
 
     if len(args.mask_input) > 1:
         raise InputError("a job has one mask, so give --mask-input once")
@@ -178,6 +186,8 @@ def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], nam
     if args.seeds:
         seeds = jobs.parse_seeds(args.seeds)
         axes.append(jobs.Axis("seed", jobs.places_of(graph, "seed", args.seed_input), tuple(seeds)))
+    if at is not None:
+        check_masks(graph, masks, at, stated.union(*(axis.places for axis in axes)))
     planned = jobs.plan(graph, masks, at, axes, names)
     if len({job.id for job in planned}) < len(planned):
         raise InputError("two jobs are the same: two masks with the same content, or a value that is given twice")
