@@ -10,6 +10,7 @@ import numpy as np
 
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.images import as_mask, as_uint8, read_image
+from wdlora.anatomy.scale import pixel_sides
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
@@ -55,8 +56,8 @@ def folder_examples(folder: str | Path) -> list[Example]:
 def shared_pixel_size(examples: list[Example], given: float | None = None) -> float:
     """The side of a pixel in µm that all examples share: `given`, else what their data set tells of every one.
 
-    Raises InputError where it is told of some and not given, and where what is told differs by more than 1 %, from
-    image to image or from `given`.
+    Raises InputError where it is told of some and not given, where what is told differs by more than 1 %, from image
+    to image or from `given`, and for a size that no pixel has.
     """
     told = sorted(example.pixel_size_um for example in examples if example.pixel_size_um is not None)
     if told and told[-1] > 1.01 * told[0]:
@@ -73,7 +74,8 @@ def shared_pixel_size(examples: list[Example], given: float | None = None) -> fl
         raise InputError(
             f"--pixel-size-um {given:g} contradicts {TABLE}, which tells {told[0]:g}: correct the wrong one."
         )
-    return told[0] if given is None else given
+    shared, _ = pixel_sides(told[0] if given is None else given)
+    return shared
 
 
 def pair_references(examples: list[Example]) -> list[Example]:

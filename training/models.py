@@ -17,7 +17,10 @@ STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where Qwen-Image-Edit comes from: `miniature`, a diffusers folder, single files, or a folder and files."""
+    """Where Qwen-Image-Edit comes from: `miniature`, a diffusers folder, single files, or a folder and files.
+
+    Raises InputError where nothing names a model, and for files or a variant beside the miniature, which has its own.
+    """
 
     folder: str | None = None
     transformer: str | None = None
@@ -29,6 +32,10 @@ class ModelSource:
     def __post_init__(self) -> None:
         if not (self.folder or self.transformer):
             raise InputError("Name the model with --model, or its files with --transformer, --text-encoder and --vae.")
+        others = ("transformer", "text_encoder", "vae", "tokenizer", "variant")
+        if self.folder == MINIATURE and (given := [name for name in others if getattr(self, name) is not None]):
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise InputError(f"--model miniature has parts of its own: leave out {options}, or name another model.")
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from training.cache import Cache
+from training.checkpoint import list_checkpoints
 from training.config import TrainingConfig
 from training.examples import (
     Appearance,
@@ -40,7 +41,7 @@ class Job:
     model: ModelSource
     out: Path
     data: str = "phantoms:64"
-    appearance: Appearance = "cohort"
+    appearance: Appearance | None = None
     pixel_size_um: float | None = None
     cache: Path | None = None
     device: str | None = None
@@ -58,6 +59,9 @@ def finetune(job: Job) -> dict[str, Any]:
     config, out = job.config, Path(job.out)
     if (out / "checkpoints").exists() and not job.resume:
         raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
+    resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
+    if job.resume and not resumable:
+        raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
     examples, source, pixel_size = _examples(job)
     learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
     # The text stream of the last block leads nowhere, so adapters on it get no gradient.
@@ -80,8 +84,8 @@ def finetune(job: Job) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
     run = FineTune(config, model, views, cache, out, monitor, accelerator)
-    if job.resume and not run.resume() and not (out / "config.json").exists():
-        raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
+    if job.resume:
+        run.resume()
     if accelerator.is_main_process:
         write_json(out / "config.json", {"preset": job.preset, "data": source} | config.to_dict())
     finished = run.run()
@@ -106,8 +110,13 @@ def _examples(job: Job) -> tuple[list[Example], str, float]:
             count = int(number or 64)
         except ValueError:
             raise InputError(f"--data phantoms:N takes a number, not {number!r}.") from None
-        sentence = f"{count} phantoms a cohort, appearance {job.appearance}, seed {job.config.seed}"
-        return phantom_examples(count, job.config.seed, appearance=job.appearance), sentence, PIXEL_SIZE_UM
+        if job.pixel_size_um is not None:
+            raise InputError(f"Phantoms have {PIXEL_SIZE_UM:.4f} µm a pixel: leave out --pixel-size-um.")
+        appearance = job.appearance or "cohort"
+        sentence = f"{count} phantoms a cohort, appearance {appearance}, seed {job.config.seed}"
+        return phantom_examples(count, job.config.seed, appearance=appearance), sentence, PIXEL_SIZE_UM
+    if job.appearance is not None:
+        raise InputError(f"--appearance is of phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {_patients(examples)} patients"
     return examples, sentence, shared_pixel_size(examples, job.pixel_size_um)

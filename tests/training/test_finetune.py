@@ -160,6 +160,14 @@ def test_resuming_with_another_configuration_or_over_a_run_is_refused(finished, 
         finetune(job(out, cache, resume=True, learning_rate=1e-3))
 
 
+def test_resuming_where_no_run_is_comes_before_anything_is_loaded(tmp_path):
+    missing = str(tmp_path / "missing.safetensors")
+    source = ModelSource(transformer=missing, text_encoder=missing, vae=missing)
+    config = load_preset("miniature", SMALL)
+    with pytest.raises(InputError, match="holds no run to resume"):
+        finetune(Job(config, "miniature", source, tmp_path / "out", "phantoms:2", device="cpu", resume=True))
+
+
 def folder(path: Path, mask_size: int = 64, cohort: str = "Control") -> Path:
     for kind, size in (("images", 64), ("masks", mask_size)):
         (path / kind).mkdir(parents=True)
@@ -196,6 +204,13 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "cohort", cohort="Martian")))
     with pytest.raises(InputError, match="no data set folder"):
         run(tmp_path, *preset, *sized, "--data", str(tmp_path / "absent"))
+    with pytest.raises(InputError, match="--appearance is of phantoms"):
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "looks")), "--appearance", "common")
+    with pytest.raises(InputError, match=r"Phantoms have 1\.0417 µm a pixel: leave out --pixel-size-um"):
+        run(tmp_path, *preset, *sized, "--data", "phantoms:2")
+    ignored = ["--variant", "2511", "--vae", "nope"]
+    with pytest.raises(InputError, match="--model miniature has parts of its own: leave out --vae, --variant"):
+        run(tmp_path, *preset, *ignored)
     with pytest.raises(InputError, match="takes a number"):
         run(tmp_path, *preset, "--data", "phantoms:many")
     with pytest.raises(InputError, match="same grid"):

@@ -63,6 +63,12 @@ def finetuned(data, given, tmp_path):
         (["", "", "0.7813", ""], 1.0417, "--pixel-size-um 1.0417 contradicts dataset.csv, which tells 0.7813"),
         (["1.0417", "", "1.0417", "1.0417"], None, "has no pixel_size_um of 1 of 4 images: give"),
         ([""] * 4, None, "has no pixel_size_um of 4 of 4 images: give"),
+        ([""] * 4, 1041.7, "from 0.05 to 10 µm, not 1041.7"),
+        ([""] * 4, 0.0, "from 0.05 to 10 µm, not 0.0"),
+        ([""] * 4, -1.0, "from 0.05 to 10 µm, not -1.0"),
+        ([""] * 4, float("nan"), "from 0.05 to 10 µm, not nan"),
+        (["1041.7"] * 4, None, "from 0.05 to 10 µm, not 1041.7"),
+        (["inf"] * 4, None, "from 0.05 to 10 µm, not inf"),
     ],
 )
 def test_what_disagrees_or_is_unknown_is_refused_before_models_are_loaded(tmp_path, sizes, given, sentence):

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", required=True, help="name of a preset, or a TOML file; `list` shows them")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--data", default="phantoms:64", help="a data set folder, or phantoms:N (N a cohort)")
-    parser.add_argument("--appearance", choices=("cohort", "common"), default="cohort", help="of the phantoms")
+    parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
     parser.add_argument("--model", help="a diffusers folder, or `miniature`; or use the three below")
     parser.add_argument("--transformer", help="single file (ComfyUI's layout)")
     parser.add_argument("--text-encoder", help="single file")
