@@ -87,10 +87,10 @@ def test_more_pictures_than_there_are_typical_masks_are_refused(monkeypatch):
 
 
 @pytest.mark.slow
-def test_from_mask_to_measured_picture(tmp_path, capsys):
+def test_from_mask_to_measured_picture(tmp_path, capfd):
     arguments = ["--phantoms", "2", "--pictures", "1", "--size", "160", "--sampler-steps", "2", "--json"]
     assert main(["demo", "--out", str(tmp_path / "demo"), "--steps", "3", *arguments]) == 0
-    rows = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    rows = json.loads(capfd.readouterr().out)
     assert [row["cohort"] for row in rows] == list(COHORTS)
     assert all(row["mask"]["cnfl"] > 0 for row in rows)
     assert {p.name for p in (tmp_path / "demo").iterdir()} >= {"index.html", "contact-sheet.png", "biomarkers.json"}
@@ -101,7 +101,7 @@ def test_from_mask_to_measured_picture(tmp_path, capsys):
     trained = tmp_path / "demo" / "finetune-3-steps-2-phantoms"  # other arguments train elsewhere
     assert json.loads((trained / "config.json").read_text())["steps"] == 3
 
-    capsys.readouterr()
+    capfd.readouterr()
     assert main(["demo", "--out", str(tmp_path / "demo"), "--steps", "3", *arguments]) == 0
     assert "<p>3 steps;" in page.read_text() and "besides what an earlier run did" in page.read_text()
-    assert "an earlier run has fine-tuned the miniature, 3 steps on 6 phantoms" in capsys.readouterr().err
+    assert "an earlier run has fine-tuned the miniature, 3 steps on 6 phantoms" in capfd.readouterr().err

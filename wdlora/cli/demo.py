@@ -21,6 +21,8 @@ EXAMPLE = "python -m wdlora demo --out demo"
 
 ADAPTER = "demo.safetensors"
 
+STANDARD_ERROR = 2  # where the fine-tune prints: standard output holds the biomarkers alone
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to write, and how much to do."""
@@ -100,7 +102,8 @@ def finetune(out: Path, steps: int, phantoms: int) -> None:
     command += ["--set", f"steps={steps}", f"sample_every={steps}", "sample_cfg=1"]
     try:
         # At the miniature's size one thread is faster than two, by far where the machine has other work.
-        status = subprocess.run(command, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        status = subprocess.run(command, check=False, env=environment, stdout=STANDARD_ERROR).returncode
     except OSError as error:
         raise InputError(f"the fine-tune could not be started: {error}") from None
     if status:
