@@ -7,8 +7,10 @@ A command module has a docstring (its help), `EXAMPLE` (shown below the help), `
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ..errors import InputError
 from ..quiet import hush_kernels
@@ -47,6 +49,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n" + "\n".join(f"  {name:<18}{help}" for name, help in commands.items()),
         usage=f"{prog} COMMAND …   ({prog} COMMAND --help shows an example)",
+        allow_abbrev=False,
     )
     overview.add_argument("command", choices=commands, metavar="COMMAND")
     if not argv:
@@ -59,10 +62,12 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
         description=module.__doc__,
         epilog=f"example:\n  {module.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])
     try:
+        _refuse_empty(argv)
         return module.run(args) or 0
     except InputError as error:
         print(f"{prog} {name}: {error}", file=sys.stderr)
@@ -77,3 +82,10 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
         where = f"{error.filename}: " if error.filename else ""
         print(f"{prog} {name}: {where}{error.strerror or error}; check path, permissions and space", file=sys.stderr)
         return 2
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Raise InputError for an empty argument: an unset shell variable would count as an option that is not given."""
+    for before, argument in pairwise(argv):
+        if argument == "" or re.fullmatch(r"--[a-z-]+=", argument):
+            raise InputError(f"the value after {argument or before} is empty; give one, or leave the option out")
