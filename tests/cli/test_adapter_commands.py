@@ -81,6 +81,18 @@ def test_convert_there_and_back(files, capsys):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_convert_replaces_adapters_alone(files, capsys):
+    """What an earlier call has written; peft's folder of the adapter itself stays."""
+    a, out, folder = files / "a.safetensors", files / "c.safetensors", files / "folder"
+    for dialect in ("peft", "diffusers"):
+        assert run(capsys, "convert", a, out, "--to", dialect)[0] == 0
+    assert Adapter.load(out).dialect == "diffusers"
+    assert run(capsys, "convert", a, folder)[0] == 0
+    status, _, err = run(capsys, "convert", folder, folder)
+    assert status == 2
+    assert "adapter_model.safetensors is the adapter itself" in err
+
+
 def test_convert_warns_of_another_base(files, capsys):
     other = {k: 1.5 * v for k, v in load_file(files / "base.safetensors").items()}
     save_file(other, files / "other.safetensors")
@@ -101,16 +113,19 @@ def test_convert_warns_of_another_base(files, capsys):
         (("convert", "a.safetensors", "c.safetensors", "--to", "comfyui"), "name that model's file with --base"),
         (("convert", "a.safetensors", "c.bin", "--to", "diffusers"), "must end in .safetensors"),
         (("convert", "a.safetensors", "base.safetensors/c.safetensors"), "cannot be written"),
+        (("convert", "a.safetensors", "a.safetensors", "--to", "diffusers"), "is the adapter itself"),
+        (("convert", "a.safetensors", "base.safetensors"), "is there already and is no adapter"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(files, capsys, argv, sentence):
     argv = [str(files / arg) if arg.endswith((".safetensors", ".png", ".doc", ".bin")) else arg for arg in argv]
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
     status, out, err = run(capsys, *argv)
     assert status == 2
     assert sentence in err
     assert err.count("\n") == 1
     assert not out
-    assert {p.name for p in files.iterdir()} == {"base.safetensors", "a.safetensors"}
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before
 
 
 def test_as_a_process(files):

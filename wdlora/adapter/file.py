@@ -73,7 +73,7 @@ class Adapter:
         With `base` (a file, a folder, tensors) the layers are looked up there and their shapes compared; without it
         they must be named like Qwen-Image's. Raises InputError with one sentence on everything that cannot be used.
         """
-        path = _adapter_file(Path(path))
+        path = file_to_read(path)
         infos, strings = read_header(path)
         handle = open_safetensors(path)
 
@@ -114,13 +114,7 @@ class Adapter:
         """
         from safetensors.torch import save_file
 
-        target = Path(path)
-        if target.suffix != ".safetensors":
-            if dialect != "peft":
-                raise InputError(f"{target} must end in .safetensors; only peft's dialect is written to a folder")
-            if target.suffix.lower() in OTHER_FORMATS:
-                raise InputError(f"{target} must end in .safetensors, the only format written, or name a folder")
-            target = target / PEFT_FILE
+        target = file_to_write(path, dialect)
         weights = None if base is None else Weights(base)
         if weights is not None:
             self.record_base(weights)
@@ -295,16 +289,30 @@ class Adapter:
         return tensors
 
 
-def _adapter_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.safetensors"))
-    preferred = path / PEFT_FILE
+def file_to_read(path: str | os.PathLike) -> Path:
+    """The adapter's file: `path`, or in a folder peft's file or the only one."""
+    place = Path(path)
+    if not place.is_dir():
+        return place
+    found = sorted(place.glob("*.safetensors"))
+    preferred = place / PEFT_FILE
     if preferred in found:
         return preferred
     if len(found) != 1:
-        raise InputError(f"{path} is a folder with {len(found)} .safetensors files; name the adapter's file")
+        raise InputError(f"{place} is a folder with {len(found)} .safetensors files; name the adapter's file")
     return found[0]
+
+
+def file_to_write(path: str | os.PathLike, dialect: str) -> Path:
+    """The file that `Adapter.save` writes: `path`, or in a folder peft's file."""
+    place = Path(path)
+    if place.suffix == ".safetensors":
+        return place
+    if dialect != "peft":
+        raise InputError(f"{place} must end in .safetensors; only peft's dialect is written to a folder")
+    if place.suffix.lower() in OTHER_FORMATS:
+        raise InputError(f"{place} must end in .safetensors, the only format written, or name a folder")
+    return place / PEFT_FILE
 
 
 def _name(weights: Weights) -> str | None:

@@ -1,11 +1,14 @@
 """Write an adapter in another dialect. peft's (a folder, or one file) is what this project, peft and diffusers'
-`load_lora_adapter` read; diffusers' is for a pipeline's `load_lora_weights`; ComfyUI's is bound to the base given."""
+`load_lora_adapter` read; diffusers' is for a pipeline's `load_lora_weights`; ComfyUI's is bound to the base given.
+An OUT that is there already is replaced only if it is an adapter, and never ADAPTER itself."""
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from ..adapter import DIALECTS, Adapter
+from ..adapter.file import file_to_read, file_to_write
 from ..errors import InputError
 from .inspect import announce
 
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     base = None if args.base is None else Weights(args.base)
     adapter = Adapter.load(args.adapter, base)
+    _check_replaceable(file_to_write(args.out, args.to), file_to_read(args.adapter))
     if base is not None:
         announce(base)
     if args.to == "comfyui" and base is None and adapter.weight_decomposed and _output_axis(adapter):
@@ -62,3 +66,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _output_axis(adapter: Adapter) -> bool:
     return any(layer.axis == "output" for layer in adapter.layers.values())
+
+
+def _check_replaceable(out: Path, source: Path) -> None:
+    """Raise InputError where the file `out` is there and is the adapter to convert, or no adapter at all."""
+    if not out.exists():
+        return
+    if out.samefile(source):
+        raise InputError(f"{out} is the adapter itself; name another file to write")
+    try:
+        Adapter.load(out)
+    except InputError:
+        raise InputError(f"{out} is there already and is no adapter; name another file to write") from None
