@@ -1,12 +1,14 @@
 """What an evaluation measures, on pictures whose properties are known, and one evaluation from end to end."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from training.cases import Sampling, draw_cases, real_picture
+from training.cli import evaluate as command
 from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
 from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
 from wdlora.adapter import Adapter, AdapterLayer
@@ -169,6 +171,22 @@ def _random_adapter(base, seed):
             a, b = (torch.randn(shape, generator=generator) for shape in ((2, 160), (160, 2)))
             layers[name] = AdapterLayer(a, b * 0.3 * module.weight.norm() / (b @ a).norm())
     return Adapter(layers)
+
+
+def test_an_adapter_given_twice_is_no_second_run(tmp_path):
+    import argparse
+
+    generator = torch.Generator().manual_seed(0)
+    factors = (torch.randn(shape, generator=generator) for shape in ((2, 160), (160, 2)))
+    adapter = Adapter({"transformer_blocks.0.attn.to_q": AdapterLayer(*factors)})
+    adapter.save(tmp_path / "one.safetensors")
+    shutil.copyfile(tmp_path / "one.safetensors", tmp_path / "copy.safetensors")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "copy")]
+    for given in (files, [files[0]] * 2):
+        with pytest.raises(InputError, match="are the same adapter, not two training runs"):
+            command.run(parser.parse_args(["--adapter", *given, "--out", str(tmp_path / "out"), "--count", "4"]))
 
 
 @pytest.mark.slow

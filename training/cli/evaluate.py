@@ -8,6 +8,8 @@ import argparse
 import json
 from pathlib import Path
 
+from wdlora.errors import InputError
+
 EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --model miniature --out runs/first/eval"
 
 
@@ -48,11 +50,25 @@ def run(args: argparse.Namespace) -> None:
 
     check_writable(args.out / "figures.json")
     precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
-    base = ModelSource(args.model).load(precision, args.device)
     adapters = [Adapter.load(path) for path in args.adapter]
+    _refuse_copies(args.adapter)
+    base = ModelSource(args.model).load(precision, args.device)
     cases = draw_cases(args.count, args.size, args.seed)
     sampling = Sampling(args.steps, args.cfg)
     result = evaluate(base, adapters, cases, sampling, args.appearance, args.out)
     write_json(args.out / "figures.json", result)
     write_text(args.out / "tables.md", tables(result))
     print(json.dumps(result) if args.json else tables(result))
+
+
+def _refuse_copies(paths: list[Path]) -> None:
+    """Raise InputError for two files of one content, which would count as two training runs."""
+    from wdlora.files import sha256
+
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(sha256(path), path)
+        if other is not path:
+            raise InputError(
+                f"--adapter {other} and {path} are the same adapter, not two training runs: leave one out."
+            )
