@@ -162,12 +162,34 @@ def test_measurements_become_a_table(place, capsys):
         (["--attempts", "0"], "--attempts is 0"),
         (["--cohort-input", "The mask.cohort"], "but there are none: add --cohort"),
         (["--seed-input", "The mask.seed"], "but there are none: add --seeds"),
-        (["--server", "http://127.0.0.1:1", "--miniature"], "http://127.0.0.1:1 does not answer"),
-        (["--server", "nonsense://x"], "is no address of a server"),
+        (["--server", "http://127.0.0.1:1"], "--data, --device and --server exclude each other"),
+        (
+            ["--set", "Save.filename_prefix=a", "--vary", "Save.filename_prefix=b"],
+            "'Save.filename_prefix' is given values",
+        ),
+        (["--vary", "Save.filename_prefix=a", "--vary", "Save.filename_prefix=b"], "given values by two options"),
+        (["--set", "The mask.image=mask00.png"], "'The mask.image' is given values by two options"),
     ],
 )
 def test_bad_input_is_one_line(place, capsys, arguments, sentence):
     assert batch(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["http://127.0.0.1:1", "--miniature"], "http://127.0.0.1:1 does not answer"),
+        (["nonsense://x"], "is no address of a server"),
+        (["http://127.0.0.1:1", "--models", "."], "--models and --server exclude each other"),
+        (["http://127.0.0.1:1", "--device", "cpu"], "--device and --server exclude each other"),
+        (["http://127.0.0.1:1", "--data", "wdlora-data"], "--data and --server exclude each other"),
+    ],
+)
+def test_bad_input_for_servers_is_one_line(place, capsys, arguments, sentence):
+    assert main(["batch", "flow.json", "--masks", "masks", "--out", "out", "--server", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert sentence in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err

@@ -109,6 +109,23 @@ def test_mask_files_take_the_place_of_the_sampler():
     assert jobs.places_of(graph, "cohort") == ("b.cohort",)
 
 
+def test_a_value_for_a_node_whose_place_masks_take_is_refused():
+    graph = painted(linked_cohort=["a", 1])
+    at = jobs.mask_place(graph)
+    jobs.check_places(graph, ["b.cohort", "gone.unet_name"], at, [])
+    with pytest.raises(InputError, match="--set gives a cohort to a node whose place the masks take"):
+        jobs.check_places(graph, ["a.cohort"], at, [])
+
+
+def test_a_value_that_another_option_would_replace_is_refused():
+    graph = painted()
+    axes = [jobs.Axis("seed", jobs.places_of(graph, "seed"), (0, 1))]
+    with pytest.raises(InputError, match=r"'Paint.seed' is given values by two options.*--seed-input"):
+        jobs.check_places(graph, ["c.seed"], None, axes)
+    only_masks = [jobs.Axis("seed", jobs.places_of(graph, "seed", ["CCMSampleMasks.seed"]), (0, 1))]
+    jobs.check_places(graph, ["c.seed"], None, only_masks)
+
+
 def test_a_graph_that_needs_the_nerves_as_lines_takes_no_mask_files():
     graph = painted()
     graph["e"] = {"class_type": "CCMDegenerate", "inputs": {"plexus": ["a", 2], "severity": 1.0}}

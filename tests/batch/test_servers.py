@@ -31,7 +31,7 @@ def ask(url: str, path: str):
 @pytest.mark.slow
 def test_results_come_from_a_server_and_are_not_made_twice(place, servers, capsys):
     (_, url), _ = servers
-    command = ["batch", "flow.json", "--masks", "masks", "--server", url, "--data", "data"]
+    command = ["batch", "flow.json", "--masks", "masks", "--server", url]
     assert main([*command, "--out", "out"]) == 0
     manifest = check_whole(place / "out", 3)
     ids = [job["id"] for job in manifest["jobs"]]
@@ -53,7 +53,7 @@ def test_results_come_from_a_server_and_are_not_made_twice(place, servers, capsy
 @pytest.mark.slow
 def test_a_refused_graph_is_one_line(place, servers, capsys):
     (_, url), _ = servers
-    command = ["batch", "flow.json", "--masks", "masks", "--server", url, "--data", "data", "--out", "out"]
+    command = ["batch", "flow.json", "--masks", "masks", "--server", url, "--out", "out"]
     assert main([*command, "--set", "The mask.channel=purple"]) != 0
     captured = capsys.readouterr()
     assert "Value not in list" in captured.err and "Traceback" not in captured.err

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from wdlora.cli import main
+from wdlora.files import sha256
+from wdlora.privacy.pseudonym import content_pseudonym
 
 from .conftest import write_mask
 
@@ -45,9 +47,35 @@ def test_run_copies_inputs(place, capsys):
     assert (place / "data" / "input" / "mine.png").is_file()
 
 
+def test_run_copies_an_input_that_the_graph_names_by_its_content(place):
+    """As the graph in a picture of a batch does."""
+    write_mask(place / "mine.png", 32)
+    name = f"wdlora-batch/{content_pseudonym(sha256(place / 'mine.png'), 'mine.png')}"
+    for image in (name, "mine.png [input]"):
+        arguments = ["--data", "data", "--input", "mine.png", "--set", f"LoadImage.image={image}"]
+        assert main(["run", "flow.json", *arguments]) == 0
+    assert (place / "data" / "input" / "mine.png").is_file()
+
+
+def test_run_copies_no_input_that_does_nothing_or_harm(place, capsys):
+    """One that the graph does not name, and one that would take the place of another picture."""
+    write_mask(place / "mine.png", 32)
+    assert main(["run", "flow.json", "--data", "data", "--input", "mine.png"]) == 2
+    assert "no node of the graph names mine.png; add --set 'Title.image=mine.png'" in capsys.readouterr().err
+    assert not (place / "data" / "input" / "mine.png").exists()
+    write_mask(place / "mask.png", 32)
+    before = (place / "data" / "input" / "mask.png").read_bytes()
+    assert main(["run", "flow.json", "--data", "data", "--input", "mask.png"]) == 2
+    assert "is another file of that name" in capsys.readouterr().err
+    assert (place / "data" / "input" / "mask.png").read_bytes() == before
+    (place / "mask.png").write_bytes(before)
+    assert main(["run", "flow.json", "--data", "data", "--input", "mask.png"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["flow.json", "--models", "nowhere"], "there is no models folder"),
         (["missing.json"], "missing.json cannot be read"),
         (["flow.json", "--set", "LoadImage.image=nowhere.png"], "Invalid image file: nowhere.png"),
         (["flow.json", "--set", "LoadImage.image=../../flow.json"], "Invalid image file"),

@@ -200,6 +200,24 @@ def places_of(graph: Graph, key: str, given: Sequence[str] = ()) -> tuple[str, .
     return found
 
 
+def check_places(graph: Graph, stated: Iterable[str], at: str | None, axes: Sequence[Axis]) -> None:
+    """Raise InputError where a value would be lost: given by two options, or to a node whose place the masks take.
+
+    `stated` are the places of --set, `at` is that of the masks.
+    """
+    given = [*stated, *([at] if at else []), *(place for axis in axes for place in axis.places)]
+    for place in given:
+        id, _, key = place.rpartition(".")
+        name = f"{graphs.title(id, graph.get(id))}.{key}"
+        if given.count(place) > 1:
+            raise InputError(
+                f"{name!r} is given values by two options: leave one out, or say with --cohort-input or --seed-input "
+                "which inputs the other sets"
+            )
+        if id in graph and key not in graph[id]["inputs"]:
+            raise InputError(f"--set gives a {key} to a node whose place the masks take: leave it out, or --masks")
+
+
 def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axis], names: Names) -> list[Job]:
     """Every combination of masks and the axes' values, the last axis fastest. Raises InputError for a wrong value."""
     count = max(len(masks), 1) * math.prod(len(axis.values) for axis in axes)

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InputError
-from .serve import add_host_arguments
+from .serve import DATA, add_host_arguments
 
 EXAMPLE = (
     "python -m wdlora batch workflows/api/ccm_synthesis.json --masks masks --cohort Control T1DPN --seeds 0:100 "
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the manifest")
     add_host_arguments(parser)
+    parser.set_defaults(data=None)  # to see where it is given
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,6 +92,11 @@ def run(args: argparse.Namespace) -> int:
     for place, values in (("mask", "masks"), ("cohort", "cohort"), ("seed", "seeds")):
         if getattr(args, f"{place}_input") and not getattr(args, values):
             raise InputError(f"--{place}-input says where values go, but there are none: add --{values}")
+    of_here = [f"--{name}" for name in ("data", "models", "device") if getattr(args, name)]
+    if args.server and of_here:
+        raise InputError(
+            f"{', '.join(of_here)} and --server exclude each other: servers have folders and devices of their own"
+        )
     graph = graphs.read(args.workflow)
     jobs.check_graph(graph)
     given = copy.deepcopy(graph)
@@ -156,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
 def _host(args: argparse.Namespace, out: Path) -> Any:
     from ..host import Host
 
-    return Host(args.data, args.models, out / "output", device=args.device)
+    return Host(args.data or DATA, args.models, out / "output", device=args.device)
 
 
 def _workflow(file: Path, nameless: bool) -> dict[str, str]:
@@ -186,6 +192,7 @@ def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], nam
     if args.seeds:
         seeds = jobs.parse_seeds(args.seeds)
         axes.append(jobs.Axis("seed", jobs.places_of(graph, "seed", args.seed_input), tuple(seeds)))
+    jobs.check_places(graph, stated, at, axes)
     if at is not None:
         check_masks(graph, masks, at, stated.union(*(axis.places for axis in axes)))
     planned = jobs.plan(graph, masks, at, axes, names)

@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
     )
     parser.add_argument(
-        "--input", action="append", default=[], metavar="FILE", help="copy a file to the input folder first"
+        "--input",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="copy a file that the graph loads to the input folder first",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for results (default: DATA/output)")
     parser.add_argument("--json", action="store_true", help="print what came out as JSON")
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     with TerminalProgress(titles) as progress:
         host = Host(args.data, args.models, args.out, progress, args.device)
         for file in args.input:
-            _copy(Path(file), host.folders.input)
+            _copy(Path(file), host.folders.input, prompt)
         if args.miniature:
             graph.use_miniature(prompt, host.object_info())
             titles.update({id: graph.title(id, node) for id, node in prompt.items()})
@@ -109,10 +113,19 @@ def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]
     return listed
 
 
-def _copy(file: Path, folder: Path) -> None:
-    from ..files import whole
+def _copy(file: Path, folder: Path, prompt: dict[str, Any]) -> None:
+    from ..files import sha256, whole
+    from ..privacy.names import widgets
+    from ..privacy.pseudonym import content_pseudonym
 
     if not file.is_file():
         raise InputError(f"there is no file {file} to copy to the input folder")
-    with whole(folder / file.name) as temporary:
+    pseudonym = content_pseudonym(sha256(file), file.name)  # by which a host finds a file in whatever folder
+    names = [text.removesuffix("[input]").rstrip() for _, text in widgets(prompt)]
+    if not any(name == file.name or name.endswith(pseudonym) for name in names):
+        raise InputError(f"no node of the graph names {file.name}; add --set 'Title.image={file.name}'")
+    target = folder / file.name
+    if target.exists() and sha256(target) != sha256(file):
+        raise InputError(f"{target} is another file of that name; rename {file}, or take the other one away")
+    with whole(target) as temporary:
         shutil.copyfile(file, temporary)

@@ -17,6 +17,9 @@ from ..errors import InputError
 EXAMPLE = "python -m wdlora serve --port 8188 --models ~/ComfyUI/models"
 
 
+DATA = "wdlora-data"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, and the folders."""
     parser.add_argument("--port", type=int, default=8188, help="port to listen on (0: any that is free)")
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command that opens an embedded host takes."""
     parser.add_argument(
-        "--data", default="wdlora-data", metavar="DIR", help="folder of input, output and models (%(default)s)"
+        "--data", default=DATA, metavar="DIR", help=f"folder of input, output and models (default: {DATA})"
     )
     parser.add_argument(
         "--models", action="append", default=[], metavar="DIR", help="another models folder, such as ComfyUI's"

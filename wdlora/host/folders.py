@@ -59,6 +59,8 @@ class Folders:
         self.temp = self.base / "temp"
         self.user = self.base / "user"
         roots = [self.base / "models", *(Path(root).resolve() for root in models)]
+        if missing := [str(root) for root in roots[1:] if not root.is_dir()]:
+            raise InputError(f"there is no models folder {missing[0]}; check the path")
         self.models_dir = str(roots[0])
         for folder in (self.input, self.output, self.temp, self.user / "default" / "workflows", roots[0]):
             try:
