@@ -167,3 +167,22 @@ def test_files_that_would_share_a_name_are_refused(files, tmp_path, capsys):
     (tmp_path / "roster.csv").write_text("file,patient\nsmith_H.png,Smith\n")
     assert "smith_H" in refused([*arguments, "--roster", str(tmp_path / "roster.csv")], capsys)
     assert main(["measure", *arguments]) == 0
+
+
+def test_outputs_that_would_replace_what_is_read_or_each_other_are_refused(files, tmp_path, capsys):
+    """An overlay into the folder of the masks is fine as long as no mask is called like a picture."""
+    roster, numbered = tmp_path / "roster.csv", tmp_path / "0001.png"
+    roster.write_text("file,patient\nsmith_H.png,Smith\n")
+    numbered.write_bytes((tmp_path / "smith_H.png").read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    sized = ["--pixel-size-um", "hrt"]
+    assert "smith_H.png is read" in refused([files[0], *sized, "--keep-names", "--overlay", str(tmp_path)], capsys)
+    assert "0001.png is read" in refused([str(numbered), *sized, "--overlay", str(tmp_path / "new" / "..")], capsys)
+    listed = [files[0], *sized, "--roster", str(roster)]
+    assert "roster.csv is read" in refused([*listed, "--csv", str(roster)], capsys)
+    table = str(tmp_path / "t.csv")
+    assert "t.csv is the place of two outputs" in refused([files[0], *sized, "--csv", table, "--nerves", table], capsys)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert main(["measure", files[0], *sized, "--overlay", str(tmp_path / "pictures")]) == 0
+    assert main(["measure", *listed, "--overlay", str(tmp_path)]) == 0
+    assert (tmp_path / "I0001.png").is_file()

@@ -8,6 +8,7 @@ them. An image without nerves is a result, not an error.
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,10 +79,12 @@ def run(args: argparse.Namespace) -> int:
     if args.roster or args.keep_names:
         _refuse_twins(args.files, args.keep_names)
     entries = _roster(args.roster, args.key, args.keep_names)
+    named = [_columns(Path(name), number, entries, args.keep_names) for number, name in enumerate(args.files, start=1)]
+    _check_outputs(args, named)
     results: list[Measured] = []
     shape: tuple[int, ...] | None = None
-    for number, name in enumerate(tqdm(args.files, unit="image", disable=not sys.stderr.isatty()), start=1):
-        columns = _columns(Path(name), number, entries, args.keep_names)
+    shown = tqdm(args.files, unit="image", disable=not sys.stderr.isatty())
+    for name, columns in zip(shown, named, strict=True):
         with _named(name):
             picture, pixel_um, source = _read(name, size)
             if shape is not None and picture.pixels.shape != shape:
@@ -96,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             notes.append(f"nerves cover {mask.mean():.0%} of the mask; if they are black on white, invert it")
         results.append(Measured(columns, source, result, tuple(notes)))
         if args.overlay:
-            _draw(Path(args.overlay), columns, result, mask, picture.pixels if args.image else None)
+            _draw(_overlay(args.overlay, columns), columns, result, mask, picture.pixels if args.image else None)
     rows = [tables.image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
     if args.csv:
         tables.write_csv(args.csv, rows)
@@ -148,6 +151,25 @@ def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names
     return entries[file.name].columns()
 
 
+def _overlay(folder: str, columns: dict[str, str]) -> Path:
+    """Where the annotated picture of an image goes."""
+    return Path(folder) / f"{Path(columns['image']).stem}.png"
+
+
+def _check_outputs(args: argparse.Namespace, named: list[dict[str, str]]) -> None:
+    """Raise InputError, before the work, where an output would replace what is read, or another output."""
+    inputs = {os.path.realpath(name) for name in (*args.files, args.roster, args.key) if name}
+    pictures = [_overlay(args.overlay, columns) for columns in named] if args.overlay else []
+    outputs: set[str] = set()
+    for out in (*filter(None, (args.csv, args.patients, args.nerves)), *pictures):
+        place = os.path.realpath(out)
+        if place in inputs:
+            raise InputError(f"{out} is read, and would be replaced: write outputs to another place")
+        if place in outputs:
+            raise InputError(f"{out} is the place of two outputs: give each its own")
+        outputs.add(place)
+
+
 def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]":
     """The picture, its pixel size, and where that comes from."""
     from ..anatomy.images import read_image
@@ -176,16 +198,15 @@ def _measure(
 
 
 def _draw(
-    folder: Path, columns: dict[str, str], result: "Biomarkers", mask: np.ndarray, image: np.ndarray | None
+    place: Path, columns: dict[str, str], result: "Biomarkers", mask: np.ndarray, image: np.ndarray | None
 ) -> None:
     from PIL import Image
 
     from ..anatomy.biomarkers.figure import figure
     from ..files import whole
 
-    label = Path(columns["image"]).stem
-    title = "  ·  ".join(value for value in (label, *(v for k, v in columns.items() if k != "image")) if value)
-    with whole(folder / f"{label}.png") as file:
+    title = "  ·  ".join(value for value in (place.stem, *(v for k, v in columns.items() if k != "image")) if value)
+    with whole(place) as file:
         Image.fromarray(figure(result, mask, image, f"Image {title}")).save(file, format="PNG")
 
 
