@@ -29,6 +29,9 @@ from wdlora.evaluation.interval import mean_interval
 FACTOR = 2.0
 """Ratio of neighbouring learning rates."""
 
+FIRST_TUNING_SEED = 100
+"""Seeds from here on choose learning rates; those below are fresh."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -156,6 +159,13 @@ def read_results(out: Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
     return results
+
+
+def studied(results: list[dict[str, Any]]) -> tuple[tuple[int, ...], int]:
+    """The ranks of which there are runs, and the number of fresh seeds that an arm has at the most."""
+    ranks = {int(r["arm"].rpartition(" r")[2]) for r in results if not r["arm"].startswith("magnitude")}
+    seeds = {r["seed"] for r in results if r["seed"] < FIRST_TUNING_SEED}
+    return tuple(sorted(ranks)), len(seeds)
 
 
 def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) -> str:

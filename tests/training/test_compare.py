@@ -105,14 +105,44 @@ def test_the_table_by_hand(tmp_path):
     assert f"1.10000 ± {np.sqrt(0.02):.5f}" in page
 
 
-@pytest.mark.parametrize(
-    ("option", "number", "sentence"),
-    [("--seeds", "1", "at least 2 seeds"), ("--tuning-seeds", "0", "at least 1 seed")],
-)
-def test_too_few_seeds_are_refused_before_the_first_run(tmp_path, option, number, sentence):
+def run(out, *arguments):
     import argparse
 
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
+    command.run(parser.parse_args(["--out", str(out), *arguments]))
+
+
+@pytest.mark.parametrize(
+    ("option", "number", "sentence"),
+    [
+        ("--seeds", "1", "at least 2 seeds"),
+        ("--seeds", "101", "from 100 on seeds are for tuning"),
+        ("--tuning-seeds", "0", "at least 1 seed"),
+        ("--phantoms", "1", "one to judge by"),
+    ],
+)
+def test_a_study_that_cannot_be_judged_is_refused_before_the_first_run(tmp_path, option, number, sentence):
     with pytest.raises(InputError, match=sentence):
-        command.run(parser.parse_args(["--out", str(tmp_path / "out"), option, number]))
+        run(tmp_path / "out", option, number)
+
+
+def test_a_report_is_of_the_ranks_and_seeds_that_are_there(tmp_path, capsys):
+    """A study of rank 4 on three fresh seeds, of which the last arm has one so far."""
+    lines = [
+        {"arm": arm.name, "learning_rate": 0.004, "seed": seed, "validation_loss": seed / 7, "parameters": 10}
+        for arm in arms((4,))
+        for seed in ((100, 0) if arm.method == "magnitude" else (100, 101, 0, 1, 2))
+    ]
+    (tmp_path / "results-0-of-1.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run(tmp_path, "--report")
+    page = capsys.readouterr().out
+    assert "| wdlora r4 − lora r4 | 3 |" in page and "| matched r4 | 10 |" in page and "magnitude" not in page
+    run(tmp_path, "--report", "--seeds", "2")
+    assert "| wdlora r4 − lora r4 | 2 |" in capsys.readouterr().out
+    with pytest.raises(InputError, match="no runs of rank 8; there are 4"):
+        run(tmp_path, "--report", "--ranks", "4", "8")
+    with pytest.raises(InputError, match="runs of 3 fresh seeds, and this report needs 5"):
+        run(tmp_path, "--report", "--seeds", "5")
+    with pytest.raises(InputError, match="holds no runs of a study"):
+        run(tmp_path / "nowhere", "--report")

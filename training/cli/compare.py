@@ -17,14 +17,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--ranks", type=int, nargs="+", help="(default: 1 2 4 8; with --report those that are there)")
     parser.add_argument("--steps", type=int, default=200, help="steps of every run")
     parser.add_argument("--batch", type=int, default=4, help="pictures a step")
     parser.add_argument("--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32")
     parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
     parser.add_argument("--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100")
-    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds, counted from 0")
+    parser.add_argument(
+        "--seeds", type=int, help="fresh seeds, counted from 0 (default: 5; with --report those that are there)"
+    )
     parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2")
     parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
 
@@ -35,21 +37,28 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from training.cache import Cache
-    from training.compare import Study, read_results, report
+    from training.compare import FIRST_TUNING_SEED, Study, read_results, report
     from training.config import load_preset
     from training.examples import phantom_examples
     from training.models import ModelSource
     from training.prepare import Preparer
     from training.split import split_by_patient
 
-    if args.seeds < 2:
-        raise InputError(f"--seeds {args.seeds}: differences between methods need at least 2 seeds")
+    if args.seeds is not None and not 2 <= args.seeds <= FIRST_TUNING_SEED:
+        raise InputError(
+            f"--seeds {args.seeds}: differences between methods need at least 2 seeds, and from {FIRST_TUNING_SEED} on "
+            "seeds are for tuning"
+        )
     if args.tuning_seeds < 1:
         raise InputError(f"--tuning-seeds {args.tuning_seeds}: choosing a rate needs at least 1 seed")
-    ranks, seeds = tuple(args.ranks), range(args.seeds)
     if args.report:
-        print(report(read_results(args.out), ranks, seeds))
+        print(_report(args))
         return
+    if args.phantoms < 2:
+        raise InputError(
+            f"--phantoms {args.phantoms}: a cohort needs at least 2, one to learn from and one to judge by"
+        )
+    ranks, seeds = tuple(args.ranks or (1, 2, 4, 8)), range(args.seeds or 5)
     try:
         shard, shards = (int(part) for part in args.shard.split("/"))
         assert 0 <= shard < shards
@@ -72,9 +81,24 @@ def run(args: argparse.Namespace) -> None:
     training = preparer.prepare(learned, config.views, "encoding")
     validation = preparer.prepare(held, 2, "encoding validation")
     study = Study(model, training, validation, cache, config, args.out, shard, shards)
-    tuning = range(100, 100 + args.tuning_seeds)
+    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + args.tuning_seeds)
     with tqdm(desc="runs", unit="run", disable=None) as bar:
         for result in study.run(ranks, tuple(args.rates), tuning, seeds):
             bar.update()
             bar.set_postfix_str(f"{result['arm']} {result['learning_rate']:g}: {result['validation_loss']:.4f}")
     print(report(read_results(args.out), ranks, seeds))
+
+
+def _report(args: argparse.Namespace) -> str:
+    """The tables of the runs that are there. Raises InputError where ranks or seeds of the report have none."""
+    from training.compare import read_results, report, studied
+
+    results = read_results(args.out)
+    ranks, seeds = studied(results)
+    if not ranks:
+        raise InputError(f"{args.out} holds no runs of a study to report")
+    if absent := sorted(set(args.ranks or ()) - set(ranks)):
+        raise InputError(f"{args.out} holds no runs of rank {absent[0]}; there are {', '.join(map(str, ranks))}")
+    if seeds < (args.seeds or 2):
+        raise InputError(f"{args.out} holds runs of {seeds} fresh seeds, and this report needs {args.seeds or 2}")
+    return report(results, tuple(args.ranks or ranks), range(args.seeds or seeds))
