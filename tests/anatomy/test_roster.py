@@ -55,12 +55,37 @@ def test_keyed_pseudonyms_are_stable_across_tables(tmp_path):
         ("file,patient\na.bmp,X\na.bmp,Y\n", "twice"),
         ("file,patient,eye\na.bmp,X,middle\n", "line 2: the eye"),
         ("file,patient\na.bmp,\n", "line 2: file or patient is empty"),
-        ("file,patient,visit\na.bmp,X,03/04/2020\n", "YYYY-MM-DD"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read_roster(roster(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2024-01-31", "2025-01-30"),
+        ("20240131 10:15", "20240201"),
+        ("2024/1/31", "2024.02.01"),
+        ("31.1.2024", "1.2.2024"),
+        ("31.01.24", "01.02.2024"),
+    ],
+)
+def test_dates_are_numbered_in_their_order(tmp_path, dates):
+    first, second = dates
+    entries = read_roster(roster(tmp_path, f"file,patient,visit\nb.bmp,X,{second}\na.bmp,X,{first}\n"))
+    assert (entries["a.bmp"].visit, entries["b.bmp"].visit) == ("V1", "V2")
+
+
+@pytest.mark.parametrize(
+    "date", ["03/04/2020", "01-25-2024", "31-01-2024", "24-01-31", "2024-25-01", "2024-02-30", "30.13.2024", "202401"]
+)
+def test_uncertain_dates_are_refused(tmp_path, date):
+    table = roster(tmp_path, f"file,patient,visit\na.bmp,X,{date}\n")
+    with pytest.raises(InputError, match=f"{date}.*YYYY-MM-DD"):
+        read_roster(table)
+    assert read_roster(table, keep_names=True)["a.bmp"].visit == date
 
 
 def test_short_keys_and_absent_tables_are_refused(tmp_path):

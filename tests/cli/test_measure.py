@@ -186,3 +186,11 @@ def test_outputs_that_would_replace_what_is_read_or_each_other_are_refused(files
     assert main(["measure", files[0], *sized, "--overlay", str(tmp_path / "pictures")]) == 0
     assert main(["measure", *listed, "--overlay", str(tmp_path)]) == 0
     assert (tmp_path / "I0001.png").is_file()
+
+
+def test_a_visit_that_is_no_short_code_passes_on_request_alone(files, tmp_path, capsys):
+    (tmp_path / "roster.csv").write_text("file,patient,visit\nsmith_H.png,Smith,25 Jan 2024\nsmith_Y.png,Smith,V1\n")
+    arguments = ["--pixel-size-um", "hrt", "--roster", str(tmp_path / "roster.csv"), "--json"]
+    assert "smith_H.png: the visit '25 Jan 2024' cannot be kept" in refused([files[0], *arguments], capsys)
+    assert main(["measure", files[1], *arguments]) == 0
+    assert main(["measure", files[0], *arguments, "--keep-names"]) == 0

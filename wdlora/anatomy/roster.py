@@ -7,7 +7,9 @@ same from table to table (HMAC-SHA-256, RFC 2104).
 
 import csv
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -16,7 +18,9 @@ from ..privacy.pseudonym import keyed
 
 EYES = {"od": "right", "r": "right", "re": "right", "right": "right", "os": "left", "l": "left", "le": "left"}
 EYES["left"] = "left"
-_DATE = re.compile(r"^\s*(\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})([ T].*)?$")
+_LIKE_A_DATE = re.compile(r"(\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})([ T].*)?")
+_YEAR_FIRST = re.compile(r"(\d{4})(?:[-./](\d{1,2})[-./](\d{1,2})|(\d{2})(\d{2}))")
+_DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})")
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,14 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
     Without `key`, patients are P001, P002, … and images I0001, … in the order of the table; with a key of at least
     16 bytes, pseudonyms are keyed hashes that only the key's owner can reproduce. Visits that are dates become V1,
     V2, … in their order within the patient. `keep_names` passes on names, files and dates as they stand. Raises
-    InputError on a table that lacks a column or names a file twice.
+    InputError on a table that lacks a column, names a file twice, or has a visit that is no certain date.
     """
     rows = _rows(Path(path))
     if key is not None and len(key) < 16:
         raise InputError(f"the key has {len(key)} bytes; give at least 16 random bytes, or the names could be guessed")
     patients = _pseudonyms([row["patient"] for row in rows], "P", 3, key)
     images = _pseudonyms([row["file"] for row in rows], "I", 4, key)
-    visits = _visits(rows)
+    visits = [row["visit"] for row in rows] if keep_names else _visits(rows)
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows):
         if row["file"] in entries:
@@ -67,7 +71,7 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
             image=row["file"] if keep_names else images[row["file"]],
             patient=row["patient"] if keep_names else patients[row["patient"]],
             eye=EYES.get(eye, ""),
-            visit=row["visit"] if keep_names else visits[number],
+            visit=visits[number],
             cohort=row["cohort"],
             file=row["file"],
         )
@@ -122,26 +126,31 @@ def _pseudonyms(names: list[str], letter: str, digits: int, key: bytes | None) -
 
 def _visits(rows: list[dict[str, str]]) -> list[str]:
     """Visits as written; dates as V1, V2, … in their order within the patient."""
-    dates: dict[str, set[tuple[int, ...]]] = {}
+    dates: dict[str, set[date]] = {}
     parsed = [_date(row["visit"]) for row in rows]
-    for row, date in zip(rows, parsed, strict=True):
-        if date:
-            dates.setdefault(row["patient"], set()).add(date)
+    for row, day in zip(rows, parsed, strict=True):
+        if day:
+            dates.setdefault(row["patient"], set()).add(day)
     order = {patient: sorted(found) for patient, found in dates.items()}
     return [
-        f"V{order[row['patient']].index(date) + 1}" if date else row["visit"]
-        for row, date in zip(rows, parsed, strict=True)
+        f"V{order[row['patient']].index(day) + 1}" if day else row["visit"]
+        for row, day in zip(rows, parsed, strict=True)
     ]
 
 
-def _date(text: str) -> tuple[int, ...] | None:
-    """A date as numbers that sort in time, None where the text is none."""
-    match = _DATE.match(text)
+def _date(text: str) -> date | None:
+    """The day that a visit names, None where it looks like no date.
+
+    With the year first it has four digits; with dots the day comes first, a year of two digits being in this century.
+    Raises InputError for other orders, in which day, month and year are anybody's guess, and for days that are none.
+    """
+    match = _LIKE_A_DATE.fullmatch(text)
     if not match:
         return None
-    if "/" in match.group(1) and not re.match(r"\d{4}", match.group(1)):
-        raise InputError(f"the visit {text!r} may be day or month first: write dates as YYYY-MM-DD")
-    numbers = [int(part) for part in re.findall(r"\d+", match.group(1))]
-    if len(numbers) == 1:  # 20240131
-        numbers = [numbers[0] // 10000, numbers[0] // 100 % 100, numbers[0] % 100]
-    return tuple(numbers if numbers[0] > 31 else numbers[::-1])
+    with suppress(ValueError):  # the 25th month
+        if first := _YEAR_FIRST.fullmatch(match.group(1)):
+            return date(*(int(part) for part in first.groups() if part))
+        if first := _DAY_FIRST.fullmatch(match.group(1)):
+            day, month, year = (int(part) for part in first.groups())
+            return date(year if year > 99 else 2000 + year, month, day)
+    raise InputError(f"the visit {text!r} is no date that can be told for sure: write dates as YYYY-MM-DD")

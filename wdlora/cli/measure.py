@@ -148,7 +148,13 @@ def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names
         return {"image": file.name if keep_names else f"{number:04d}"}
     if file.name not in entries:
         raise InputError(f"{file} is not in the roster: add a line for {file.name}")
-    return entries[file.name].columns()
+    columns = entries[file.name].columns()
+    if not keep_names:
+        from ..dataset.writer import check_fields
+
+        with _named(file.name):
+            check_fields("", "", columns["visit"])
+    return columns
 
 
 def _overlay(folder: str, columns: dict[str, str]) -> Path:
