@@ -214,7 +214,7 @@ class CCMLoadDataset(io.ComfyNode):
                 masks.append(as_mask(mask))
             except InputError:
                 raise InputError(
-                    f"the mask of {record.file} is grey all over: draw nerves white on black, nothing between"
+                    f"the mask of {record.file} holds grey: draw nerves white on black, nothing between"
                 ) from None
             progress.advance()
         values = [

@@ -1,16 +1,17 @@
 """Images as clinics have them: formats, pixel sizes, information bars, mosaics, and files that are none."""
 
 import contextlib
+import io
 import struct
 import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from wdlora.anatomy import images
-from wdlora.anatomy.images import parse_pixel_size, read_image
+from wdlora.anatomy.images import as_mask, parse_pixel_size, read_image
 from wdlora.errors import InputError
 
 
@@ -276,3 +277,61 @@ def test_the_limit_is_checked_for_dicom_too(tmp_path, picture, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     with pytest.raises(InputError, match="limit"):
         read_image(dicom(tmp_path, picture))
+
+
+def nerves(grey: int = 255, width: int = 3, fine: int = 1, side: int = 192) -> Image.Image:
+    """Ten oblique nerves, every other one in `grey`, drawn on a grid `fine` times as fine."""
+    picture = Image.new("L", (side * fine, side * fine))
+    draw = ImageDraw.Draw(picture)
+    for number in range(10):
+        left, shift = fine * (9 + 18 * number), fine * (3 * number - 14)
+        draw.line([(left, 0), (left + shift, side * fine)], fill=255 if number % 2 else grey, width=width * fine)
+    return picture
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6])
+@pytest.mark.parametrize("how", [Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+def test_grey_rims_of_smoothed_nerves_are_cut(width, how):
+    """A third of what is three pixels wide is rim; the cut leaves the nerve as wide as drawn, to a fifth of a pixel."""
+    fine = nerves(width=width, fine=8)
+    mask = as_mask(np.asarray(fine.resize((192, 192), how)))
+    assert mask.mean() == pytest.approx(np.mean(np.asarray(fine) > 0), rel=0.2 / width)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("side", [150, 256, 384, 512])
+def test_scaled_masks_and_jpeg_are_masks(width, side):
+    drawn = nerves(width=width)
+    scaled = as_mask(np.asarray(drawn.resize((side, side), Image.Resampling.BILINEAR)))
+    assert scaled.mean() == pytest.approx(np.mean(np.asarray(drawn) > 0), rel=0.2 / width)
+    memory = io.BytesIO()
+    drawn.save(memory, "JPEG", quality=50)
+    with Image.open(memory) as stored:
+        assert (as_mask(np.asarray(stored)) != (np.asarray(drawn) > 0)).mean() < 0.002
+
+
+def test_nerves_that_the_cut_would_take_away_are_refused():
+    for grey in (60, 100, 127):
+        with pytest.raises(InputError, match="of what is drawn is grey"):
+            as_mask(np.asarray(nerves(grey)))
+    assert (as_mask(np.asarray(nerves(160))) == (np.asarray(nerves()) > 0)).all()  # bright enough to stay
+
+
+def test_labels_are_no_mask():
+    labels = np.asarray(nerves()) // 255
+    assert (as_mask(labels) == labels.astype(bool)).all()
+    labels[:96] *= 3
+    with pytest.raises(InputError, match="0, 1, 3 are labels"):
+        as_mask(labels)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_pictures_that_are_transparent_in_parts_are_refused(tmp_path, mode):
+    """Black strokes on a transparent ground: every channel but alpha is empty."""
+    strokes = Image.merge("LA", (Image.new("L", (192, 192)), nerves())).convert("RGBA")
+    if mode == "P":
+        Image.fromarray(np.asarray(nerves()) // 255, "P").save(tmp_path / "a.png", transparency=0)
+    else:
+        strokes.convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is transparent in parts"):
+        read_image(tmp_path / "a.png")

@@ -54,7 +54,7 @@ def test_images_beside_masks_are_no_masks(place, capsys):
 def test_a_grey_picture_is_refused_by_name_before_the_first_job(place, capsys):
     write_grey(place / "masks" / "picture.png")
     assert batch("--masks", "masks") == 2
-    assert "picture.png is a grey image, not a mask of nerves" in capsys.readouterr().err
+    assert "picture.png is no mask of nerves" in capsys.readouterr().err
     assert not list((place / "out" / "results").iterdir())
 
 
@@ -80,7 +80,7 @@ def test_what_the_graph_makes_a_mask_of_must_be_one(place, capsys):
     assert batch("--masks", "masks") == 0
     write_grey(place / "masks" / "picture.png")
     assert batch("--masks", "masks") == 2
-    assert "picture.png is a grey image" in capsys.readouterr().err
+    assert "picture.png is no mask of nerves" in capsys.readouterr().err
 
 
 def test_a_masks_own_pixel_size_is_what_is_measured_with(place, capsys):

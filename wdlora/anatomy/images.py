@@ -21,6 +21,15 @@ from .scale import PIXEL_LIMITS_UM, PIXEL_SIZE_UM, pixel_sides
 MAX_PIXELS = 150_000_000
 """Larger images are refused before they are decoded."""
 
+WITH_ALPHA = ("L", "LA", "P", "PA", "RGB", "RGBA")
+"""Modes of Pillow that may hold transparency and become RGBA."""
+
+LABELS = 16
+"""Whole numbers below this, if there are more than two, are labels and not brightness."""
+
+RIM_PIXELS = 2
+"""How far grey rims of nerves reach: those of smoothed, threefold enlarged and JPEG masks stay within."""
+
 HOW_TO_GIVE = 'give it: --pixel-size-um 1.04, or ROW,COLUMN, or "hrt" for a 384 × 384 image of a 400 µm HRT field'
 
 
@@ -65,7 +74,7 @@ def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] 
     is a 400 µm field of the HRT Rostock module, and is refused on an image that is not 384 × 384. Without it the size
     comes from the metadata (resolution tags, ImageJ, OME, DICOM PixelSpacing) where that is plausible, else it
     stays None. Colour is converted to grey; an HRT information bar is cut off and said. Raises InputError where the
-    file is absent, empty, truncated, no image, of several frames, or larger than `MAX_PIXELS`.
+    file is absent, empty, truncated, no image, of several frames, transparent in parts, or larger than `MAX_PIXELS`.
     """
     file = Path(path)
     if file.is_dir():
@@ -91,15 +100,25 @@ def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] 
 def as_mask(pixels: np.ndarray) -> np.ndarray:
     """bool [H, W] from a mask read as an image: above half of its largest value.
 
-    Raises InputError where more than a tenth of the pixels are neither dark nor bright: that is no mask.
+    Grey rims of nerves, as smoothing, scaling and JPEG leave them, are cut there. Raises InputError where that is no
+    mask: for small whole numbers (labels), where more than a tenth of the pixels are neither dark nor bright, and
+    where whole nerves are so grey that the cut would take them away.
     """
     largest = float(pixels.max())
     if largest <= 0:
         return np.zeros(pixels.shape, bool)
+    if largest < LABELS and pixels.dtype.kind in "iu" and len(levels := np.unique(pixels)) > 2:
+        named = ", ".join(str(level) for level in levels)
+        raise InputError(f"its values {named} are labels, not a mask of nerves: make nerves 255 and all else 0")
     share = pixels / largest
     if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
         raise InputError("this is a grey image, not a mask of nerves; add --image to trace it first")
-    return share > 0.5
+    nerve = share > 0.5
+    rim = ndimage.binary_dilation(nerve, np.ones((2 * RIM_PIXELS + 1,) * 2))
+    drawn = nerve | (share > 0.2)
+    if (lost := (drawn & ~rim).sum() / drawn.sum()) > 0.05:
+        raise InputError(f"{lost:.0%} of what is drawn is grey and would not count as nerve: draw all nerves white")
+    return nerve
 
 
 def as_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -155,6 +174,12 @@ def _too_large(file: Path, width: int, height: int) -> InputError:
 
 def _grey(image: Any, file: Path) -> np.ndarray:
     """Grey pixels of a decoded Pillow image: uint8, uint16 or float32."""
+    if image.mode in WITH_ALPHA and image.has_transparency_data:
+        lowest, highest = image.convert("RGBA").getchannel("A").getextrema()
+        if lowest < highest:
+            raise InputError(
+                f"{file} is transparent in parts, which may stand for black or white: save it without alpha"
+            )
     if image.mode.startswith("I;16"):
         return np.asarray(image, np.uint16)
     if image.mode == "I":

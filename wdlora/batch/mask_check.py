@@ -13,7 +13,7 @@ _TOLERANCE = 0.01
 
 
 def check_masks(graph: Graph, masks: Sequence[Mask], at: str, stated: Collection[str]) -> None:
-    """Raise InputError for a grey picture, and where a file's own pixel size is not what the graph measures with.
+    """Raise InputError for what is no mask, and where a file's own pixel size is not what the graph measures with.
 
     `at` is the place ("node id.input") of the masks; `stated` are places whose value the caller gave, which counts
     whatever a file says. What cannot be read is left to the host that runs the job.
@@ -39,7 +39,7 @@ def _check_mask(mask: Mask, picture: ClinicImage) -> None:
     try:
         as_mask(picture.pixels)
     except InputError:
-        raise InputError(f"{mask.path} is a grey image, not a mask of nerves: take it out of the folder") from None
+        raise InputError(f"{mask.path} is no mask of nerves, white on black: take it out of the folder") from None
 
 
 def _check_pixel_size(graph: Graph, mask: Mask, sides: tuple[float, float], used: dict[str, float]) -> None:
