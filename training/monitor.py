@@ -51,18 +51,21 @@ class Monitor:
         self.writer = _tensorboard(out / "tensorboard")
 
     def judge(self, transformer: Any, step: int) -> dict[str, float]:
-        """Validation loss, Dice of traced output and mask, and CNFL error; writes the sheet of this step."""
-        facts = {"validation_loss": validation_loss(transformer, self.views, self.cache, self.config, self.device)}
-        if self.shown:
-            painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
-            masks = [self.cache.read(view.pictures)["nerves"].numpy().astype(bool) for view in self.shown]
-            facts |= traced_errors(painted, masks, self.pixel_size_um)
-            targets = [
-                decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
-                for view in self.shown
-            ]
-            sheet(self.shown, masks, targets, painted, self.out / "sheets" / f"step-{step:06d}.png")
-        return facts
+        """Validation loss, Dice of traced output and mask, and CNFL error; writes the sheet of this step.
+
+        Without views there is nothing to judge by: no facts and no sheet.
+        """
+        if not self.views:
+            return {}
+        loss = validation_loss(transformer, self.views, self.cache, self.config, self.device)
+        painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
+        masks = [self.cache.read(view.pictures)["nerves"].numpy().astype(bool) for view in self.shown]
+        targets = [
+            decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
+            for view in self.shown
+        ]
+        sheet(self.shown, masks, targets, painted, self.out / "sheets" / f"step-{step:06d}.png")
+        return {"validation_loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
 
     def scalars(self, step: int, facts: dict[str, Any]) -> None:
         """Send numbers to TensorBoard."""
@@ -89,7 +92,7 @@ def validation_loss(
     config: TrainingConfig,
     device: torch.device | str = "cpu",
 ) -> float:
-    """Mean weighted loss at `LEVELS` with the same noise at every call, on at most `VIEWS` views; NaN without views."""
+    """Mean weighted loss at `LEVELS` with the same noise at every call, on at least one view and at most `VIEWS`."""
     losses = []
     chosen = views[:: max(1, len(views) // VIEWS)][:VIEWS]
     for index, view in enumerate(chosen):
@@ -103,7 +106,7 @@ def validation_loss(
         prediction = velocity(transformer, x, sigma, batch.conditioning, batch.references)
         weights = token_weights(batch.nerves, config.foreground_weight, config.background_weight).expand(count, -1)
         losses.append(flow_loss(pack(prediction), pack(clean), pack(noise), weights).item())
-    return float(np.mean(losses)) if losses else float("nan")
+    return float(np.mean(losses))
 
 
 @torch.no_grad()

@@ -44,12 +44,6 @@ def write_model_card(
     out: Path, name: str, preset: str, config: TrainingConfig, data: str, split: str, log: list[dict[str, Any]]
 ) -> None:
     """Write README.md into `out`: what was trained on what, how it did, and what it must not be used for."""
-    judged = [line for line in log if "validation_loss" in line]
-    rows = "\n".join(
-        f"| {line['step']} | {line['validation_loss']:.4f} | {_number(line, 'traced_dice')} | "
-        f"{_number(line, 'traced_cnfl_error')} |"
-        for line in judged
-    )
     fields = "\n".join(f"| {key} | {value} |" for key, value in config.to_dict().items())
     write_text(
         out / "README.md",
@@ -69,11 +63,7 @@ claimed.** Whoever trains a diagnostic model on them has to validate it on real,
 
 ## How it went
 
-| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
-|---|---|---|---|
-{rows}
-
-Samples: `sheets/`. Every logged step: `log.jsonl`.
+{_judgements(log)} Every logged step: `log.jsonl`.
 
 ## Configuration
 
@@ -84,5 +74,17 @@ Samples: `sheets/`. Every logged step: `log.jsonl`.
     )
 
 
-def _number(line: dict[str, Any], key: str) -> str:
-    return f"{line[key]:.3f}" if key in line else "–"
+def _judgements(log: list[dict[str, Any]]) -> str:
+    judged = [line for line in log if "validation_loss" in line]
+    if not judged:
+        return "No patients were kept for validation."
+    rows = "\n".join(
+        f"| {line['step']} | {line['validation_loss']:.4f} | {line['traced_dice']:.3f} | "
+        f"{line['traced_cnfl_error']:.3f} |"
+        for line in judged
+    )
+    return f"""| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
+|---|---|---|---|
+{rows}
+
+Samples: `sheets/`."""

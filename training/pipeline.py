@@ -1,6 +1,7 @@
 """A fine-tune from its arguments to its files: load, prepare, train, write."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.qwen.memory import pick_device
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def finetune(job: Job) -> dict[str, Any]:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
     device = pick_device(job.device) if job.device else accelerator.device
+    if not held and config.validation_share and accelerator.is_main_process:
+        log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
 
     cache = Cache(job.cache or out / "cache")
     model = job.model.load(config.precision, device, ("text_encoder", "vae"))
@@ -94,10 +99,10 @@ def finetune(job: Job) -> dict[str, Any]:
         name = job.model.label
         adapter = make_adapter(run.transformer, run.trained, origins(model, job.model, config, job.preset))
         adapter.save(out / ADAPTER)
-        log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         patients = f"{_patients(learned)} patients for training, {_patients(held)} for validation, nobody on both sides"
-        write_model_card(out, name, job.preset, config, source, patients, log)
-        judged = [line for line in log if "validation_loss" in line]
+        write_model_card(out, name, job.preset, config, source, patients, lines)
+        judged = [line for line in lines if "validation_loss" in line]
         result |= {"adapter": str(out / ADAPTER), "judgement": judged[-1] if judged else None}
     return result
 

@@ -1,5 +1,6 @@
 """The fine-tune on the miniature: what it writes, resuming after a kill, and what it refuses."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -87,6 +88,20 @@ def test_a_run_leaves_everything_that_others_need(finished):
     card = (out / "README.md").read_text()
     assert "not a medical device" in card and str(out) not in card
     assert [path.name for path in (out / "checkpoints").iterdir()] != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "warnings"), [(0.2, 1), (0, 0)])
+def test_without_patients_to_judge_by_no_figure_is_given(cache, tmp_path, caplog, share, warnings):
+    one = job(tmp_path / "out", cache, steps=1, validation_share=share)
+    result = finetune(dataclasses.replace(one, data="phantoms:1"))
+    assert result["finished"] and result["judgement"] is None
+    assert [record.message.split(":")[0] for record in caplog.records if record.name == "training.pipeline"] == [
+        "No cohort has two patients, so none is kept for validation"
+    ] * warnings
+    assert "validation_loss" not in (tmp_path / "out" / "log.jsonl").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "No patients were kept for validation." in card and "nan" not in card and "sheets/" not in card
 
 
 @pytest.mark.slow
