@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from wdlora.cli import main
+from wdlora.errors import InputError
 from wdlora.files import sha256
+from wdlora.host import Host
 from wdlora.privacy.pseudonym import content_pseudonym
 
 from .conftest import write_mask
@@ -94,9 +96,10 @@ def test_bad_input_is_one_line(place, capsys, arguments, sentence):
     assert "Traceback" not in captured.err
 
 
-def test_serve_refuses_a_device_that_is_none_at_its_start(place, capsys):
-    assert main(["serve", "--data", "served", "--port", "0", "--device", "gpu"]) == 2
-    assert "there is no device 'gpu'" in capsys.readouterr().err and not (place / "served").exists()
+def test_a_host_refuses_a_device_that_is_none_at_its_start(tmp_path):
+    with pytest.raises(InputError, match="there is no device 'gpu'"):
+        Host(tmp_path / "data", device="gpu")
+    assert not (tmp_path / "data").exists()
 
 
 def test_serve_says_when_the_port_is_taken(place, capsys):
