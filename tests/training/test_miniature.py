@@ -83,10 +83,23 @@ def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_on
     report = vae_floor(load_miniature(), 1, small, 256)
     # No linear codec of 16 numbers a block comes nearer to these phantoms than the one fitted on them.
     assert report["pca16_fitted_here"]["psnr"] > report["pca16"]["psnr"] > 20
-    for name in ("pca16", "pca16_fitted_here"):
-        difference = report["vae"]["dice"] - report[name]["dice"]
-        assert report[f"vae_minus_{name}"]["dice"] == pytest.approx(difference, abs=1e-12)
+    for one, other in (("vae", "pca16"), ("vae", "pca16_fitted_here"), ("half_resolution", "pca16")):
+        for key in ("dice", "dice_to_real", "cnfl_absolute_shift"):
+            difference = report[one][key] - report[other][key]
+            assert report[f"{one}_minus_{other}"][key] == pytest.approx(difference, abs=1e-12)
     assert report["phantoms"] == len(COHORTS) and report["masks"]["psnr"] > 34
+
+
+def test_half_resolution_keeps_a_quarter_of_the_numbers():
+    from training.miniature.measure import _half_resolution
+
+    # Every second pixel tells all of what half of the frequencies hold, and nothing of the rest.
+    phase = (torch.arange(64) + 0.5) * torch.pi / 64
+    waves = [torch.cos(k * phase).expand(64, 64) / 2 + 0.5 for k in (5, 31, 32, 50)]
+    kept = _half_resolution(torch.stack([*waves, waves[1].T]))
+    assert torch.allclose(kept[:2], torch.stack(waves[:2]), atol=1e-5)
+    assert torch.allclose(kept[4], waves[1].T, atol=1e-5)
+    assert torch.allclose(kept[2:4], torch.full((2, 64, 64), 0.5), atol=1e-5)
 
 
 def test_the_lines_loss_is_a_squared_error_where_its_weight_is_flat():
@@ -128,6 +141,18 @@ def test_the_planar_vae_is_the_real_one_on_single_pictures():
     assert posterior.std.max() < 0.01
     again = real.decode((z * std + mean)[:, :, None]).sample[:, :, 0]
     assert torch.allclose(again, planar.decode(z)[:, None].clamp(-1, 1).repeat(1, 3, 1, 1), atol=1e-4)
+
+
+def test_a_grating_of_the_side_of_a_cell_is_lost_in_the_vae_as_the_docs_say():
+    from wdlora.qwen.latents import decode_latents, encode_image
+    from wdlora.qwen.miniature_files import load_miniature
+
+    vae = load_miniature().vae
+    rows = torch.arange(384.0)
+    for period, low, high in ((8, 0, 1e-4), (9, 0.15, 0.3)):
+        grating = (0.5 + 0.3 * torch.cos(2 * torch.pi * rows / period)).expand(384, 384)
+        again = decode_latents(vae, encode_image(vae, grating))[0].mean(0)
+        assert low <= again[160:224, 160:224].std() < high  # far from the border, which the network does see
 
 
 def test_the_transformer_starts_as_zero_velocity():

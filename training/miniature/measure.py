@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
+from scipy import fft, ndimage
 from torch import Tensor
 
 from training.miniature import images, prompts
@@ -31,9 +31,9 @@ HELD_OUT = 9_000_000_000
 
 
 MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "vae": lambda model: vae_floor(model, 16, VAEStage()),
+    "vae": lambda model: vae_floor(model, 64, VAEStage()),
     "masks_128": lambda model: follows_masks(model, [(128, 128)], 128),
-    "masks_128_unguided": lambda model: follows_masks(model, [(128, 128)], 512, cfg=1.0),
+    "masks_128_unguided": lambda model: follows_masks(model, [(128, 128)], 1536, cfg=1.0),
     "masks_mixed": lambda model: follows_masks(model, [(64, 64), (96, 160), (192, 192), (256, 256)], 6),
     "masks_384": lambda model: follows_masks(model, [(384, 384)], 6),
     "prompts": lambda model: prompt_effects(model, 10),
@@ -44,12 +44,13 @@ MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 
 def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[str, Any]:
-    """Real → VAE → trace on phantoms of all cohorts, beside two rank-16 PCAs of 8×8 blocks.
+    """Real → VAE → trace on phantoms of all cohorts, beside linear codecs of as many numbers.
 
-    `pca16` is fitted on pictures, masks and textures like those that the VAE learned from (`stage`), no phantom among
-    them either; `pca16_fitted_here` on these very phantoms. `dice` is that of the trace with the true mask,
+    `pca16` has 16 principal components of 8×8 blocks, fitted on pictures, masks and textures like those that the VAE
+    learned from (`stage`), no phantom among them either; `pca16_fitted_here` is fitted on these very phantoms;
+    `half_resolution` keeps a quarter of the spectrum and has no blocks. `dice` is that of the trace with the true mask,
     `dice_to_real` with the trace of the original image; CNFL in mm/mm², differences against the trace of the original
-    image. `vae_minus_…`: mean paired differences of the Dice and of the absolute CNFL shift, each with its 95 %
+    image. `…_minus_…`: mean paired differences of both Dices and of the absolute CNFL shift, each with its 95 %
     half-width. `masks`: PSNR in dB and Dice after thresholding.
     """
     drawn = [sample_mask(name, 7_000_000 + k, size) for name in COHORTS for k in range(count)]
@@ -61,6 +62,7 @@ def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
         "vae": _reconstruct(model, pixels),
         "pca16": _through(fit_principal(learned), pixels),
         "pca16_fitted_here": _through(fit_principal(pixels * 2 - 1), pixels),
+        "half_resolution": _half_resolution(pixels),
     }
     traced = [trace(image) for image in real]
     lengths = np.array([measure(mask).cnfl for mask in traced])
@@ -72,28 +74,27 @@ def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
             "cnfl_of_masks": _mean([measure(mask).cnfl for mask in truth]),
         },
     }
-    overlaps, shifts = {}, {}
+    each: dict[str, dict[str, np.ndarray]] = {}
     for name, values in rebuilt.items():
         again = [trace(_grey(image)) for image in values]
-        shift = shifts[name] = np.array([measure(mask).cnfl for mask in again]) - lengths
-        overlaps[name] = np.array([dice(a, b) for a, b in zip(again, truth, strict=True)])
+        shift = np.array([measure(mask).cnfl for mask in again]) - lengths
+        each[name] = {
+            "dice": np.array([dice(a, b) for a, b in zip(again, truth, strict=True)]),
+            "dice_to_real": np.array([dice(a, b) for a, b in zip(again, traced, strict=True)]),
+            "cnfl_absolute_shift": np.abs(shift),
+        }
         report[name] = {
             "psnr": _psnr(values, pixels),
-            "dice": _mean(overlaps[name]),
-            "dice_to_real": _mean([dice(a, b) for a, b in zip(again, traced, strict=True)]),
+            **{key: _mean(figures) for key, figures in each[name].items()},
             "cnfl_shift": _mean(shift),
             "cnfl_shift_sd": float(shift.std(ddof=1)),
-            "cnfl_absolute_shift": _mean(np.abs(shift)),
         }
-    for name in ("pca16", "pca16_fitted_here"):
-        better = overlaps["vae"] - overlaps[name]
-        further = np.abs(shifts["vae"]) - np.abs(shifts[name])
-        report[f"vae_minus_{name}"] = {
-            "dice": _mean(better),
-            "dice_ci95": _half_width(better),
-            "cnfl_absolute_shift": _mean(further),
-            "cnfl_absolute_shift_ci95": _half_width(further),
-        }
+    pairs = [("vae", "pca16"), ("vae", "pca16_fitted_here"), ("vae", "half_resolution"), ("half_resolution", "pca16")]
+    for one, other in pairs:
+        paired = report[f"{one}_minus_{other}"] = {}
+        for key, figures in each[one].items():
+            difference = figures - each[other][key]
+            paired |= {key: _mean(difference), f"{key}_ci95": _half_width(difference)}
     flat = torch.from_numpy(np.stack(truth)).float()
     masks = _reconstruct(model, flat)
     report["masks"] = {
@@ -256,6 +257,14 @@ def _reconstruct(model: Any, pixels: Tensor) -> Tensor:
 
 def _through(linear: Principal, pixels: Tensor) -> Tensor:
     return (linear.decode(linear.encode(pixels * 2 - 1)).clamp(-1, 1) + 1) / 2
+
+
+def _half_resolution(pixels: Tensor) -> Tensor:
+    """Pictures (B, H, W) from the lower half of their cosine frequencies each way: 16 numbers for 64 pixels."""
+    spectrum = fft.dctn(pixels.numpy(), axes=(1, 2), norm="ortho")
+    spectrum[:, pixels.shape[1] // 2 :] = 0
+    spectrum[:, :, pixels.shape[2] // 2 :] = 0
+    return torch.from_numpy(fft.idctn(spectrum, axes=(1, 2), norm="ortho")).clamp(0, 1)
 
 
 def _grey(image: Tensor) -> np.ndarray:
