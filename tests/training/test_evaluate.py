@@ -181,10 +181,12 @@ def test_an_adapter_given_twice_is_no_second_run(tmp_path):
     adapter = Adapter({"transformer_blocks.0.attn.to_q": AdapterLayer(*factors)})
     adapter.save(tmp_path / "one.safetensors")
     shutil.copyfile(tmp_path / "one.safetensors", tmp_path / "copy.safetensors")
+    (tmp_path / "folder").mkdir()
+    shutil.copyfile(tmp_path / "one.safetensors", tmp_path / "folder" / "adapter_model.safetensors")
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "copy")]
-    for given in (files, [files[0]] * 2):
+    one, copy, folder = (str(tmp_path / name) for name in ("one.safetensors", "copy.safetensors", "folder"))
+    for given in ([one, copy], [one, one], [one, folder]):
         with pytest.raises(InputError, match="are the same adapter, not two training runs"):
             command.run(parser.parse_args(["--adapter", *given, "--out", str(tmp_path / "out"), "--count", "4"]))
 

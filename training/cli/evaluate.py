@@ -62,12 +62,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _refuse_copies(paths: list[Path]) -> None:
-    """Raise InputError for two files of one content, which would count as two training runs."""
+    """Raise InputError for two adapters of one content, which would count as two training runs."""
+    from wdlora.adapter.file import file_to_read
     from wdlora.files import sha256
 
     first: dict[str, Path] = {}
     for path in paths:
-        other = first.setdefault(sha256(path), path)
+        other = first.setdefault(sha256(file_to_read(path)), path)
         if other is not path:
             raise InputError(
                 f"--adapter {other} and {path} are the same adapter, not two training runs: leave one out."

@@ -24,12 +24,13 @@ def check_masks(graph: Graph, masks: Sequence[Mask], at: str, stated: Collection
         for id in _fed_by(graph, loader)
         if isinstance(size := graph[id]["inputs"].get(_KEY), int | float) and size > 0 and f"{id}.{_KEY}" not in stated
     }
+    taken = _taken_for_mask(graph, loader)
     for mask in masks:
         try:
             picture = read_image(mask.path)
         except InputError:
             continue
-        if _taken_for_mask(graph, loader):
+        if taken:
             _check_mask(mask, picture)
         if picture.pixel_size_um is not None:
             _check_pixel_size(graph, mask, picture.pixel_size_um, used)
