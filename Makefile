@@ -10,7 +10,8 @@ help:
 	@echo "make demo    three cohorts from mask to measured picture, written to demo/"
 	@echo "make test    the whole test suite        make fast   without the slow tests"
 	@echo "make lint    ruff and mypy               make fuzz   10,000 damaged adapter files"
-	@echo "make bench   the timed comparisons       make clean  remove .venv and demo"
+	@echo "make bench   the timed comparisons       make bench-gpu  training at full size, on a GPU"
+	@echo "make clean   remove .venv and demo"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …')"

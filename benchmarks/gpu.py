@@ -4,6 +4,7 @@ Not part of `make bench`: `make bench-gpu` runs it. Speed and memory do not depe
 downloaded. The conditioning stands for the cached one: 300 tokens.
 """
 
+import contextlib
 import gc
 import statistics
 import time
@@ -26,13 +27,16 @@ TEXT_TOKENS = 300
 STEPS, WARMUP = 8, 3
 
 
-def build(precision: str, device: torch.device) -> Any:
-    """The full-size transformer with small random weights, its blocks stored at a precision of the presets."""
+def build(precision: str, device: torch.device, **shape: Any) -> Any:
+    """The transformer with small random weights, its blocks stored at a precision of the presets.
+
+    Of full size, unless `shape` holds other arguments of QwenImageTransformer2DModel.
+    """
     from accelerate import init_empty_weights
     from diffusers import QwenImageTransformer2DModel
 
     with init_empty_weights():
-        model = QwenImageTransformer2DModel().requires_grad_(False)
+        model = QwenImageTransformer2DModel(**shape).requires_grad_(False)
     for name, module in list(model.named_modules()):
         for key, parameter in list(module.named_parameters(recurse=False)):
             value = torch.randn(parameter.shape, device=device, dtype=torch.bfloat16) * 0.02
@@ -48,25 +52,34 @@ def build(precision: str, device: torch.device) -> Any:
     return model.to(device)
 
 
-def random_batch(size: int, device: torch.device) -> Batch:
+def random_batch(size: int, device: torch.device, joint_dim: int = 3584) -> Batch:
     """One training example of `size`² pixels."""
     shape = (1, 16, 1, size // 8, size // 8)
     return Batch(
         torch.randn(shape, device=device),
         (torch.randn(shape, device=device),),
         torch.zeros(1, size, size, dtype=torch.uint8, device=device),
-        Conditioning(torch.randn(1, TEXT_TOKENS, 3584, device=device, dtype=torch.bfloat16)),
+        Conditioning(torch.randn(1, TEXT_TOKENS, joint_dim, device=device, dtype=torch.bfloat16)),
     )
 
 
 def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
-    """Median seconds a step and peak GB at every size."""
+    """Median seconds a step and peak GB at every size that fits."""
+    results: dict[int, tuple[float, float]] = {}
+    with contextlib.suppress(torch.OutOfMemoryError):
+        _measure(precision, method, rank, sizes, results)
+    gc.collect()
+    torch.cuda.empty_cache()
+    return results
+
+
+def _measure(
+    precision: str, method: str, rank: int, sizes: tuple[int, ...], results: dict[int, tuple[float, float]]
+) -> None:
     device = torch.device("cuda")
     config = load_preset("paper_r16", {"method": method, "rank": rank, "alpha": float(rank), "precision": precision})
     transformer = prepare_transformer(build(precision, device), config).train()
-    parameters = [p for p in transformer.parameters() if p.requires_grad]
-    optimiser = build_optimiser(parameters, config)
-    results = {}
+    optimiser = build_optimiser([p for p in transformer.parameters() if p.requires_grad], config)
     for size in sizes:
         batch = random_batch(size, device)
         generator = torch.Generator().manual_seed(0)
@@ -81,10 +94,15 @@ def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> d
             torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
         results[size] = (statistics.median(seconds[WARMUP:]), torch.cuda.max_memory_allocated() / 1e9)
-    del transformer, optimiser, parameters
-    gc.collect()
-    torch.cuda.empty_cache()
-    return results
+
+
+def row(precision: str, size: int, lora: tuple[float, float] | None, wdlora: tuple[float, float] | None) -> list[str]:
+    """The figures of one storage and size, (seconds, GB) each; None does not fit on the card."""
+    (a, memory_a), (b, memory_b) = (
+        ("does not fit", "–") if one is None else (f"{one[0]:.3f}", f"{one[1]:.1f}") for one in (lora, wdlora)
+    )
+    ratio = f"{wdlora[0] / lora[0]:.3f}" if lora and wdlora else "–"
+    return [precision, f"{size}²", a, b, ratio, memory_a, memory_b]
 
 
 def run() -> str:
@@ -95,11 +113,7 @@ def run() -> str:
     sizes, rank = (384, 512), 16
     for precision in ("bf16", "fp8", "nf4"):
         lora, wdlora = (measure(precision, method, rank, sizes) for method in ("lora", "wdlora"))
-        for size in sizes:
-            (a, memory_a), (b, memory_b) = lora[size], wdlora[size]
-            rows.append(
-                [precision, f"{size}²", f"{a:.3f}", f"{b:.3f}", f"{b / a:.3f}", f"{memory_a:.1f}", f"{memory_b:.1f}"]
-            )
+        rows += [row(precision, size, lora.get(size), wdlora.get(size)) for size in sizes]
     header = ["storage", "image", "LoRA, s", "WDLoRA, s", "WDLoRA ÷ LoRA", "LoRA, GB", "WDLoRA, GB"]
     name = torch.cuda.get_device_name()
     return f"{table(header, rows)}\n\nRank {rank}, {name}. Medians of {STEPS} steps after {WARMUP}."
