@@ -39,6 +39,14 @@ _NOT_NEGATIVE = (
     *("weight_decay", "warmup_steps", "cosine_cycles", "max_grad_norm", "foreground_weight", "background_weight"),
     *("timestep_std", "seed", "sample_every", "sample_cfg"),
 )
+_ONLY_WITH = {
+    "extra_rank": ("method", ("lora",)),
+    "norm_gradient": ("method", ("wdlora", "magnitude")),
+    "timestep_mean": ("timesteps", ("logit_normal", "shifted")),
+    "timestep_std": ("timesteps", ("logit_normal", "shifted")),
+    "timestep_shift": ("timesteps", ("shifted",)),
+}
+"""Fields that only some values of another field read."""
 
 
 def _option(help: str, default: Any) -> Any:
@@ -127,6 +135,12 @@ class TrainingConfig:
             raise InputError(f"targets has unknown groups {', '.join(unknown)}; there are {', '.join(TARGETS)}.")
         if not self.targets:
             raise InputError(f"targets is empty; name some of {', '.join(TARGETS)}.")
+        for name, (other, readers) in _ONLY_WITH.items():
+            usual, chosen = self.__dataclass_fields__[name].default, getattr(self, other)
+            if getattr(self, name) != usual and chosen not in readers:
+                raise InputError(
+                    f"{name} is only for {other}={' or '.join(readers)}: with {chosen} leave it at {usual}."
+                )
 
     @property
     def target_modules(self) -> list[str]:
@@ -190,12 +204,24 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
                 return value
             raise ValueError
         if typing.get_origin(kind) is tuple:
-            return tuple(value.split(",") if isinstance(value, str) else value)
+            parts = value.split(",") if isinstance(value, str) else value
+            if not all(isinstance(part, str) for part in parts):
+                raise ValueError
+            return tuple(parts)
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
-        if kind is int and float(value) != int(float(value)):
-            raise ValueError
-        return kind(float(value)) if kind is int else kind(value)
+        return _whole_number(value) if kind is int else kind(value)
     except (ValueError, KeyError, TypeError, OverflowError):
         allowed = " or ".join(map(str, typing.get_args(kind))) if typing.get_origin(kind) is Literal else kind.__name__
         raise InputError(f"{key} must be {allowed}, not {value!r}.") from None
+
+
+def _whole_number(value: Any) -> int:
+    """An int of a number or its text, 1e3 as well; raises ValueError for a fraction."""
+    try:
+        return int(value) if isinstance(value, int | str) else int(str(value))
+    except ValueError:
+        number = float(value)
+        if number != int(number):
+            raise
+        return int(number)

@@ -1,8 +1,10 @@
 """Presets load, say where their values come from, and refuse what they do not know."""
 
+import dataclasses
+
 import pytest
 
-from training.config import PRESETS, TARGETS, load_preset, presets
+from training.config import PRESETS, TARGETS, TrainingConfig, load_preset, presets
 from wdlora.errors import InputError
 
 
@@ -33,9 +35,36 @@ def test_the_papers_settings():
 
 
 def test_the_fingerprint_follows_every_field():
-    config = load_preset("miniature")
-    assert config.fingerprint() == load_preset("miniature").fingerprint()
-    assert config.fingerprint() != load_preset("miniature", {"seed": "1"}).fingerprint()
+    config = dataclasses.replace(TrainingConfig(), timesteps="shifted")
+    others = {
+        "method": "magnitude",
+        "targets": ("mlp",),
+        "precision": "fp8",
+        "optimiser": "adamw",
+        "timesteps": "logit_normal",
+        "alpha": 3.0,
+        "size": 64,
+    }
+    seen = {config.fingerprint()}
+    for field in dataclasses.fields(TrainingConfig):
+        if field.name == "extra_rank":
+            changed = dataclasses.replace(config, method="lora", extra_rank="match_wdlora")
+            seen.add(dataclasses.replace(config, method="lora").fingerprint())
+        else:
+            value = getattr(config, field.name)
+            number = value + 1 if isinstance(value, int) and not isinstance(value, bool) else value
+            new = others.get(field.name, not value if isinstance(value, bool) else number)
+            if isinstance(value, float):
+                new = value / 2 if value else 0.25
+            changed = dataclasses.replace(config, **{field.name: new})
+        assert changed.fingerprint() not in seen, field.name
+        seen.add(changed.fingerprint())
+    assert config.fingerprint() == dataclasses.replace(config).fingerprint()
+
+
+def test_large_seeds_stay_exact():
+    assert load_preset("miniature", {"seed": "9007199254740993"}).seed == 9007199254740993
+    assert load_preset("miniature", {"steps": "1e3"}).steps == 1000
 
 
 @pytest.mark.parametrize(
@@ -44,6 +73,12 @@ def test_the_fingerprint_follows_every_field():
         ({"rnak": 4}, "unknown key rnak"),
         ({"rank": "four"}, "rank must be int, not 'four'"),
         ({"rank": 0}, "rank must be at least 1"),
+        ({"extra_rank": "match_wdlora"}, "extra_rank is only for method=lora: with wdlora leave it at none"),
+        ({"timesteps": "uniform"}, r"timestep_mean is only for .* with uniform leave it at 0\.0"),
+        ({"timestep_shift": 3}, "timestep_shift is only for timesteps=shifted"),
+        ({"method": "lora", "norm_gradient": "true"}, "norm_gradient is only for method=wdlora or magnitude"),
+        ({"targets": [1]}, "targets must be tuple"),
+        ({"seed": "1.5"}, "seed must be int"),
         ({"rank": 2.5}, "rank must be int"),
         ({"method": "dora"}, "method must be wdlora or lora or magnitude, not 'dora'"),
         ({"targets": "attention,everything"}, "unknown groups everything"),

@@ -37,10 +37,14 @@ def levels(**changes):
     return noise_levels(200_000, config, torch.Generator().manual_seed(0))
 
 
-def test_densities_have_their_closed_form_quantiles():
-    """Medians in closed form; the sampling error of a median of 2·10⁵ draws is below .003."""
-    assert levels().median().item() == pytest.approx(0.5, abs=0.005)
-    logit = levels(timesteps="logit_normal", timestep_mean=0.5)
-    assert logit.median().item() == pytest.approx(1 / (1 + math.exp(-0.5)), abs=0.005)
-    shifted = levels(timesteps="shifted", timestep_shift=2.2)
-    assert shifted.median().item() == pytest.approx(2.2 / 3.2, abs=0.005)
+@pytest.mark.parametrize("normal", [-1.0, 0.0, 1.0])
+def test_densities_have_their_closed_form_quantiles(normal):
+    """Quantiles in closed form; the sampling error of one of 2·10⁵ draws is below .003."""
+    share = 0.5 * (1 + math.erf(normal / math.sqrt(2)))
+    assert levels().quantile(share).item() == pytest.approx(share, abs=0.005)
+    for mean, std in ((0.5, 1.0), (-0.3, 0.5), (0.0, 2.0)):
+        drawn = levels(timesteps="logit_normal", timestep_mean=mean, timestep_std=std)
+        plain = 1 / (1 + math.exp(-(mean + std * normal)))
+        assert drawn.quantile(share).item() == pytest.approx(plain, abs=0.005)
+        shifted = levels(timesteps="shifted", timestep_mean=mean, timestep_std=std, timestep_shift=3.0)
+        assert shifted.quantile(share).item() == pytest.approx(3 * plain / (1 + 2 * plain), abs=0.005)
