@@ -20,6 +20,7 @@ from wdlora.errors import InputError
 from wdlora.files import write_json
 
 _NAME = re.compile(r"step-(\d{6,})")
+_UNFINISHED = ".writing-"
 
 
 def save_checkpoint(
@@ -35,8 +36,10 @@ def save_checkpoint(
     `facts` is stored as JSON (configuration fingerprint, data fingerprint, averages' step count …).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_UNFINISHED}*"):  # by a killed run
+        shutil.rmtree(left, ignore_errors=True)
     target = folder / f"step-{step:06d}"
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
         _save(parameters, temporary / "parameters.safetensors")
         tensors: dict[str, Tensor] = {}

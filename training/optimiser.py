@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from torch.nn import Parameter
 from training.config import TrainingConfig
 
 log = logging.getLogger(__name__)
+
+SMALLEST_IN_8_BITS = 4096
+"""bitsandbytes keeps the state of smaller tensors in 32 bits."""
 
 
 def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
@@ -29,10 +32,18 @@ def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> 
         try:
             from bitsandbytes.optim import AdamW8bit
 
+            _try_out(AdamW8bit, parameters[0].device)
             return AdamW8bit(parameters, **options)
         except (ImportError, RuntimeError) as error:
-            log.warning("8-bit Adam cannot run here (%s); using torch's AdamW.", error)
+            log.warning("8-bit Adam cannot run here (%s); using torch's AdamW.", str(error).strip().split("\n")[0])
     return torch.optim.AdamW(parameters, **options)
+
+
+def _try_out(kind: Callable[..., torch.optim.Optimizer], device: torch.device) -> None:
+    """Make one step: a native library that does not fit is only missed there. Small tensors keep 32-bit states."""
+    parameter = Parameter(torch.zeros(2 * SMALLEST_IN_8_BITS, device=device))
+    parameter.grad = torch.ones_like(parameter)
+    kind([parameter]).step()
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:

@@ -1,6 +1,8 @@
 """Checkpoints come back as they were written, for both optimisers, and torn ones are refused."""
 
 import dataclasses
+import sys
+import types
 
 import pytest
 import torch
@@ -45,6 +47,34 @@ def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
     (left[1] / "parameters.safetensors").write_bytes(b"half")
     with pytest.raises(InputError, match="step-1000000"):
         load_checkpoint(left[1])
+
+
+def test_what_a_killed_run_left_unfinished_goes_with_the_next_checkpoint(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    (tmp_path / ".writing-abc").mkdir()
+    (tmp_path / ".writing-abc" / "parameters.safetensors").write_bytes(b"half")
+    save_checkpoint(tmp_path, 1, {"p": parameter}, optimiser, {}, keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+class _Missing(torch.optim.AdamW):
+    """bitsandbytes where its native library does not fit: it is built, and fails when it should step."""
+
+    def step(self, closure=None):
+        raise RuntimeError("Attempted to use the CUDA library,\nwhich is not there")
+
+
+@pytest.mark.parametrize("package", [None, types.SimpleNamespace(AdamW8bit=_Missing)])
+def test_where_8_bit_adam_cannot_run_torchs_takes_over_with_one_line(monkeypatch, caplog, package):
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", package)
+    parameter = torch.nn.Parameter(torch.ones(128, 64))
+    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adam8bit"))
+    assert type(optimiser) is torch.optim.AdamW
+    (record,) = caplog.records
+    assert "8-bit Adam cannot run here" in record.message and "\n" not in record.message
+    steps(parameter, optimiser, 1, 0)
+    assert not torch.equal(parameter, torch.ones(128, 64))
 
 
 def test_the_schedule_by_hand():
