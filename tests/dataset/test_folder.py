@@ -15,7 +15,7 @@ def folder(tmp_path):
         for name in "ab":
             Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / kind / f"{name}.png")
     (tmp_path / "dataset.csv").write_text(
-        "file,cohort,patient,pixel_size_um,reference\nb.png,t1dpn,p2,1.04,a.png\na.png,Control,p1,,\n"
+        "file,cohort,patient,pixel_size_um,reference\nb.png,t1dpn,p2,1.04,a.png\na.png,Control,p2,,\n"
     )
     return tmp_path
 
@@ -47,6 +47,10 @@ def test_rows_keep_their_order_and_their_values(folder):
         ("file,cohort,patient\na.png,Control,p1\nb.png,Control,p1\nc.png,Control,p1\n", "line 4: .*'c.png'"),
         ("file,cohort,patient\na.png,Control,p\nb.png,Control,p\na.png,Control,p\n", "1 images twice"),
         ("file,cohort,patient,reference\na.png,Control,p,a.png\nb.png,Control,p,\n", "another"),
+        (
+            "file,cohort,patient,reference\na.png,Control,p,b.png\nb.png,T1DPN,q,\n",
+            r"a.png \(Control\) has the reference b.png \(T1DPN\) of another patient and another cohort",
+        ),
         ("file,cohort,patient,pixel_size_um\na.png,Control,p,wide\nb.png,Control,p,\n", "line 2: .*wide"),
     ],
 )

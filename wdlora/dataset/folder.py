@@ -41,8 +41,8 @@ def read_folder(folder: str | Path) -> list[Record]:
     """Read the table of a data set and check it against the files; rows stay in their order.
 
     Raises InputError, naming file and row, for a missing folder, table or column, no images, two pictures of one
-    name, an image without mask or row, an unknown cohort, an empty patient, and a reference that is the image itself
-    or unknown.
+    name, an image without mask or row, an unknown cohort, an empty patient, and a reference that is unknown, the image
+    itself, or of another patient and cohort.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -64,10 +64,19 @@ def read_folder(folder: str | Path) -> list[Record]:
         raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
     if len(known) < len(records):
         raise InputError(f"{TABLE} lists {len(records) - len(known)} images twice.")
+    by_stem = {Path(record.file).stem: record for record in records}
     for record in records:
-        if record.reference and Path(record.reference).stem not in known - {Path(record.file).stem}:
+        if not record.reference:
+            continue
+        other = by_stem.get(Path(record.reference).stem, record)
+        if other is record:
             raise InputError(
                 f"{TABLE}: the reference {record.reference!r} of {record.file} must be another of the images."
+            )
+        if other.patient != record.patient and other.cohort != record.cohort:
+            raise InputError(
+                f"{TABLE}: {record.file} ({record.cohort}) has the reference {other.file} ({other.cohort}) of another "
+                "patient and another cohort: name one of the same patient or cohort."
             )
     return records
 
