@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from training.cache import Cache
 from training.config import TrainingConfig
-from training.loop import FineTune
+from training.loop import Diverged, FineTune
 from training.monitor import validation_loss
 from training.prepare import Prepared
 from wdlora.errors import InputError
@@ -132,7 +132,7 @@ class Study:
                 run.advance(stream)
             with run.averaged():
                 loss = validation_loss(run.transformer, self.validation, self.cache, config)
-        except InputError:
+        except Diverged:
             loss = float("inf")
         result = {
             "arm": arm.name,

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -38,6 +39,10 @@ STOP_FILE = "stop"
 """A file of this name in the output folder ends the run after the current step, with a checkpoint."""
 
 
+class Diverged(InputError):
+    """The loss is no finite number any more."""
+
+
 class FineTune:
     """One run in the folder `out`.
 
@@ -60,7 +65,9 @@ class FineTune:
             raise InputError("There is nothing to train on.")
         self.config, self.views, self.cache, self.out, self.monitor = config, views, cache, out, monitor
         self.accelerator = accelerator or Accelerator()
+        self.base = model.hashes.get("transformer")
         self.transformer = prepare_transformer(model.transformer, config)
+        self.device = next(self.transformer.parameters()).device
         self.parameters = {n: p for n, p in self.transformer.named_parameters() if p.requires_grad}
         self.optimiser = build_optimiser(self.parameters.values(), config)
         self.average = Average(self.parameters, config.ema_decay) if config.ema_decay else None
@@ -117,7 +124,7 @@ class FineTune:
                 total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None if main else True
             ) as bar,
         ):
-            if main and self.monitor and self.step == 0:
+            if main and self.monitor and not self._judged() and self.step in (0, config.steps):
                 self._judge()
             stopping = False
             while self.step < config.steps and not stopping:
@@ -130,8 +137,11 @@ class FineTune:
                 if not main:
                     continue
                 seconds = spent / (self.step - first)
-                facts = {"loss": float(np.mean(recent)), "seconds_a_step": seconds} | memory(self.accelerator.device)
-                bar.set_postfix(loss=f"{facts['loss']:.4f}", refresh=False)
+                facts = {"loss": float(np.mean(recent)), "seconds_a_step": seconds} | memory(self.device)
+                shown = {"loss": f"{facts['loss']:.4f}"}
+                if "peak_memory_gb" in facts:
+                    shown["peak"] = f"{facts['peak_memory_gb']:.1f} GB"
+                bar.set_postfix(shown, refresh=False)
                 last = self.step == config.steps or stopping
                 if self.step % config.log_every == 0 or last:
                     self.log(facts | {"eta_seconds": seconds * (config.steps - self.step), "step_loss": loss})
@@ -146,13 +156,13 @@ class FineTune:
         """Whether any process wants to stop, so that all make the same number of steps."""
         if self.accelerator.num_processes == 1:
             return stop
-        wanting = self.accelerator.reduce(torch.tensor(int(stop), device=self.accelerator.device), "sum")
+        wanting = self.accelerator.reduce(torch.tensor(int(stop), device=self.device), "sum")
         return bool(wanting.item())
 
     def advance(self, stream: Iterator[list[Prepared]]) -> float:
         """One optimiser step over `accumulation` batches of `stream`; returns the mean loss.
 
-        Raises InputError where the loss is not finite.
+        Raises Diverged where the loss is not finite.
         """
         config = self.config
         for group in self.optimiser.param_groups:
@@ -160,7 +170,7 @@ class FineTune:
         total = 0.0
         for part in range(config.accumulation):
             generator = self._generator(part)
-            batch = self._batch(next(stream), generator).to(self.accelerator.device, self.dtype)
+            batch = self._batch(next(stream), generator).to(self.device, self.dtype)
             last = part == config.accumulation - 1
             synchronise = contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)
             with synchronise:
@@ -175,7 +185,7 @@ class FineTune:
             self.average.update(self.parameters)
         self.step += 1
         if not np.isfinite(total):
-            raise InputError(f"The loss is {total} at step {self.step}; lower learning_rate and start again.")
+            raise Diverged(f"The loss is {total} at step {self.step}; lower learning_rate and start again.")
         return total
 
     def stream(self) -> Iterator[list[Prepared]]:
@@ -202,7 +212,9 @@ class FineTune:
         return {
             "configuration": self.config.fingerprint(),
             "data": hashlib.sha256(data.encode()).hexdigest(),
-            "processes": self.accelerator.num_processes,
+            "number of processes": self.accelerator.num_processes,
+            "base model": self.base,
+            "kind of optimiser": type(self.optimiser).__name__,
         }
 
     def save(self) -> None:
@@ -230,6 +242,12 @@ class FineTune:
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= self.step] if self.step else []
             path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _judged(self) -> bool:
+        """Whether the log holds a judgement of the current step; a run may have been killed before it."""
+        path = self.out / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return any("loss" not in line and line["step"] == self.step for line in map(json.loads, lines))
 
     def _judge(self) -> None:
         assert self.monitor is not None
@@ -322,7 +340,8 @@ def memory(device: torch.device) -> dict[str, float]:
         import resource
     except ImportError:  # Windows
         return {}
-    return {"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Which model is trained or evaluated, and how it is loaded."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from wdlora.errors import InputError
-from wdlora.qwen.loading import PARTS, load
+from wdlora.qwen.loading import PARTS, check, load
 from wdlora.qwen.miniature_files import miniature_files
 from wdlora.weights import Weights
 
@@ -49,27 +50,23 @@ class ModelSource:
         path = miniature_files().transformer if self.folder == MINIATURE else self.transformer
         return Weights(path or Path(str(self.folder)) / "transformer").quantisation
 
+    def check(self, precision: str) -> None:
+        """Raise InputError where `load` would for one of the parts; reads headers alone."""
+        check(**self._places(), storage=STORAGE[precision])
+
     def load(self, precision: str, device: torch.device | str | None, parts: tuple[str, ...] = PARTS) -> Any:
         """Load some parts (`transformer`, `text_encoder` with its tokenizer, `vae`) at a precision of the presets."""
-        places: dict[str, Any] = {
-            "transformer": self.transformer,
-            "text_encoder": self.text_encoder,
-            "vae": self.vae,
-            "tokenizer": self.tokenizer,
-            "variant": self.variant,
-        }
-        folder = self.folder
-        if folder == MINIATURE:
-            files = miniature_files()
-            folder, places = (
-                None,
-                {
-                    "transformer": files.transformer,
-                    "text_encoder": files.text_encoder,
-                    "vae": files.vae,
-                    "tokenizer": files.tokenizer,
-                    "variant": "edit",
-                },
-            )
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        return load(folder, **places, parts=parts, storage=STORAGE[precision], device=device, dtype=dtype)
+        return load(**self._places(), parts=parts, storage=STORAGE[precision], device=device, dtype=dtype)
+
+    def _places(self) -> dict[str, Any]:
+        if self.folder != MINIATURE:
+            return dataclasses.asdict(self)
+        files = miniature_files()
+        return {
+            "transformer": files.transformer,
+            "text_encoder": files.text_encoder,
+            "vae": files.vae,
+            "tokenizer": files.tokenizer,
+            "variant": "edit",
+        }

@@ -3,12 +3,18 @@
 import json
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+)
 
 from training.cache import Cache
 from training.checkpoint import list_checkpoints
@@ -67,12 +73,19 @@ def finetune(job: Job) -> dict[str, Any]:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
     examples, source, pixel_size = _examples(job)
     learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
-    # The text stream of the last block leads nowhere, so adapters on it get no gradient.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(cpu=job.device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[unused])
-    device = pick_device(job.device) if job.device else accelerator.device
+    chosen = pick_device(job.device) if job.device else None
+    accelerator = accelerator_for(chosen)
+    device = chosen or accelerator.device
+    job.model.check(config.precision)
     if not held and config.validation_share and accelerator.is_main_process:
         log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
+
+    if config.warmup_steps >= config.steps and accelerator.is_main_process:
+        log.warning(
+            "The warm-up of %d steps is not over when the run ends after %d: the learning rate stays below its peak.",
+            config.warmup_steps,
+            config.steps,
+        )
 
     cache = Cache(job.cache or out / "cache")
     model = job.model.load(config.precision, device, ("text_encoder", "vae"))
@@ -87,7 +100,9 @@ def finetune(job: Job) -> dict[str, Any]:
 
     model = job.model.load(config.precision, device, ("transformer",))
     out.mkdir(parents=True, exist_ok=True)
-    monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
+    monitor = None
+    if accelerator.is_main_process:
+        monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
     run = FineTune(config, model, views, cache, out, monitor, accelerator)
     if job.resume:
         run.resume()
@@ -105,6 +120,34 @@ def finetune(job: Job) -> dict[str, Any]:
         judged = [line for line in lines if "validation_loss" in line]
         result |= {"adapter": str(out / ADAPTER), "judgement": judged[-1] if judged else None}
     return result
+
+
+def accelerator_for(device: torch.device | None) -> Accelerator:
+    """accelerate for what was launched, on `device` where one is named.
+
+    What `accelerate launch` sets for precision and accumulation is not taken: presets decide both. Raises InputError
+    for a card by number in several processes, each of which has its own, and for launchers that cut the model up.
+    """
+    accelerator = Accelerator(
+        cpu=(device is not None and device.type == "cpu") or not torch.cuda.is_available(),
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[
+            # The text stream of the last block leads nowhere, so adapters on it get no gradient. The base's fp8
+            # codes are buffers, alike in all processes.
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            # The others wait while the main process encodes the data.
+            InitProcessGroupKwargs(timeout=timedelta(days=2)),
+        ],
+    )
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise InputError(
+            f"accelerate is set to {accelerator.distributed_type.value}, but only the small adapter is trained here, "
+            "on whole copies of the base: choose plain data parallelism (accelerate config), and nf4 for small cards."
+        )
+    if accelerator.num_processes > 1 and device is not None and device.index is not None:
+        raise InputError(f"--device {device} is one card, but there are {accelerator.num_processes} processes.")
+    return accelerator
 
 
 def _examples(job: Job) -> tuple[list[Example], str, float]:

@@ -14,7 +14,7 @@ from training.config import TrainingConfig
 from training.examples import Example
 from training.views import View, draw_view
 from wdlora.cohorts import cohort
-from wdlora.qwen.encode import Conditioning, encode, stack
+from wdlora.qwen.encode import Conditioning, encode, prompt_text, stack
 from wdlora.qwen.latents import encode_image
 
 EMPTY_PROMPT = ""
@@ -67,6 +67,7 @@ class Preparer:
     def prepare(self, examples: list[Example], views: int, progress: str) -> list[Prepared]:
         """Encode `views` views of every example; done views come from the cache. Shows a progress bar."""
         prepared: list[Prepared] = []
+        checked = False
         with tqdm(total=len(examples) * views, desc=progress, unit="view", disable=None) as bar:
             for example in examples:
                 image, mask = example.load()
@@ -79,10 +80,11 @@ class Preparer:
                         example.identity,
                         index,
                     )
-                    one = self.encode(example, image, mask, view)
-                    if not prepared:
-                        self._check_space(one, len(examples) * views)
-                    prepared.append(one)
+                    missed = self.cache.misses
+                    prepared.append(self.encode(example, image, mask, view))
+                    if not checked and self.cache.misses > missed:
+                        self._check_space(prepared[-1], len(examples) * views - len(prepared))
+                        checked = True
                     bar.update()
         return prepared
 
@@ -123,18 +125,15 @@ class Preparer:
         return key
 
     def _text(self, prompt: str, mask: np.ndarray, reference: np.ndarray | None) -> str:
-        def compute() -> dict[str, Tensor]:
-            pictures = (mask,) if reference is None else (mask, reference)
-            return {
-                "embeds": encode(
-                    self.model.text_encoder, self.model.tokenizer, prompt, [pictures], self.model.variant
-                ).embeds
-            }
+        model = self.model
+        pictures = (mask,) if reference is None else (mask, reference)
 
-        encoders = (
-            f"text {self.model.hashes['text_encoder']} {self.model.variant} {self._precision(self.model.text_encoder)}"
-        )
-        key = entry_key(encoders, prompt, mask, reference)
+        def compute() -> dict[str, Tensor]:
+            return {"embeds": encode(model.text_encoder, model.tokenizer, prompt, [pictures], model.variant).embeds}
+
+        tokens = model.tokenizer(prompt_text(prompt, len(pictures), model.variant), add_special_tokens=False)
+        encoder = f"text {model.hashes['text_encoder']} {self._precision(model.text_encoder)} {tokens['input_ids']}"
+        key = entry_key(encoder, prompt, mask, reference)
         self.cache.get(key, compute)
         return key
 
@@ -146,7 +145,7 @@ class Preparer:
         entries: dict[str, Tensor] = dict(self.cache.read(one.pictures))
         for name, key in one.texts.items():
             entries[name] = self.cache.read(key)["embeds"]
-        self.cache.require_space(count - 1, entries)
+        self.cache.require_space(count, entries)
 
 
 def load_batch(cache: Cache, views: list[Prepared], texts: list[str]) -> Batch:

@@ -69,6 +69,14 @@ def test_choices():
     assert pick_dtype(torch.float16, cpu) == torch.float16
 
 
+def test_a_card_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pick_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(InputError, match="there is no device cuda:7: PyTorch finds 1 CUDA devices"):
+        pick_device("cuda:7")
+
+
 def test_bfloat16_paints(files, mask, plain):
     image = generate(load(files.diffusers, dtype=torch.bfloat16), mask, **STEPS)
     assert image.shape == plain.shape

@@ -1,5 +1,6 @@
 """The study of LoRA and WDLoRA: its arms, its search for a learning rate, its journal and its tables."""
 
+import dataclasses
 import json
 import math
 
@@ -62,6 +63,20 @@ def test_a_run_is_read_from_the_journal_and_not_made_again(study):
     assert fresh["validation_loss"] == first["validation_loss"]
     with pytest.raises(InputError, match="another configuration, model or data"):
         study("journal", data=again.training[:1])
+
+
+def test_a_lost_cache_entry_is_no_divergence(study):
+    one = study("lost")
+    lost = dataclasses.replace(one.training[0], pictures="0" * 64)
+    one.training = [lost]
+    with pytest.raises(InputError, match="lost an entry"):
+        one.train(Arm("wdlora", 1), 1e-3, 7)
+    assert read_results(one.out) == []
+
+
+def test_a_diverged_run_counts_with_an_infinite_loss(study):
+    one = study("diverged")
+    assert one.train(Arm("lora", 1), 1e30, 7)["validation_loss"] == math.inf
 
 
 class _Valley(Study):

@@ -1,13 +1,18 @@
 """Examples of a folder and their references; a run on a folder with the second model's two pictures."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from training.cache import Cache
 from training.config import load_preset
 from training.examples import Example, folder_examples, pair_references, phantom_examples
+from training.loop import FineTune
 from training.models import ModelSource
 from training.pipeline import Job, finetune
 from training.prepare import Preparer
@@ -91,6 +96,65 @@ def test_the_cached_reference_is_the_other_image_in_the_targets_view(data, tmp_p
     assert set(prepared.texts) == {"plain", "empty", "plain+reference", "empty+reference"}
     lengths = {name: cache.read(key)["embeds"].shape[1] for name, key in prepared.texts.items()}
     assert lengths["plain+reference"] > lengths["plain"]
+
+
+def test_what_was_encoded_otherwise_is_encoded_again(tmp_path):
+    """Every change of data, model or precision that decides an entry leads to another one, and no other change does."""
+    (example,) = phantom_examples(1, seed=3)[:1]
+    config = load_preset("miniature", {"size": 64, "views": 1})
+    model = ModelSource("miniature").load("fp32", "cpu", ("text_encoder", "vae"))
+    cache = Cache(tmp_path)
+
+    def keys(one=example, model=model, **changes):
+        preparer = Preparer(model, cache, dataclasses.replace(config, **changes), [one])
+        (found,) = preparer.prepare([one], 1, "encoding")
+        return {"pictures": found.pictures, "text": found.texts["plain"], "empty": found.texts["empty"]}
+
+    def changed(**differently):
+        now = keys(**differently)
+        return {name for name, key in now.items() if key != first[name]}
+
+    first = keys()
+    image, mask = example.load()
+    made = cache.misses
+    assert changed() == set() and changed(rank=3, steps=9) == set() and cache.misses == made == 3
+
+    assert changed(one=dataclasses.replace(example, cohort="T1DPN")) == {"text"}
+    assert changed(one=dataclasses.replace(example, load=lambda: (image, ~mask))) == {"pictures", "text", "empty"}
+    assert changed(one=dataclasses.replace(example, load=lambda: (255 - image, mask))) == {"pictures"}
+    assert changed(size=96) == {"pictures", "text", "empty"}
+    hashes = dict(model.hashes)
+    assert changed(model=dataclasses.replace(model, hashes=hashes | {"vae": "other"})) == {"pictures"}
+    assert changed(model=dataclasses.replace(model, hashes=hashes | {"text_encoder": "other"})) == {"text", "empty"}
+    assert changed(model=dataclasses.replace(model, variant="2509")) == {"text", "empty"}
+    half = dataclasses.replace(model, vae=copy.deepcopy(model.vae).to(torch.bfloat16))
+    assert changed(model=half) == {"pictures"}
+
+
+def test_room_is_asked_for_what_is_missing_alone(tmp_path, monkeypatch):
+    config = load_preset("miniature", {"size": 64, "views": 1})
+    model = ModelSource("miniature").load("fp32", "cpu", ("text_encoder", "vae"))
+    examples = phantom_examples(1, seed=3)
+    asked = []
+    monkeypatch.setattr(Cache, "require_space", lambda self, count, entries: asked.append(count))
+    Preparer(model, Cache(tmp_path), config, examples).prepare(examples[:1], 1, "encoding")
+    Preparer(model, Cache(tmp_path), config, examples).prepare(examples, 1, "encoding")
+    Preparer(model, Cache(tmp_path), config, examples).prepare(examples, 1, "encoding")
+    # All of one but the first; then the second is missing, and after it the third; at last nothing.
+    assert asked == [0, 1]
+
+
+def test_half_of_the_batches_do_without_the_reference(data, tmp_path):
+    config = load_preset("miniature", {"size": None, "views": 1, "batch_size": 2, "reference_dropout": 0.5})
+    model = second_model().load("fp32", "cpu")
+    examples = pair_references(folder_examples(data))
+    cache = Cache(tmp_path)
+    views = Preparer(model, cache, config, examples).prepare(examples[:2], 1, "encoding")
+    run = FineTune(config, model, views, cache, tmp_path, None, Accelerator(cpu=True))
+    count = 200
+    kept = [len(run._batch(views, torch.Generator().manual_seed(seed)).references) for seed in range(count)]
+    assert set(kept) == {1, 2}
+    assert abs(kept.count(2) / count - 0.5) < 3 * (0.25 / count) ** 0.5
 
 
 @pytest.mark.slow

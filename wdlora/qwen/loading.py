@@ -16,6 +16,7 @@ from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .plans import Plan, plan_text_encoder, plan_transformer, plan_vae
 from .sampling import OFFICIAL
+from .storage import require_nf4
 from .tokenizer import load_tokenizer, tokenizer_places
 from .variant import decide_variant
 
@@ -86,14 +87,72 @@ def load(
     Raises InputError, before a tensor is read, for a missing or damaged file, another model, a storage layout
     that is not supported and for settings that cannot be met.
     """
+    target = pick_device(device)
+    compute = pick_dtype(dtype, target)
+    given = {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}
+    planned = _planned(folder, given, tokenizer, variant, parts, storage)
+    home = target if offload == "none" else torch.device("cpu")
+    loaded: dict[str, Any] = dict.fromkeys(PARTS)
+    loaded |= {part: plan.fill(home, compute, target) for part, plan in planned.plans.items()}
+    place(loaded["text_encoder"], loaded["transformer"], loaded["vae"], target, offload)
+    planned.close()
+    return QwenImageEdit(
+        **loaded,
+        tokenizer=planned.tokenizer,
+        variant=planned.variant,
+        dtype=compute,
+        device=target,
+        hashes=Hashes(planned.checkpoints),
+        defaults=OFFICIAL[planned.variant],
+    )
+
+
+def check(
+    folder: str | Path | None = None,
+    *,
+    transformer: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    vae: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    variant: str | None = None,
+    storage: str = "auto",
+) -> None:
+    """Raise InputError where `load` would for one of the parts; reads headers alone."""
+    given = {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}
+    _planned(folder, given, tokenizer, variant, PARTS, storage).close()
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A model whose headers fit, before its tensors are read."""
+
+    checkpoints: dict[str, Checkpoint]
+    plans: dict[str, Plan]
+    tokenizer: Any
+    variant: str
+
+    def close(self) -> None:
+        for weights in self.checkpoints.values():
+            weights.close()
+
+
+def _planned(
+    folder: str | Path | None,
+    given: Mapping[str, str | Path | None],
+    tokenizer: str | Path | None,
+    variant: str | None,
+    parts: Sequence[str],
+    storage: str,
+) -> _Planned:
     if storage not in STORAGES:
         raise InputError(f"the storage {storage!r} is not known: use one of {', '.join(STORAGES)}")
     if variant is not None and variant not in VARIANTS:
         raise InputError(f"the variant {variant!r} is not known: use one of {', '.join(VARIANTS)}")
-    target = pick_device(device)
-    compute = pick_dtype(dtype, target)
-    paths = _paths(folder, {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}, parts)
+    if storage == "nf4":
+        require_nf4()
+    paths = _paths(folder, given, parts)
     checkpoints = {part: Checkpoint(path) for part, path in paths.items()}
+    shape = transformer_config(checkpoints["transformer"]) if "transformer" in checkpoints else None
     chosen = decide_variant(variant, folder, paths.get("transformer"), checkpoints.get("transformer"))
     plans: dict[str, Plan] = {}
     words = None
@@ -101,33 +160,16 @@ def load(
         known = [Path(place) for place in (folder,) if place is not None] + tokenizer_places(paths["text_encoder"])
         words = load_tokenizer(*(known if tokenizer is None else [Path(tokenizer)]))
         plans["text_encoder"] = plan_text_encoder(checkpoints["text_encoder"], words)
-        if "transformer" in checkpoints:
-            width = plans["text_encoder"].model.config.text_config.hidden_size
-            joint = transformer_config(checkpoints["transformer"])["joint_attention_dim"]
-            if joint != width:
-                raise InputError(
-                    f"the text encoder is {width} wide but the transformer reads {joint}: they belong to different "
-                    "models"
-                )
+        width = plans["text_encoder"].model.config.text_config.hidden_size
+        if shape is not None and (joint := shape["joint_attention_dim"]) != width:
+            raise InputError(
+                f"the text encoder is {width} wide but the transformer reads {joint}: they belong to different models"
+            )
     if "transformer" in parts:
         plans["transformer"] = plan_transformer(checkpoints["transformer"], chosen == "2511", storage)
     if "vae" in parts:
         plans["vae"] = plan_vae(checkpoints["vae"])
-    home = target if offload == "none" else torch.device("cpu")
-    loaded: dict[str, Any] = dict.fromkeys(PARTS)
-    loaded |= {part: plan.fill(home, compute, target) for part, plan in plans.items()}
-    place(loaded["text_encoder"], loaded["transformer"], loaded["vae"], target, offload)
-    for weights in checkpoints.values():
-        weights.close()
-    return QwenImageEdit(
-        **loaded,
-        tokenizer=words,
-        variant=chosen,
-        dtype=compute,
-        device=target,
-        hashes=Hashes(checkpoints),
-        defaults=OFFICIAL[chosen],
-    )
+    return _Planned(checkpoints, plans, words, chosen)
 
 
 def _paths(folder: str | Path | None, given: Mapping[str, str | Path | None], parts: Sequence[str]) -> dict[str, Path]:

@@ -23,6 +23,8 @@ def pick_device(device: torch.device | str | None) -> torch.device:
         raise InputError(f"there is no device {device!r}: use cpu, cuda, or cuda:1 for the second card") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"the device {chosen} was asked for, but PyTorch finds no CUDA device here: use cpu")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise InputError(f"there is no device {chosen}: PyTorch finds {torch.cuda.device_count()} CUDA devices here")
     return chosen
 
 

@@ -74,15 +74,22 @@ def to_float8(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (values / scale).to(torch.float8_e4m3fn), scale
 
 
-def to_nf4(weight: Tensor, bias: Tensor | None, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A bitsandbytes layer holding `weight` [out, in] in nf4 with double quantisation, computing in `dtype`."""
+def require_nf4() -> None:
+    """Raise InputError where the package that nf4 storage needs is missing."""
     try:
-        from bitsandbytes.nn import Linear4bit, Params4bit
+        import bitsandbytes  # noqa: F401
     except ImportError:
         raise InputError(
             "nf4 storage needs the package bitsandbytes, which is not installed: "
             "install requirements-train.txt or choose fp8"
         ) from None
+
+
+def to_nf4(weight: Tensor, bias: Tensor | None, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A bitsandbytes layer holding `weight` [out, in] in nf4 with double quantisation, computing in `dtype`."""
+    require_nf4()
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
     layer = Linear4bit(1, 1, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta")
     # On CPUs with AVX512-BF16 bitsandbytes would rewrite the weight in place at the first use, with bf16 scales.
     layer.support_avx512bf16_for_cpu = False
