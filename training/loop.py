@@ -124,7 +124,7 @@ class FineTune:
                 total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None if main else True
             ) as bar,
         ):
-            if main and self.monitor and not self._judged() and self.step in (0, config.steps):
+            if main and self.monitor and self._due() and not self._judged():
                 self._judge()
             stopping = False
             while self.step < config.steps and not stopping:
@@ -147,7 +147,7 @@ class FineTune:
                     self.log(facts | {"eta_seconds": seconds * (config.steps - self.step), "step_loss": loss})
                 if self.step % config.save_every == 0 or last:
                     self.save()
-                if self.monitor and ((config.sample_every and self.step % config.sample_every == 0) or last):
+                if self.monitor and (self._due() or last):
                     self._judge()
         stop_file.unlink(missing_ok=True)
         return self.step >= config.steps
@@ -242,6 +242,11 @@ class FineTune:
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= self.step] if self.step else []
             path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def _due(self) -> bool:
+        """Whether the current step is one after which the run is judged."""
+        every = self.config.sample_every
+        return self.step in (0, self.config.steps) or bool(every and self.step % every == 0)
 
     def _judged(self) -> bool:
         """Whether the log holds a judgement of the current step; a run may have been killed before it."""
