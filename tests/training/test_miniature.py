@@ -81,13 +81,20 @@ def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_on
 
     small = VAEStage(pictures=12, textures=4, side=64, principal_crops=60)
     report = vae_floor(load_miniature(), 1, small, 256)
-    # No linear codec of 16 numbers a block comes nearer to these phantoms than the one fitted on them.
-    assert report["pca16_fitted_here"]["psnr"] > report["pca16"]["psnr"] > 20
-    for one, other in (("vae", "pca16"), ("vae", "pca16_fitted_here"), ("half_resolution", "pca16")):
-        for key in ("dice", "dice_to_real", "cnfl_absolute_shift"):
-            difference = report[one][key] - report[other][key]
-            assert report[f"{one}_minus_{other}"][key] == pytest.approx(difference, abs=1e-12)
-    assert report["phantoms"] == len(COHORTS) and report["masks"]["psnr"] > 34
+    assert report["count"] == len(COHORTS)
+    assert set(report["phantoms"]) == {"original", *report["masks"]}
+    for kind in ("phantoms", "masks"):
+        found = report[kind]
+        # No linear codec of 16 numbers a block comes nearer to these pictures than the one fitted on them.
+        assert found["pca16_fitted_here"]["psnr"] > found["pca16"]["psnr"] > 17
+        for one, other in (("vae", "pca16"), ("vae", "pca16_fitted_here"), ("half_resolution", "pca16")):
+            for key in ("dice", "dice_to_original", "cnfl_absolute_shift"):
+                difference = found[one][key] - found[other][key]
+                assert found[f"{one}_minus_{other}"][key] == pytest.approx(difference, abs=1e-12)
+    # A mask is its own truth; the VAE carries it past the 34 dB that were asked of it, no linear codec does.
+    masks = report["masks"]
+    assert masks["vae"]["dice"] == masks["vae"]["dice_to_original"] > 0.999
+    assert masks["vae"]["psnr"] > 34 > masks["pca16_fitted_here"]["psnr"]
 
 
 def test_half_resolution_keeps_a_quarter_of_the_numbers():

@@ -15,7 +15,7 @@ from scipy import fft, ndimage
 from torch import Tensor
 
 from training.miniature import images, prompts
-from training.miniature.vae import Pool, Principal, VAEStage, fit_principal
+from training.miniature.vae import Pool, Principal, VAEStage, fit_principal, psnr
 from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.anatomy.biomarkers.thinning import thin
 from wdlora.anatomy.overlap import dice
@@ -44,47 +44,69 @@ MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 
 def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[str, Any]:
-    """Real → VAE → trace on phantoms of all cohorts, beside linear codecs of as many numbers.
+    """Phantoms and masks of all cohorts through the VAE and traced, beside linear codecs of as many numbers.
 
     `pca16` has 16 principal components of 8×8 blocks, fitted on pictures, masks and textures like those that the VAE
-    learned from (`stage`), no phantom among them either; `pca16_fitted_here` is fitted on these very phantoms;
-    `half_resolution` keeps a quarter of the spectrum and has no blocks. `dice` is that of the trace with the true mask,
-    `dice_to_real` with the trace of the original image; CNFL in mm/mm², differences against the trace of the original
-    image. `…_minus_…`: mean paired differences of both Dices and of the absolute CNFL shift, each with its 95 %
-    half-width. `masks`: PSNR in dB and Dice after thresholding.
+    learned from (`stage`), no phantom among them either; `pca16_fitted_here` is fitted on these very pictures;
+    `half_resolution` keeps a quarter of the spectrum and has no blocks. `phantoms` holds `_through_codecs` of `count`
+    phantoms a cohort, and what their originals reach; `masks` the same of their masks, read by a threshold of a half
+    instead of traced.
     """
     drawn = [sample_mask(name, 7_000_000 + k, size) for name in COHORTS for k in range(count)]
     truth = [one.mask for one in drawn]
     real = [phantom(one, 7_000_000 + k) for k, one in enumerate(drawn)]
-    pixels = torch.from_numpy(np.stack(real)).float() / 255
-    learned = Pool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop)
+    traced = [trace(image) for image in real]
+    learned = fit_principal(Pool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop))
+    flat = torch.from_numpy(np.stack(truth)).float()
+    return {
+        "count": len(drawn),
+        "phantoms": {
+            "original": {
+                "dice": _mean([dice(a, b) for a, b in zip(traced, truth, strict=True)]),
+                "cnfl": _mean([measure(mask).cnfl for mask in traced]),
+                "cnfl_of_masks": _mean([measure(mask).cnfl for mask in truth]),
+            },
+            **_through_codecs(
+                model, learned, torch.from_numpy(np.stack(real)).float() / 255, lambda x: trace(_grey(x)), traced, truth
+            ),
+        },
+        "masks": _through_codecs(model, learned, flat, lambda x: x.numpy() > 0.5, truth, truth),
+    }
+
+
+def _through_codecs(
+    model: Any,
+    learned: Principal,
+    pixels: Tensor,
+    read: Callable[[Tensor], np.ndarray],
+    before: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+) -> dict[str, Any]:
+    """What `read` finds in pictures (B, H, W in 0..1) that were encoded and decoded, by codec.
+
+    `dice` is that with the true mask, `dice_to_original` with what was read `before`; `psnr` in dB; CNFL in mm/mm²,
+    its shift from `before`. `…_minus_…`: mean paired differences of both Dices and of the absolute shift, each with its
+    95 % half-width.
+    """
     rebuilt = {
         "vae": _reconstruct(model, pixels),
-        "pca16": _through(fit_principal(learned), pixels),
+        "pca16": _through(learned, pixels),
         "pca16_fitted_here": _through(fit_principal(pixels * 2 - 1), pixels),
         "half_resolution": _half_resolution(pixels),
     }
-    traced = [trace(image) for image in real]
-    lengths = np.array([measure(mask).cnfl for mask in traced])
-    report: dict[str, Any] = {
-        "phantoms": len(real),
-        "real": {
-            "dice": _mean([dice(a, b) for a, b in zip(traced, truth, strict=True)]),
-            "cnfl": _mean(lengths),
-            "cnfl_of_masks": _mean([measure(mask).cnfl for mask in truth]),
-        },
-    }
+    lengths = np.array([measure(mask).cnfl for mask in before])
+    report: dict[str, Any] = {}
     each: dict[str, dict[str, np.ndarray]] = {}
     for name, values in rebuilt.items():
-        again = [trace(_grey(image)) for image in values]
+        again = [read(image) for image in values]
         shift = np.array([measure(mask).cnfl for mask in again]) - lengths
         each[name] = {
             "dice": np.array([dice(a, b) for a, b in zip(again, truth, strict=True)]),
-            "dice_to_real": np.array([dice(a, b) for a, b in zip(again, traced, strict=True)]),
+            "dice_to_original": np.array([dice(a, b) for a, b in zip(again, before, strict=True)]),
             "cnfl_absolute_shift": np.abs(shift),
         }
         report[name] = {
-            "psnr": _psnr(values, pixels),
+            "psnr": psnr(pixels * 2 - 1, values * 2 - 1),
             **{key: _mean(figures) for key, figures in each[name].items()},
             "cnfl_shift": _mean(shift),
             "cnfl_shift_sd": float(shift.std(ddof=1)),
@@ -95,12 +117,6 @@ def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
         for key, figures in each[one].items():
             difference = figures - each[other][key]
             paired |= {key: _mean(difference), f"{key}_ci95": _half_width(difference)}
-    flat = torch.from_numpy(np.stack(truth)).float()
-    masks = _reconstruct(model, flat)
-    report["masks"] = {
-        "psnr": _psnr(masks, flat),
-        "dice": _mean([dice(a.numpy() > 0.5, b) for a, b in zip(masks, truth, strict=True)]),
-    }
     return report
 
 
@@ -269,10 +285,6 @@ def _half_resolution(pixels: Tensor) -> Tensor:
 
 def _grey(image: Tensor) -> np.ndarray:
     return (image.numpy() * 255).round().astype(np.uint8)
-
-
-def _psnr(found: Tensor, wanted: Tensor) -> float:
-    return float((-10 * torch.log10((found - wanted).pow(2).mean((1, 2)))).mean())
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """The stage `mmdit`: the diffusion transformer, by flow matching in the VAE's latents.
 
 One forward with the fine-tune and with sampling (`wdlora.qwen.denoiser.velocity`): noisy latents, the mask's
-latents beside them on the same grid, the states of the frozen text encoder, σ as the time. A tenth of the
+latents beside them on the same grid, the states of the frozen text encoder, σ as the time. An eighth of the
 prompts is empty, so that classifier-free guidance has something to subtract.
 """
 
