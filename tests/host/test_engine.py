@@ -339,6 +339,23 @@ def test_denoise_below_one_starts_from_the_latents(painter, painting):
     assert 0 < distance[0] < 0.1 * distance[1]
 
 
+def test_the_transformer_keeps_the_device_while_it_samples(painter, painting, monkeypatch):
+    """Whatever takes the device, previews among it, takes it before the first step or after the last."""
+    from wdlora.host.engine import HostEngine
+
+    transformer = paint(painter, painting).values["u"][0].transformer
+    there: list = []
+    calls: list = []
+    monkeypatch.setattr(HostEngine, "ready", lambda self, part: there.append(part))
+    hook = transformer.register_forward_pre_hook(lambda *_: calls.append(there[-1] is transformer))
+    try:
+        painting["k"]["inputs"] |= {"seed": 77, "steps": 3}
+        paint(painter, painting)
+    finally:
+        hook.remove()
+    assert len(calls) >= 3 and all(calls)
+
+
 def test_previews_are_pictures_of_the_latents_size(painter, painting):
     from wdlora.host.preview import Previewer
 

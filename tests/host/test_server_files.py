@@ -132,3 +132,24 @@ def test_small_versions_and_channels(ask):
         assert (await client.get("/view", params={"filename": "no.png", "type": "input", "preview": "x"})).status == 400
 
     ask(scenario)
+
+
+def test_frames_with_and_without_transparency_become_one_batch(tmp_path):
+    from wdlora.host.core_nodes.images import read_picture
+
+    clear = Image.new("RGBA", (12, 10), (9, 9, 9, 0))
+    Image.new("RGB", (12, 10), (9, 9, 9)).save(tmp_path / "two.tiff", save_all=True, append_images=[clear])
+    images, masks = read_picture(str(tmp_path / "two.tiff"))
+    assert images.shape == (2, 10, 12, 3) and masks.shape == (2, 10, 12)
+    assert masks[0].max() == 0 and masks[1].min() == 1
+
+
+def test_a_slow_browser_loses_previews_and_nothing_else():
+    from wdlora.host.server.sockets import _LONGEST_OUTBOX, _Client
+
+    client = _Client(None)
+    for _ in range(_LONGEST_OUTBOX + 5):
+        client.post(b"preview")
+    client.post("executed")
+    kept = [client.outbox.get_nowait() for _ in range(client.outbox.qsize())]
+    assert kept == [b"preview"] * _LONGEST_OUTBOX + ["executed"]

@@ -1,6 +1,5 @@
 """Small pictures of latents while they are sampled, by a linear map that is fitted to the VAE at hand."""
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,24 +9,25 @@ _SIDE = 256
 
 
 class Previewer:
-    """Latents → picture: colour = latent · weights + offset, least squares on one probe picture per VAE."""
+    """Latents → picture: colour = latent · weights + offset, least squares on one probe picture.
+
+    The VAE that was loaded last takes the device for that, so a previewer is made before the transformer goes there.
+    """
 
     def __init__(self, engine: "HostEngine"):
         self.engine = engine
-        self._maps: weakref.WeakKeyDictionary[HostVae, Any] = weakref.WeakKeyDictionary()
+        vae = engine.last_vae()
+        self._map = None if vae is None else self._fit(vae)
 
     def __call__(self, latents: Any) -> Any:
         """Raw latents [B, 16, 1, h, w] → PIL image of the first, 8·h × 8·w, or None where no VAE was loaded."""
         import torch
         from PIL import Image
 
-        vae = self.engine.last_vae()
-        if vae is None:
+        if self._map is None:
             return None
-        if vae not in self._maps:
-            self._maps[vae] = self._fit(vae)
         cells = latents[0, :, 0].float().cpu().movedim(0, -1)
-        colours = torch.cat([cells, torch.ones_like(cells[..., :1])], dim=-1) @ self._maps[vae]
+        colours = torch.cat([cells, torch.ones_like(cells[..., :1])], dim=-1) @ self._map
         pixels = (colours.clamp(0, 1) * 255).to(torch.uint8).numpy()
         return Image.fromarray(pixels).resize((8 * pixels.shape[1], 8 * pixels.shape[0]), Image.Resampling.BILINEAR)
 

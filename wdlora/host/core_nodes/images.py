@@ -42,15 +42,14 @@ def read_picture(path: str) -> tuple[Any, Any]:
                 images.append(torch.from_numpy(pixels))
                 alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
                 masks.append(
-                    torch.zeros(64, 64)
-                    if alpha is None
-                    else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255)
+                    None if alpha is None else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255)
                 )
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as problem:
         if isinstance(problem, InputError):
             raise
         raise InputError(f"{os.path.basename(path)} cannot be read as a picture: {problem}") from problem
-    return torch.stack(images), torch.stack(masks)
+    opaque = torch.zeros(images[0].shape[:2] if any(mask is not None for mask in masks) else (64, 64))
+    return torch.stack(images), torch.stack([opaque if mask is None else mask for mask in masks])
 
 
 class LoadImage:

@@ -135,6 +135,7 @@ class KSampler:
         if denoise == 0:
             return ({**latent_image, "samples": latents},)
         engine = engine_module().current()
+        previewer = Previewer(engine)
         transformer = engine.transformer_of(model)
         mean, std = latent_statistics()
         start = None if torch.count_nonzero(latents) == 0 else (latents.float() - mean) / std
@@ -147,7 +148,7 @@ class KSampler:
             cfg,
             model.cfg_norm,
         )
-        progress, previewer = engine.progress(steps), Previewer(engine)
+        progress = engine.progress(steps)
 
         def tell(step: int, total: int, estimate: Any, _: Any) -> None:
             progress.update(step + 1, total, previewer(estimate.cpu() * std + mean))

@@ -33,11 +33,11 @@ class _Client:
     def __init__(self, socket: web.WebSocketResponse):
         self.socket = socket
         self.features: dict[str, Any] = {}
-        self.outbox: asyncio.Queue[str | bytes] = asyncio.Queue(_LONGEST_OUTBOX)
+        self.outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
 
     def post(self, message: str | bytes) -> None:
-        """Leave a message; a preview is dropped where the browser does not keep up."""
-        with contextlib.suppress(asyncio.QueueFull):
+        """Leave a message. Where the browser does not keep up previews are dropped, and what is said waits."""
+        if isinstance(message, str) or self.outbox.qsize() < _LONGEST_OUTBOX:
             self.outbox.put_nowait(message)
 
     async def deliver(self) -> None:
