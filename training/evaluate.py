@@ -45,12 +45,15 @@ RULES = "none"
 
 
 def fidelity(pictures: dict[str, list[NDArray]], reference: list[NDArray]) -> dict[str, dict[str, Estimate]]:
-    """KID and classifier AUC of every set against the reference pictures, features scaled by the reference."""
+    """KID and classifier AUC of every set against the reference pictures, features scaled by the reference.
+
+    All sets hold pictures of the same masks in the same order.
+    """
     base = features_of(reference)
     result = {}
     for name, images in pictures.items():
         one, other = standardised(base, features_of(images))
-        result[name] = {"kid": kid_estimate(one, other), "auc": two_sample_auc(one, other)}
+        result[name] = {"kid": kid_estimate(one, other, paired=True), "auc": two_sample_auc(one, other, paired=True)}
     return result
 
 

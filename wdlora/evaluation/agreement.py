@@ -41,14 +41,16 @@ def agreement(true: NDArray, measured: NDArray) -> Agreement:
     picks = generator.integers(len(true), size=(RESAMPLES, len(true)))
     x, y = true[picks], measured[picks]
     centred = x - x.mean(1, keepdims=True)
-    slopes = (centred * y).sum(1) / np.maximum((centred**2).sum(1), 1e-12)
+    spread, level = (centred**2).sum(1), x.mean(1)
+    # A draw of one and the same value has no slope, and one of zeros no percentage.
+    slopes = np.divide((centred * y).sum(1), spread, where=spread > 0, out=np.full(RESAMPLES, np.nan))
     biases = (y - x).mean(1)
-    percents = 100 * biases / x.mean(1)
+    percents = np.divide(100 * biases, level, where=level != 0, out=np.full(RESAMPLES, np.nan))
     slope = float(np.polyfit(true, measured, 1)[0])
     bias = float((measured - true).mean())
 
     def interval(value: float, samples: NDArray) -> tuple[float, float, float]:
-        low, high = np.percentile(samples, (2.5, 97.5))
+        low, high = np.nanpercentile(samples, (2.5, 97.5))
         return value, float(low), float(high)
 
     return Agreement(
