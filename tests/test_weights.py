@@ -153,6 +153,13 @@ def test_storage_that_is_not_understood_is_refused_by_name(extra, name):
         weights.module(Q)
 
 
+def test_fp8_with_a_scale_of_another_name_is_refused():
+    """Read without it, the weight would be off by the scale."""
+    stored = {f"{Q}.weight": torch.ones(6, 8).to(torch.float8_e4m3fn), f"{Q}.weight_scale_inv": torch.tensor(99.0)}
+    with pytest.raises(InputError, match="quantised as 'fp8 with weight_scale_inv', which cannot be dequantised"):
+        Weights(stored).module(Q)
+
+
 def test_a_tensor_that_is_not_there():
     with pytest.raises(InputError, match=r"tensors in memory has no tensor 'x\.weight'"):
         Weights({"y.weight": weight()}).module("x")

@@ -199,6 +199,8 @@ class Weights:
         if scale_name is None:
             if kind == "int8_tensorwise":
                 raise InputError(f"{self.label} holds {quoted(name)} in int8 without its scale; it is incomplete")
+            if tensor.element_size() == 1 and (unknown := [n for n in self if n.startswith(f"{layer}.weight_")]):
+                raise self._refused(name, f"fp8 with {unknown[0].removeprefix(layer + '.')}")
             return tensor
         scale = self._raw(scale_name).float()
         if scale.dim() == 1 and scale.numel() == tensor.shape[0] > 1:

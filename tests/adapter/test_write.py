@@ -87,6 +87,25 @@ def test_round_trip_of_a_file_and_of_a_folder(tmp_path, adapter):
     assert_same(Adapter.load(tmp_path / "folder"), adapter)
 
 
+def test_a_save_that_was_killed_between_its_two_files_is_noticed(tmp_path, adapter, monkeypatch):
+    """New tensors beside the old configuration would be scaled as the old ones were."""
+    from wdlora.adapter import file
+
+    adapter.save(tmp_path / "folder")
+    changed = Adapter.from_tensors(adapter.state_dict("peft"), adapter.peft_config() | {"lora_alpha": 99})
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(file, "write_json", kill)
+        changed.save(tmp_path / "folder")
+    with pytest.raises(InputError, match=r"adapter_config\.json does not belong to the adapter_model\.safetensors"):
+        Adapter.load(tmp_path / "folder")
+    (tmp_path / "folder" / "adapter_config.json").unlink()
+    assert_same(Adapter.load(tmp_path / "folder"), changed)
+
+
 def test_peft_model_loads_the_folder(tmp_path, adapter, recwarn):
     from peft import PeftModel
 

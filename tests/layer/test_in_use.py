@@ -121,6 +121,19 @@ def test_what_cannot_be_adapted_is_named():
         inject(peft.inject_adapter_in_model(config(), small()), config(), "other")
     with pytest.raises(InputError, match="already has an adapter named 'default'"):
         inject(inject(small(), config()), config())
+    for name, value in (
+        ("bias", "all"),
+        ("init_lora_weights", "pissa"),
+        ("modules_to_save", ["1"]),
+        ("target_parameters", ["0.weight"]),
+    ):
+        with pytest.raises(InputError, match=name):
+            inject(small(), config(use_dora=False, **{name: value}))
+    mixed = nn.Sequential(nn.Linear(128, 8), nn.Conv2d(3, 3, 3)).requires_grad_(False)
+    both = peft.LoraConfig(r=2, target_modules=["0", "1"])
+    with pytest.raises(InputError, match=r"only linear layers can be adapted, but the targets include 1 \(Conv2d\)"):
+        inject(mixed, both)
+    inject(mixed, peft.LoraConfig(r=2, target_modules=["0"]))  # nothing was left behind
     with pytest.raises(InputError, match="lora_bias"):
         inject(small(), config(lora_bias=True, use_dora=False))
     with pytest.raises(InputError, match="LoraConfig"):

@@ -69,15 +69,32 @@ class Scalings:
         return float(value)
 
 
+_DECISIVE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora")
+"""Settings that decide what an adapter does."""
+
+
 def configuration(path: Path, strings: Mapping[str, str]) -> dict[str, Any] | None:
-    """peft's configuration: `adapter_config.json` beside an `adapter_model.safetensors`, else from the metadata."""
+    """peft's configuration: `adapter_config.json` beside an `adapter_model.safetensors`, else from the metadata.
+
+    Raises InputError where there are both and they scale differently: a save was killed between the two files, or
+    one of them was edited.
+    """
     beside = path.with_name("adapter_config.json")
-    if path.name == "adapter_model.safetensors" and beside.is_file():
-        where, text = str(beside), _text(beside)
-    elif "lora_adapter_metadata" in strings:
-        where, text = f"{path}: lora_adapter_metadata", strings["lora_adapter_metadata"]
-    else:
-        return None
+    inside = None
+    if "lora_adapter_metadata" in strings:
+        inside = _table(f"{path}: lora_adapter_metadata", strings["lora_adapter_metadata"])
+    if path.name != "adapter_model.safetensors" or not beside.is_file():
+        return inside
+    found = _table(str(beside), _text(beside))
+    if inside is not None and any(found.get(key) != inside.get(key) for key in _DECISIVE):
+        raise InputError(
+            f"{beside} does not belong to the {path.name} beside it, which was saved with other settings: save the "
+            "adapter again, or remove one of the two"
+        )
+    return found
+
+
+def _table(where: str, text: str) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):

@@ -5,10 +5,14 @@ from typing import TypeVar
 
 import peft
 from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 
 from ..errors import InputError
 from .adapted import Adapted, AdaptedLinear
+
+_INITIALISATIONS = (True, False, "gaussian")
+"""Of peft's initialisations those that leave the base as it is."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -39,21 +43,26 @@ def inject_adapter(model: Model, config: peft.LoraConfig, adapter_name: str, nor
         )
     if adapter_name in getattr(model, "peft_config", {}):
         raise InputError(f"the model already has an adapter named {adapter_name!r}; choose another name")
-    peft.inject_adapter_in_model(config, model, adapter_name)
-    others = []
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            if isinstance(module, Adapted):
-                module.set_adapter(adapter_name)
-            else:
-                others.append(f"{name} ({type(module.get_base_layer()).__name__})")
-    if others:
+    if strange := _strange_targets(model, config):
         raise InputError(
-            f"only linear layers can be adapted, but the targets include {others[0]}; narrow target_modules"
+            f"only linear layers can be adapted, but the targets include {strange[0]}; narrow target_modules"
         )
+    peft.inject_adapter_in_model(config, model, adapter_name)
+    for module in model.modules():
+        if isinstance(module, Adapted):
+            module.set_adapter(adapter_name)
     if hasattr(model, "_hf_peft_config_loaded"):  # diffusers asks for it before it saves or switches adapters
         vars(model)["_hf_peft_config_loaded"] = True
     return model
+
+
+def _strange_targets(model: nn.Module, config: peft.LoraConfig) -> list[str]:
+    """The targets that are no linear layers, with their types."""
+    return [
+        f"{name} ({type(module).__name__})"
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Linear | Adapted) and check_target_module_exists(config, name)
+    ]
 
 
 def _checked(config: peft.LoraConfig) -> peft.LoraConfig:
@@ -62,6 +71,15 @@ def _checked(config: peft.LoraConfig) -> peft.LoraConfig:
         raise InputError(f"the configuration is a {type(config).__name__}, but a peft.LoraConfig is needed")
     if config.lora_bias:
         raise InputError("lora_bias=True is not supported: leave it False, the adapter changes the weight only")
+    for name in ("modules_to_save", "target_parameters"):
+        if getattr(config, name):
+            raise InputError(f"{name} is not supported: an adapter holds changes of linear layers alone; leave it out")
+    if config.bias != "none":
+        raise InputError(f"bias={config.bias!r} is not supported: leave it 'none', the adapter changes the weight only")
+    if config.init_lora_weights not in _INITIALISATIONS:
+        raise InputError(
+            f"init_lora_weights={config.init_lora_weights!r} is not supported, since it may change the base: use True"
+        )
     for field in config.__dataclass_fields__.values():
         if field.metadata.get("is_lora_variant") and field.name != "use_dora" and getattr(config, field.name):
             raise InputError(f"{field.name} is another LoRA variant and cannot be combined with this one; remove it")
