@@ -72,7 +72,7 @@ def _input_path(name: str) -> Path | None:
 
 
 def _model_files(graph: dict[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Name and path of every model file that the graph names."""
+    """Name and path of every model file that the graph names; what comes through a link has no name there."""
     import folder_paths
 
     from . import models
@@ -80,11 +80,13 @@ def _model_files(graph: dict[str, Any]) -> Iterator[tuple[str, Path]]:
     known = {kind: set(folder_paths.get_filename_list(kind)) for kind in KINDS}
     for node in graph.values():
         inputs = node["inputs"]
-        if node["class_type"] == "WDLoRALoadQwenImageEdit":
-            parts = [inputs.get(key) for key in ("source", "diffusion_model", "text_encoder", "vae", "folder")]
+        parts = [inputs.get(key) for key in ("source", "diffusion_model", "text_encoder", "vae", "folder")]
+        if node["class_type"] == "WDLoRALoadQwenImageEdit" and not any(isinstance(part, list) for part in parts):
             for path in dict.fromkeys(models.places(*parts)):
                 yield Path(path).name, Path(path)
             continue
+        if isinstance(inputs.get("linked_adapter"), list):  # the widget below it is not read
+            inputs = {key: value for key, value in inputs.items() if key != "adapter"}
         for value in inputs.values():
             for kind, names in known.items():
                 if isinstance(value, str) and value in names:

@@ -83,6 +83,17 @@ def test_what_a_killed_writer_left_is_passed_over_and_removed(tmp_path):
         assert image.size == (32, 24)
 
 
+@pytest.mark.parametrize("content", [json.dumps(["../../victim"]), '"Control-000001"', '["Control-00', "[1]"])
+def test_a_list_of_unfinished_files_that_is_not_ours_deletes_nothing(tmp_path, content):
+    data = tmp_path / "a" / "data"
+    append(data, [entry(1)])
+    (tmp_path / "victim.png").write_bytes(b"")
+    (data / PENDING).write_text(content)
+    with pytest.raises(InputError, match="was not written by this program, or is damaged"):
+        append(data, [entry(2)])
+    assert (tmp_path / "victim.png").exists() and len(table(data / "dataset.csv")) == 1
+
+
 WRITER = """
 import sys
 import numpy as np

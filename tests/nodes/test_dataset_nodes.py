@@ -136,6 +136,20 @@ def test_hashes_of_model_files(run):
     assert found["files"] == {"some.safetensors": sha256(lora)} and said == ["hashing some.safetensors"]
     assert "files" not in provenance(graph, "a", False, said.append)
 
+    # A widget that a link overrules is not what was applied, and a linked loader does not name its files.
+    linked = {
+        "a": {
+            "class_type": "WDLoRAApply",
+            "inputs": {"adapter": "some.safetensors", "linked_adapter": ["b", 0], "model": ["c", 0]},
+        },
+        "b": {"class_type": "Give", "inputs": {"key": "x"}},
+        "c": {
+            "class_type": "WDLoRALoadQwenImageEdit",
+            "inputs": {"source": "single files", "diffusion_model": ["b", 0], "text_encoder": "t", "vae": "v"},
+        },
+    }
+    assert provenance(linked, "a", True, said.append)["files"] == {}
+
 
 def test_measured_biomarkers_are_kept(run):
     images, masks = batch(1)

@@ -35,6 +35,7 @@ PANEL = ("cnfl", "cnfd", "cnbd", "ctbd", "cnfa", "cnfw", "mean_width_um", "lengt
 WAIT_S = 60.0
 """How long a writer waits for another one."""
 
+_OWN_NAME = re.compile(r"[A-Za-z0-9]+-[0-9]{6,}")
 _PSEUDONYM = re.compile(r"(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _KEYED = re.compile(r"P(?=[0-9]*[a-f])[0-9a-f]{12}")
 """A roster's keyed hash, in which eight digits that look like a date are chance."""
@@ -219,7 +220,13 @@ def _recover(place: Path) -> None:
     if not (place / PENDING).is_file():
         return
     rows = {Path(row["file"]).stem for row in read_table(place / TABLE)[1]}
-    for name in json.loads((place / PENDING).read_text(encoding="utf-8")):
+    try:
+        names = json.loads((place / PENDING).read_text(encoding="utf-8"))
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) and _OWN_NAME.fullmatch(name) for name in names):
+        raise InputError(f"{place / PENDING} was not written by this program, or is damaged: look at it and remove it")
+    for name in names:
         if name not in rows:
             for part, suffix in (("images", "png"), ("masks", "png"), ("provenance", "json")):
                 (place / part / f"{name}.{suffix}").unlink(missing_ok=True)
