@@ -143,8 +143,10 @@ class Study:
             "seconds": round(time.monotonic() - start, 1),
             "base": self.fingerprint,
         }
-        with open(self.out / f"results-{self.shard}-of-{self.shards}.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
+        path = self.out / f"results-{self.shard}-of-{self.shards}.jsonl"
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed run's last line
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("\n" * torn + json.dumps(result) + "\n")
         self.done[key] = result
         return result
 

@@ -107,6 +107,21 @@ def test_another_graph_needs_another_folder(place, capsys):
     assert "holds a batch with another graph" in capsys.readouterr().err
 
 
+def test_another_model_under_the_same_name_needs_another_folder(place, capsys):
+    """Adapters are told by their hashes, base models by their sizes."""
+    for kind, loader, key in (("vae", "VAELoader", "vae_name"), ("loras", "LoraLoaderModelOnly", "lora_name")):
+        graph = {**GRAPH, "9": {"class_type": loader, "inputs": {key: "some.safetensors"}}}
+        (place / "flow.json").write_text(json.dumps(graph))
+        file = place / "data" / "models" / kind / "some.safetensors"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"one")
+        out = ("--out", f"out-{kind}")
+        assert main(["batch", "flow.json", "--masks", "masks", *out, *OPTIONS]) == 0
+        file.write_bytes(b"another")
+        assert main(["batch", "flow.json", "--masks", "masks", *out, *OPTIONS]) == 2
+        assert f"holds a batch with another model: {kind}/some.safetensors has changed" in capsys.readouterr().err
+
+
 def test_a_folder_in_which_nothing_was_done_takes_another_graph(place, capsys):
     assert batch("--set", "The mask.channel=purple") == 2
     capsys.readouterr()

@@ -79,6 +79,14 @@ def test_a_diverged_run_counts_with_an_infinite_loss(study):
     assert one.train(Arm("lora", 1), 1e30, 7)["validation_loss"] == math.inf
 
 
+def test_a_result_after_a_torn_line_is_kept(study):
+    one = study("torn")
+    path = one.out / "results-0-of-1.jsonl"
+    path.write_text('{"arm": "lora r1", "learn')
+    result = one.train(Arm("wdlora", 1), 1e-3, 7)
+    assert read_results(one.out) == [result]
+
+
 class _Valley(Study):
     """A study whose loss is known: the square of the distance, in octaves, from the best rate."""
 

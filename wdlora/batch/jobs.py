@@ -31,7 +31,8 @@ UPLOADS = "wdlora-batch"
 SAMPLER = "CCMSampleMasks"
 _LOADERS = ("LoadImageMask", "LoadImage", "CCMLoadImage")
 _LARGEST_SEED = 2**53 - 1
-_MOST_JOBS = 10_000_000
+_MOST_JOBS = 500_000
+"""Each holds its graph, some eight kilobytes."""
 
 
 @dataclass(frozen=True)

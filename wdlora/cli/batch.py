@@ -213,15 +213,15 @@ def _pinned(graph: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
     """Note what the batch is about, or raise InputError where its folder holds another one that was begun."""
-    adapters = {model["name"]: model.get("sha256") for model in models if model["folder"] == "loras"}
+    files = {f"{one['folder']}/{one['name']}": one.get("sha256") or one.get("bytes") for one in models}
     before = next((event for event in reversed(journal.events) if event["event"] == "batch"), None)
     if before is None or all(event["event"] == "batch" for event in journal.events):
-        journal.append("batch", graph=graph, adapters=adapters)
+        journal.append("batch", graph=graph, files=files)
         return
-    known = before.get("adapters") or {}
-    other = [name for name, hash in adapters.items() if hash and known.get(name) and known[name] != hash]
+    known = before.get("files") or {}
+    other = [name for name, content in files.items() if content and known.get(name) and known[name] != content]
     if before.get("graph") != graph or other:
-        what = f"adapter: {', '.join(other)} has changed" if other else "graph, or other values in it"
+        what = f"model: {', '.join(other)} has changed" if other else "graph, or other values in it"
         raise InputError(
             f"{journal.path.parent} holds a batch with another {what}; give another --out, so that results that do "
             "not belong together stay apart"

@@ -29,11 +29,13 @@ IMAGES = (
     "hdr",
     "svg",
     "apng",
+    "jp2",
+    "j2k",
 )
 SCANS = ("dcm", "dicom", "nii", "nii.gz", "mha", "nrrd", "raw", "vol", "e2e", "oct")
 FILMS = ("mp4", "webm", "mov", "mkv", "avi", "m4v", "wav", "mp3", "flac", "ogg", "opus", "m4a")
 SHAPES = ("glb", "gltf", "obj", "ply", "stl", "fbx", "splat", "ksplat", "spz")
-TABLES = ("csv", "tsv", "txt", "xlsx", "pdf", "zip", "latent")
+TABLES = ("csv", "tsv", "txt", "xlsx", "pdf", "zip", "latent", "npy", "npz", "mat", "h5", "hdf5")
 MEDIA = tuple(f".{ending}" for ending in (*SCANS, *IMAGES, *FILMS, *SHAPES, *TABLES))
 """Endings of files that lie in an input folder. Endings of model files are none of them."""
 
@@ -48,6 +50,7 @@ FOLDER_LOADERS = (
 """Core nodes whose texts are folders of the input folder, without saying so."""
 
 _NOTE = re.compile(r"\s*\[(input|output|temp)\]\s*$")
+_WEB = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(/|~[/\\]|[A-Za-z]:[\\/]|\\\\)[^\n]*[^\s]")
 _STRUCTURE = frozenset(
     ("class_type", "type", "id", "cnr_id", "aux_id", "ver", "Node name for S&R", "revision", "version", "sha256")
@@ -77,7 +80,7 @@ _PLAIN_WORDS = re.compile(
 
 def input_name(value: str, class_type: str = "") -> tuple[str, str, bool] | None:
     """Name, note such as " [output]", and whether it is a folder, where a widget's value names an input file."""
-    if not 0 < len(value) <= 1024 or "\n" in value or "://" in value:
+    if not 0 < len(value) <= 1024 or "\n" in value or _WEB.match(value):
         return None
     note = _NOTE.search(value)
     name = (value[: note.start()] if note else value).strip()
@@ -88,6 +91,8 @@ def input_name(value: str, class_type: str = "") -> tuple[str, str, bool] | None
         return name, note[0].rstrip() if note else "", False
     if note:
         return name, note[0].rstrip(), True
+    if name.lower().startswith("file://"):
+        return name, "", False
     if class_type in FOLDER_LOADERS or (_ABSOLUTE.fullmatch(name) and re.search(r"[\\/].*[^\s/\\]", name)):
         return name, "", True
     return None
