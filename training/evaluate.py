@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from training.cases import Case, Sampling, painted_picture, real_picture, through_vae
 from training.examples import Appearance
+from training.monitor import evenly
 from training.prompt_effect import PROPERTIES, appearance_change, prompt_losses
 from wdlora.adapter import Adapter
 from wdlora.anatomy import measure, trace
@@ -132,7 +133,7 @@ def evaluate(
     real = [real_picture(case, 0, appearance) for case in cases]
     again = [real_picture(case, 1, appearance) for case in cases]
     decoded = [through_vae(base, image) for image in real]
-    few = cases[:: max(1, len(cases) // prompt_cases)][:prompt_cases]
+    few = evenly(cases, prompt_cases)
     of_base = _paint_all(base, cases, sampling, "base model")
     painted, changes, losses = [], [], []
     for number, adapter in enumerate(adapters):

@@ -115,8 +115,8 @@ def _reader(record: Record) -> Callable[[], Pictures]:
 def phantom_examples(count: int, seed: int, appearance: Appearance = "cohort") -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
-    `appearance` is that of `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and
-    dendritic cells.
+    No two share a seed, in any cohort: phantoms of one seed have one background and one noise. `appearance` is that of
+    `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and dendritic cells.
     """
     if count < 1:
         raise InputError(f"The number of phantoms a cohort must be at least 1, not {count}.")
@@ -128,9 +128,17 @@ def phantom_examples(count: int, seed: int, appearance: Appearance = "cohort") -
     return examples
 
 
+def phantom_seed(cohort: str, seed: int, index: int) -> int:
+    """Seed of a training phantom: 62 bits, far from the small numbers by which people ask for masks."""
+    words = np.random.SeedSequence([seed, list(COHORTS).index(cohort), index]).generate_state(2, np.uint32)
+    return (1 << 62) | (int(words[0]) << 30) | (int(words[1]) >> 2)
+
+
 def _drawer(cohort: str, seed: int, index: int, appearance: Appearance) -> Callable[[], Pictures]:
+    own = phantom_seed(cohort, seed, index)
+
     def load() -> Pictures:
-        plexus = sample_mask(cohort, seed=seed * 1_000_003 + index)
-        return phantom(plexus, seed=seed * 1_000_003 + index, appearance=appearance), plexus.mask
+        plexus = sample_mask(cohort, seed=own)
+        return phantom(plexus, seed=own, appearance=appearance), plexus.mask
 
     return load

@@ -1,7 +1,8 @@
 """Judging a run as it goes: validation loss, and fixed masks painted with fixed seeds, traced and measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from wdlora.files import whole
 from wdlora.qwen.denoiser import compute_dtype, denoiser, velocity
 from wdlora.qwen.latents import decode_latents, pack
 from wdlora.qwen.sampling import guided, initial_noise, sample, sigmas
+
+Item = TypeVar("Item")
 
 LEVELS = (0.15, 0.4, 0.65, 0.9)
 """Noise levels at which the validation loss is taken."""
@@ -76,6 +79,12 @@ class Monitor:
             self.writer.flush()
 
 
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items, or all where there are fewer, at equal distances."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
+
+
 def _tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -94,7 +103,7 @@ def validation_loss(
 ) -> float:
     """Mean weighted loss at `LEVELS` with the same noise at every call, on at least one view and at most `VIEWS`."""
     losses = []
-    chosen = views[:: max(1, len(views) // VIEWS)][:VIEWS]
+    chosen = evenly(views, VIEWS)
     for index, view in enumerate(chosen):
         batch = load_batch(cache, [view], ["plain"]).to(torch.device(device), compute_dtype(transformer))
         count = len(LEVELS)

@@ -28,7 +28,7 @@ def near(picture, colour):
 
 def test_figure_shows_what_was_measured(h):
     mask, result = h
-    picture = figure(result, mask)
+    picture = figure(result, mask, title="a$_$b")  # a file's name, no formula
     assert picture.shape == (900, 1600, 3)
     assert picture.dtype == np.uint8
     empty = figure(measure(np.zeros_like(mask)), np.zeros_like(mask))

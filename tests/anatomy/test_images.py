@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from wdlora.anatomy import images
-from wdlora.anatomy.images import as_mask, parse_pixel_size, read_image
+from wdlora.anatomy.images import as_mask, as_uint8, parse_pixel_size, read_image
 from wdlora.errors import InputError
 
 
@@ -108,6 +108,17 @@ def test_pixel_sizes_that_are_none(text):
     with pytest.raises(InputError):
         parse_pixel_size(text)
     assert parse_pixel_size("HRT") == "hrt" and parse_pixel_size("1.5") == (1.5, 1.5)
+    assert parse_pixel_size("1.04,1.10") == (1.04, 1.10)
+    with pytest.raises(InputError, match="would be pixels of 1 by 4 µm: write decimals with a point"):
+        parse_pixel_size("1,04")
+
+
+def test_grey_values_of_unknown_range_are_refused():
+    levels = np.array([[0, 0.5, 1]], np.float32)
+    assert as_uint8(levels).tolist() == [[0, 128, 255]]
+    for pixels in (255 * levels, levels - 0.5, np.array([[np.nan, 1]], np.float32)):
+        with pytest.raises(InputError, match="do not say what is white"):
+            as_uint8(pixels)
 
 
 @pytest.mark.parametrize("where", ["bottom", "top"])
@@ -253,6 +264,17 @@ def test_dicom(tmp_path, picture):
 def test_dicom_where_the_largest_value_is_black(tmp_path, picture):
     image = read_image(dicom(tmp_path, picture, PhotometricInterpretation="MONOCHROME1"))
     assert (image.pixels == 255 - picture).all()
+    signed = picture.astype(np.int16) * 100 - 12000
+    turned = dicom(tmp_path, signed, PhotometricInterpretation="MONOCHROME1", PixelRepresentation=1)
+    assert (read_image(turned).pixels == -1 - signed.astype(int)).all()
+
+
+def test_dicom_with_colours_or_a_spacing_with_commas(tmp_path, picture):
+    with pytest.raises(InputError, match="numbers of colours"):
+        read_image(dicom(tmp_path, picture, PhotometricInterpretation="PALETTE COLOR"))
+    file = dicom(tmp_path, picture, PixelSpacing=[0.001, 0.001])
+    file.write_bytes(file.read_bytes().replace(b"0.001", b"0,001"))
+    assert read_image(file).pixel_size_um is None
 
 
 def test_damaged_dicom(tmp_path, picture):
@@ -334,4 +356,7 @@ def test_pictures_that_are_transparent_in_parts_are_refused(tmp_path, mode):
     else:
         strokes.convert(mode).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png is transparent in parts"):
+        read_image(tmp_path / "a.png")
+    Image.new("RGBA", (192, 192), (90, 90, 90, 0)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is transparent all over"):
         read_image(tmp_path / "a.png")

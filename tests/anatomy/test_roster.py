@@ -55,6 +55,7 @@ def test_keyed_pseudonyms_are_stable_across_tables(tmp_path):
         ("file,patient\na.bmp,X\na.bmp,Y\n", "twice"),
         ("file,patient,eye\na.bmp,X,middle\n", "line 2: the eye"),
         ("file,patient\na.bmp,\n", "line 2: file or patient is empty"),
+        ('file,patient\na.bmp,"' + 140_000 * "x" + "\n", "after line 1: field larger than .* not closed"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, text, message):

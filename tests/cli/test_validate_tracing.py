@@ -82,6 +82,8 @@ def test_the_interval_of_a_mean():
     values = np.random.default_rng(0).normal(0.5, 0.1, (400, 4))
     row = _figures(values, [str(i) for i in range(400)], 2000)["Dice"]
     assert (row["high"] - row["low"]) == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(400), rel=0.15)
+    alone = _figures(values, ["one patient"] * 400, 2000)["Dice"]
+    assert alone == {"value": row["value"], "low": None, "high": None}
     twice = _figures(np.repeat(values, 2, 0), [str(i // 2) for i in range(800)], 2000)["Dice"]
     assert twice["high"] - twice["low"] == pytest.approx(row["high"] - row["low"], rel=0.15)  # not narrower
 

@@ -8,15 +8,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from scipy import ndimage
 
 from training.cache import Cache
 from training.config import load_preset
-from training.examples import Example, folder_examples, pair_references, phantom_examples
+from training.examples import Example, folder_examples, pair_references, phantom_examples, phantom_seed
 from training.loop import FineTune
 from training.models import ModelSource
+from training.monitor import VIEWS, evenly
 from training.pipeline import Job, finetune
 from training.prepare import Preparer
 from wdlora.adapter import Adapter
+from wdlora.cohorts import COHORTS
 from wdlora.qwen.latents import encode_image
 from wdlora.qwen.miniature_files import miniature_files
 
@@ -45,6 +48,30 @@ def test_phantoms_are_paired_within_their_cohort():
     for one in found:
         other = by_identity[one.reference]
         assert other.identity != one.identity and other.cohort == one.cohort
+
+
+def test_no_two_phantoms_share_a_background():
+    """Off the nerves, what is finer than 8 px correlates by chance alone; in phantoms of one seed it is the same."""
+    examples = phantom_examples(2, seed=3)
+    drawn = [one.load() for one in examples]
+    ground = []
+    for image, mask in drawn:
+        free = ~ndimage.binary_dilation(mask, iterations=6)
+        fine = image - ndimage.gaussian_filter(image.astype(float), 8)
+        ground.append((fine, free))
+    for number, (fine, free) in enumerate(ground):
+        for other, elsewhere in ground[:number]:
+            both = free & elsewhere
+            assert abs(np.corrcoef(fine[both], other[both])[0, 1]) < 0.1
+    seeds = {phantom_seed(name, seed, index) for name in COHORTS for seed in range(3) for index in range(50)}
+    assert len(seeds) == 3 * 3 * 50 and min(seeds) > 10**9
+
+
+def test_views_are_taken_evenly_whatever_their_number():
+    assert evenly(list(range(6)), 3) == [0, 2, 4] and evenly([1, 2], 5) == [1, 2]
+    for count in (49, 72, 95, 120, 500):
+        chosen = evenly(list(range(count)), VIEWS)
+        assert len(chosen) == VIEWS and set(np.diff(chosen)) <= {count // VIEWS, -(-count // VIEWS)}
 
 
 @pytest.fixture

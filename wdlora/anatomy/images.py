@@ -30,6 +30,9 @@ LABELS = 16
 RIM_PIXELS = 2
 """How far grey rims of nerves reach: those of smoothed, threefold enlarged and JPEG masks stay within."""
 
+MOST_ANISOTROPIC = 2.0
+"""Ratio of a pixel's sides beyond which a given size is a slip of the pen: 1,04 for 1.04."""
+
 HOW_TO_GIVE = 'give it: --pixel-size-um 1.04, or ROW,COLUMN, or "hrt" for a 384 × 384 image of a 400 µm HRT field'
 
 
@@ -64,6 +67,10 @@ def parse_pixel_size(text: str) -> tuple[float, float] | str:
         values = []
     if len(values) not in (1, 2) or not all(0 < v < np.inf for v in values):
         raise InputError(f"{text!r} is no pixel size; {HOW_TO_GIVE}")
+    if max(values) > MOST_ANISOTROPIC * min(values):
+        raise InputError(
+            f"{text!r} would be pixels of {values[0]:g} by {values[1]:g} µm: write decimals with a point, such as 1.04"
+        )
     return values[0], values[-1]
 
 
@@ -122,12 +129,18 @@ def as_mask(pixels: np.ndarray) -> np.ndarray:
 
 
 def as_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Grey values as 8 bits: uint8 unchanged, uint16 and floats in [0, 1] scaled by their full range."""
+    """Grey values as 8 bits: uint8 unchanged, uint16 and floats in [0, 1] scaled by their full range.
+
+    Raises InputError for floats beyond that range, of which nobody can tell what is white.
+    """
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:
         return np.round(pixels / 257).astype(np.uint8)
-    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"grey values from {low:g} to {high:g} do not say what is white: save them in 8 or 16 bits")
+    return np.round(pixels * 255).astype(np.uint8)
 
 
 def _given(value: float | tuple[float, float] | str, shape: tuple[int, ...], file: Path) -> tuple[float, float]:
@@ -176,6 +189,8 @@ def _grey(image: Any, file: Path) -> np.ndarray:
     """Grey pixels of a decoded Pillow image: uint8, uint16 or float32."""
     if image.mode in WITH_ALPHA and image.has_transparency_data:
         lowest, highest = image.convert("RGBA").getchannel("A").getextrema()
+        if highest == 0:
+            raise InputError(f"{file} is transparent all over: save it without alpha")
         if lowest < highest:
             raise InputError(
                 f"{file} is transparent in parts, which may stand for black or white: save it without alpha"
@@ -263,6 +278,8 @@ def _read_dicom(file: Path) -> tuple[np.ndarray, tuple[float, float] | None]:
         raise InputError(f"{file} holds {frames} frames: save each as a file of its own")
     if rows * columns > MAX_PIXELS:
         raise _too_large(file, columns, rows)
+    if data.PhotometricInterpretation == "PALETTE COLOR":
+        raise InputError(f"{file} holds numbers of colours, not grey values: export it in grey")
     try:
         pixels = np.asarray(data.pixel_array)
     except Exception as error:
@@ -277,13 +294,21 @@ def _read_dicom(file: Path) -> tuple[np.ndarray, tuple[float, float] | None]:
     if pixels.ndim != 2:
         raise InputError(f"{file} is {pixels.ndim}-dimensional: give one grey image a file")
     if data.PhotometricInterpretation == "MONOCHROME1":  # the largest value is black
-        pixels = (2 ** int(data.BitsStored) - 1) - pixels.astype(np.int64)
+        darkest = -1 if data.PixelRepresentation else 2 ** int(data.BitsStored) - 1  # signed values turn about −½
+        pixels = darkest - pixels.astype(np.int64)
     if pixels.dtype != np.uint8:
         inside = pixels.min() >= 0 and pixels.max() <= 65535
         pixels = pixels.astype((np.uint8 if pixels.max() < 256 else np.uint16) if inside else np.float32)
-    spacing = data.get("PixelSpacing")
-    size = _plausible(float(spacing[0]) * 1e3, float(spacing[1]) * 1e3) if spacing and len(spacing) == 2 else None
-    return pixels, size
+    return pixels, _spacing(data)
+
+
+def _spacing(data: Any) -> tuple[float, float] | None:
+    """PixelSpacing in µm, where it is stated and plausible; a spacing with decimal commas is none."""
+    try:
+        spacing = data.get("PixelSpacing")
+        return _plausible(float(spacing[0]) * 1e3, float(spacing[1]) * 1e3) if spacing and len(spacing) == 2 else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _without_bar(pixels: np.ndarray) -> tuple[np.ndarray, str | None]:

@@ -7,6 +7,7 @@ same from table to table (HMAC-SHA-256, RFC 2104).
 
 import csv
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -90,6 +91,15 @@ def _reader(text: str) -> csv.DictReader:
     return reader
 
 
+def _lines(file: Path, reader: csv.DictReader) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(
+            f"{file}, after line {reader.line_num}: {error}; look for a quotation mark that is not closed"
+        ) from None
+
+
 def _rows(file: Path) -> list[dict[str, str]]:
     """Rows of a CSV table with comma, semicolon or tab, column names in lower case, file names without folders."""
     if not file.is_file():
@@ -104,7 +114,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
     if missing:
         raise InputError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(names) or 'none'}")
     rows = []
-    for line in reader:
+    for line in _lines(file, reader):
         row = {name: (line.get(name) or "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}
         row["file"] = PurePosixPath(PureWindowsPath(row["file"]).as_posix()).name
         if not row["file"] or not row["patient"]:

@@ -94,6 +94,12 @@ def mask_seed(seed: int, index: int) -> int:
     return (int(high) << 21) | (int(low) >> 11)
 
 
+def phantom_seed(cohort: str, seed: int) -> int:
+    """Seed of a mask's phantom: another one in every cohort, else series of one seed would share their backgrounds."""
+    high, low = np.random.SeedSequence([seed, *cohort.encode()]).generate_state(2, np.uint32)
+    return (int(high) << 21) | (int(low) >> 11)
+
+
 def _stem(recipe: dict[str, Any]) -> str:
     """What the names of a series' files begin with."""
     return f"{recipe['cohort']}_{recipe['seed']}_"
@@ -153,7 +159,7 @@ def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> di
         if phantoms:
             from ..anatomy import phantom
 
-            _write(folder / image_file, phantom(made, seed), recipe, record)
+            _write(folder / image_file, phantom(made, phantom_seed(made.cohort, seed)), recipe, record)
     files = {"mask": {"path": mask_file.as_posix()}}
     with suppress(InputError):  # without --phantoms: somebody else's picture of that name
         if _read(folder / image_file, recipe) is not None:

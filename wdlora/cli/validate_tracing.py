@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{result['images']} images, resampled by {result['resampled_by']}, rules {result['rules']}")
     for name, row in result["figures"].items():
-        print(f"  {name:<18}{row['value']:>8.3f}   95 % interval {row['low']:.3f} to {row['high']:.3f}")
+        interval = "" if row["low"] is None else f"   95 % interval {row['low']:.3f} to {row['high']:.3f}"
+        print(f"  {name:<18}{row['value']:>8.3f}{interval}")
     for note in result["notes"]:
         print(f"note: {note}")
     return 0
@@ -84,12 +85,16 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
         "rules": str(rules),
         "figures": _figures(values, groups, resamples),
         "notes": [f"{text} ({count} images)" for text, count in notes.items()]
+        + ([] if len(set(groups)) > 1 else ["no intervals: they need two patients, or two images without a roster"])
         + ([] if roster else ["images of one patient counted as independent: intervals may be too narrow"]),
     }
 
 
-def _figures(values: np.ndarray, groups: list[str], resamples: int) -> dict[str, dict[str, float]]:
-    """Means of Dice, clDice, CNFL bias, absolute error and annotated CNFL, with bootstrap intervals."""
+def _figures(values: np.ndarray, groups: list[str], resamples: int) -> dict[str, dict[str, float | None]]:
+    """Means of Dice, clDice, CNFL bias, absolute error and annotated CNFL, with bootstrap intervals over groups.
+
+    One group alone does not vary, so its figures have no interval (None).
+    """
     names = ("Dice", "clDice", "CNFL bias", "CNFL MAE", "CNFL annotated")
     columns = np.stack([values[:, 0], values[:, 1], values[:, 2], np.abs(values[:, 2]), values[:, 3]], 1)
     _, group = np.unique(groups, return_inverse=True)
@@ -103,5 +108,10 @@ def _figures(values: np.ndarray, groups: list[str], resamples: int) -> dict[str,
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     value = columns.mean(0)
     return {
-        name: {"value": float(value[i]), "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(names)
+        name: {
+            "value": float(value[i]),
+            "low": float(low[i]) if count > 1 else None,
+            "high": float(high[i]) if count > 1 else None,
+        }
+        for i, name in enumerate(names)
     }

@@ -22,8 +22,8 @@ class Contrast:
     """One biomarker in groups A and B, images taken as independent.
 
     `difference` is mean B − mean A with its 95 % interval `low` to `high` (Welch 1947; unequal variances), and
-    `effect` is Hedges' g (1981), the difference in pooled SDs, corrected for small samples. NaN where a group has
-    fewer than two values; `effect` also where nothing varies.
+    `effect` is Hedges' g (1981), the difference in pooled SDs, corrected for small samples. Interval and effect are NaN
+    where a group has fewer than two values, and where nothing varies.
     """
 
     key: str
@@ -72,12 +72,12 @@ def contrast(key: str, a: "NDArray", b: "NDArray") -> Contrast:
         return Contrast(key, (n, m), mean, (sd[0], sd[1]), difference, math.nan, math.nan, math.nan)
     va, vb = float(a.var(ddof=1)), float(b.var(ddof=1))
     error = va / n + vb / m
-    half = 0.0
+    half = math.nan
     if error > 0:
         freedom = error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
         half = float(t.ppf(0.975, freedom)) * math.sqrt(error)
     pooled = math.sqrt(((n - 1) * va + (m - 1) * vb) / (n + m - 2))
-    correction = 1 - 3 / (4 * (n + m - 2) - 1) if n + m > 2 else 1.0
+    correction = 1 - 3 / (4 * (n + m - 2) - 1)
     effect = correction * difference / pooled if pooled > 0 else math.nan
     spread = math.sqrt(va), math.sqrt(vb)
     return Contrast(key, (n, m), mean, spread, difference, difference - half, difference + half, effect)
@@ -140,7 +140,10 @@ def group_picture(
             place.errorbar(x + 0.3, values.mean(), yerr=sd, fmt="D", ms=4.5, color=colour, capsize=3, lw=1.4)
         place.set_title(labels[key], fontsize=9, loc="left", color="#1f2933")
         place.set_xticks(
-            [0, 1], [f"{name}\nn = {len(group)}" for name, group in zip(names, (a, b), strict=True)], fontsize=8
+            [0, 1],
+            [f"{name}\nn = {len(group)}" for name, group in zip(names, (a, b), strict=True)],
+            fontsize=8,
+            parse_math=False,
         )
         place.set_xlim(-0.45, 1.6)
         place.set_ylim(0, 1.08 * place.get_ylim()[1])

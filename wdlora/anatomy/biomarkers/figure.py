@@ -169,7 +169,7 @@ def _headline(picture: Any, biomarkers: Biomarkers, title: str | None) -> None:
     height, width = biomarkers.shape
     row_um, column_um = biomarkers.pixel_size_um
     title = title or "Corneal nerve biomarkers"
-    picture.text(0.022, 0.945, title, color=TEXT, fontsize=21, weight="bold", va="center")
+    picture.text(0.022, 0.945, title, color=TEXT, fontsize=21, weight="bold", va="center", parse_math=False)
     basis = f"{width * column_um:.0f} × {height * row_um:.0f} µm   ·   rules {biomarkers.rules}   ·   research use only"
     picture.text(0.978, 0.945, basis, color=QUIET, fontsize=12, va="center", ha="right")
 
