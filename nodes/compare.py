@@ -24,7 +24,7 @@ class CCMCompareBiomarkers(io.ComfyNode):
             display_name="CCM Compare Biomarkers",
             category=CATEGORY,
             description="Two groups of measured images side by side: mean and SD, difference with its 95 % interval "
-            "(Welch), standardised difference (Hedges' g), and a plot. Images are taken as independent.",
+            "(Welch's, or Student's of pairs), standardised difference (Hedges' g), and a plot.",
             search_aliases=[
                 "statistics",
                 "group difference",
@@ -39,6 +39,13 @@ class CCMCompareBiomarkers(io.ComfyNode):
                 io.String.Input("group_b", force_input=True, tooltip="json of CCM Biomarkers for the second group."),
                 io.String.Input("name_a", default="A", tooltip="What the first group is called, such as masks."),
                 io.String.Input("name_b", default="B", tooltip="What the second group is called, such as painted."),
+                io.Boolean.Input(
+                    "paired",
+                    default=False,
+                    optional=True,
+                    tooltip="On where image i of both groups belongs together, such as a mask and its picture. Off for "
+                    "independent images.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="plot", tooltip="Every image a dot, beside its group's mean and SD."),
@@ -48,12 +55,12 @@ class CCMCompareBiomarkers(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, group_a: str, group_b: str, name_a: str, name_b: str) -> Any:
+    def execute(cls, group_a: str, group_b: str, name_a: str, name_b: str, paired: bool = False) -> Any:
         from ..wdlora.evaluation.groups import contrasts, group_picture
 
         groups = parsed(group_a, "group_a"), parsed(group_b, "group_b")
         names = (name_a.strip() or "A")[:24], (name_b.strip() or "B")[:24]
-        found = contrasts(*groups)
+        found = contrasts(*groups, paired)
         digits = {key: decimals for key, _, decimals in SHOWN}
         labels = {key: f"{label.split('  ')[0]}, {UNITS[key]}" for key, label, _ in SHOWN}
         rows = [
@@ -66,10 +73,13 @@ class CCMCompareBiomarkers(io.ComfyNode):
             for one in found
         ]
         columns = ["biomarker", f"{names[0]}  mean ± SD", f"{names[1]}  mean ± SD", "difference [95 %]", "g"]
-        caption = (
-            f"{names[0]}: {len(groups[0])} images, {names[1]}: {len(groups[1])}; difference {names[1]} − {names[0]}"
+        counted = (
+            f"{len(groups[0])} pairs"
+            if paired
+            else f"{names[0]}: {len(groups[0])} images, {names[1]}: {len(groups[1])}"
         )
-        values = {"names": names, "biomarkers": [one.to_dict() for one in found]}
+        caption = f"{counted}; difference {names[1]} − {names[0]}"
+        values = {"names": names, "paired": paired, "biomarkers": [one.to_dict() for one in found]}
         image = tensors.as_image([group_picture(*groups, names, labels)])
         shown = {"ccm_table": [tensors.table(columns, rows, caption)]}
         return io.NodeOutput(image, json.dumps(values, indent=1), _csv(found), ui=shown)

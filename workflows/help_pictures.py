@@ -152,7 +152,7 @@ def second(picture: str) -> Nodes:
         "declined": node("CCMBiomarkers", (400, 300), {"masks": ("CCMDegenerate", 0)}),
         "CCMCompareBiomarkers": node(
             "CCMCompareBiomarkers",
-            (560, 340),
+            (560, 400),
             {"group_a": ("CCMBiomarkers", 0), "group_b": ("declined", 0)},
             name_a="Control",
             name_b="severity 1.5",

@@ -91,6 +91,20 @@ def test_the_comparison_by_hand(run):
     assert plot.shape[-1] == 3 and plot.std() > 0.05
 
 
+def test_pairs_are_compared_by_their_differences(run):
+    """Differences 8, 8.5, 7.5: mean 8, standard error .5/√3 = .2887, t = 4.3027 of 2 degrees of freedom: ± 1.242."""
+    a = json.dumps([panel(x, cnfd=None) for x in (10, 12, 14)])
+    b = json.dumps([panel(x, cnfd=None) for x in (18, 20.5, 21.5)])
+    names = {"name_a": "mask", "name_b": "painted"}
+    _, text, _ = run.values("CCMCompareBiomarkers", group_a=a, group_b=b, paired=True, **names)
+    assert json.loads(text)["paired"] is True
+    assert json.loads(text)["biomarkers"][0]["difference_95"] == pytest.approx([8 - 1.242, 8 + 1.242], abs=1e-3)
+    assert run.result.outputs["node"]["ccm_table"][0]["caption"].startswith("3 pairs; difference painted − mask")
+    fewer = json.dumps([panel(1.0, cnfd=None)])
+    said = run.sentence("CCMCompareBiomarkers", group_a=a, group_b=fewer, paired=True, **names)
+    assert "3 and 1 images are no pairs" in said
+
+
 def test_one_image_a_group_has_no_interval(run):
     one = json.dumps([panel(10.0)])
     run.values("CCMCompareBiomarkers", group_a=one, group_b=json.dumps([panel(12.0)]), name_a="", name_b="")

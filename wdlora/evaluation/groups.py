@@ -19,10 +19,11 @@ KEYS = ("cnfl", "cnfd", "cnbd", "ctbd", "cnfa", "cnfw")
 
 @dataclass(frozen=True)
 class Contrast:
-    """One biomarker in groups A and B, images taken as independent.
+    """One biomarker in groups A and B.
 
-    `difference` is mean B − mean A with its 95 % interval `low` to `high` (Welch 1947; unequal variances), and
-    `effect` is Hedges' g (1981), the difference in pooled SDs, corrected for small samples. Interval and effect are NaN
+    `difference` is mean B − mean A with its 95 % interval `low` to `high`: of independent images Welch's (1947; unequal
+    variances), of pairs Student's of their differences. `effect` is Hedges' g (1981), the difference in pooled SDs,
+    corrected for small samples (of pairs as in Borenstein et al. 2009, Eq. 4.22 to 4.27). Interval and effect are NaN
     where a group has fewer than two values, and where nothing varies.
     """
 
@@ -52,14 +53,19 @@ def _json(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def contrast(key: str, a: "NDArray", b: "NDArray") -> Contrast:
+def contrast(key: str, a: "NDArray", b: "NDArray", paired: bool = False) -> Contrast:
     """Compare values [n] and [m] of one biomarker; values that are not finite are left out.
 
-    Raises InputError where a group has no value at all.
+    `paired`: a[i] and b[i] belong together, such as a mask and the picture of it; a pair needs both. Raises InputError
+    where a group has no value at all.
     """
     from scipy.stats import t
 
-    a, b = (x[np.isfinite(x)] for x in (np.asarray(a, float), np.asarray(b, float)))
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if paired:
+        both = np.isfinite(a) & np.isfinite(b)
+        a, b = a[both], b[both]
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
     if not len(a) or not len(b):
         raise InputError(
             f"{key} is defined in none of the images of {'the first' if not len(a) else 'the second'} group"
@@ -71,25 +77,28 @@ def contrast(key: str, a: "NDArray", b: "NDArray") -> Contrast:
         sd = tuple(float(x.std(ddof=1)) if len(x) > 1 else math.nan for x in (a, b))
         return Contrast(key, (n, m), mean, (sd[0], sd[1]), difference, math.nan, math.nan, math.nan)
     va, vb = float(a.var(ddof=1)), float(b.var(ddof=1))
-    error = va / n + vb / m
+    error = float((b - a).var(ddof=1)) / n if paired else va / n + vb / m
     half = math.nan
     if error > 0:
-        freedom = error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
+        freedom = n - 1 if paired else error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
         half = float(t.ppf(0.975, freedom)) * math.sqrt(error)
     pooled = math.sqrt(((n - 1) * va + (m - 1) * vb) / (n + m - 2))
-    correction = 1 - 3 / (4 * (n + m - 2) - 1)
+    correction = 1 - 3 / (4 * (n - 1 if paired else n + m - 2) - 1)
     effect = correction * difference / pooled if pooled > 0 else math.nan
     spread = math.sqrt(va), math.sqrt(vb)
     return Contrast(key, (n, m), mean, spread, difference, difference - half, difference + half, effect)
 
 
-def contrasts(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> list[Contrast]:
+def contrasts(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]], paired: bool = False) -> list[Contrast]:
     """Compare two groups of `Biomarkers.to_dict()`, for every biomarker of `KEYS` that both define somewhere.
 
-    Raises InputError for an empty group, and where groups were measured under different rules.
+    `paired` as in `contrast`. Raises InputError for an empty group, for pairs of unequal number, and where groups were
+    measured under different rules.
     """
     if not a or not b:
         raise InputError("a comparison needs at least one measured image in each group")
+    if paired and len(a) != len(b):
+        raise InputError(f"{len(a)} and {len(b)} images are no pairs: link groups of one size, or switch paired off")
     rules = [sorted({str(one.get("rules")) for one in group}) for group in (a, b)]
     if rules[0] != rules[1] or len(rules[0]) > 1:
         raise InputError(
@@ -97,9 +106,10 @@ def contrasts(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) ->
         )
     found = []
     for key in KEYS:
-        values = [column(group, key) for group in (a, b)]
-        if all(np.isfinite(one).any() for one in values):
-            found.append(contrast(key, *values))
+        one, other = column(a, key), column(b, key)
+        defined = np.isfinite(one), np.isfinite(other)
+        if (defined[0] & defined[1]).any() if paired else defined[0].any() and defined[1].any():
+            found.append(contrast(key, one, other, paired))
     return found
 
 

@@ -27,6 +27,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         group_b=found["json"],
         name_a="masks",
         name_b="pictures",
+        paired=True,
     )
     plot = flow.add("PreviewImage", "Every Image A Dot", width=620, room=360, images=compare["plot"])
     save = flow.add(
