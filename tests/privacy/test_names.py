@@ -50,7 +50,15 @@ def test_input_files_and_folders(value, name, note, folder):
             "disable",
             "image",
         ),
-        *("qwen_image.safetensors", "/models/qwen.gguf", "https://example.org/a.png", "ccm/picture", "1/2", "/"),
+        *(
+            "qwen_image.safetensors",
+            "/models/qwen.gguf",
+            "https://example.org/a.png",
+            "see https://example.org/a.png",
+            "ccm/picture",
+            "1/2",
+            "/",
+        ),
     ],
 )
 def test_what_is_none(value):

@@ -50,7 +50,7 @@ FOLDER_LOADERS = (
 """Core nodes whose texts are folders of the input folder, without saying so."""
 
 _NOTE = re.compile(r"\s*\[(input|output|temp)\]\s*$")
-_WEB = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_WEB = re.compile(r"(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(/|~[/\\]|[A-Za-z]:[\\/]|\\\\)[^\n]*[^\s]")
 _STRUCTURE = frozenset(
     ("class_type", "type", "id", "cnr_id", "aux_id", "ver", "Node name for S&R", "revision", "version", "sha256")
@@ -80,7 +80,7 @@ _PLAIN_WORDS = re.compile(
 
 def input_name(value: str, class_type: str = "") -> tuple[str, str, bool] | None:
     """Name, note such as " [output]", and whether it is a folder, where a widget's value names an input file."""
-    if not 0 < len(value) <= 1024 or "\n" in value or _WEB.match(value):
+    if not 0 < len(value) <= 1024 or "\n" in value or _WEB.search(value):
         return None
     note = _NOTE.search(value)
     name = (value[: note.start()] if note else value).strip()
