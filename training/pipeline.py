@@ -3,18 +3,10 @@
 import json
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    DistributedType,
-    GradientAccumulationPlugin,
-    InitProcessGroupKwargs,
-)
 
 from training.cache import Cache
 from training.checkpoint import list_checkpoints
@@ -32,6 +24,7 @@ from training.models import ModelSource
 from training.monitor import Monitor
 from training.output import ADAPTER, make_adapter, origins, write_model_card
 from training.prepare import Preparer
+from training.processes import accelerator_for
 from training.split import split_by_patient
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
@@ -120,34 +113,6 @@ def finetune(job: Job) -> dict[str, Any]:
         judged = [line for line in lines if "validation_loss" in line]
         result |= {"adapter": str(out / ADAPTER), "judgement": judged[-1] if judged else None}
     return result
-
-
-def accelerator_for(device: torch.device | None) -> Accelerator:
-    """accelerate for what was launched, on `device` where one is named.
-
-    What `accelerate launch` sets for precision and accumulation is not taken: presets decide both. Raises InputError
-    for a card by number in several processes, each of which has its own, and for launchers that cut the model up.
-    """
-    accelerator = Accelerator(
-        cpu=(device is not None and device.type == "cpu") or not torch.cuda.is_available(),
-        mixed_precision="no",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        kwargs_handlers=[
-            # The text stream of the last block leads nowhere, so adapters on it get no gradient. The base's fp8
-            # codes are buffers, alike in all processes.
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-            # The others wait while the main process encodes the data.
-            InitProcessGroupKwargs(timeout=timedelta(days=2)),
-        ],
-    )
-    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise InputError(
-            f"accelerate is set to {accelerator.distributed_type.value}, but only the small adapter is trained here, "
-            "on whole copies of the base: choose plain data parallelism (accelerate config), and nf4 for small cards."
-        )
-    if accelerator.num_processes > 1 and device is not None and device.index is not None:
-        raise InputError(f"--device {device} is one card, but there are {accelerator.num_processes} processes.")
-    return accelerator
 
 
 def _examples(job: Job) -> tuple[list[Example], str, float]:

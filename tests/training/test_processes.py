@@ -1,0 +1,82 @@
+"""Several processes train as one, whatever accelerate was told."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from tests.training.runs import SMALL
+from training.cache import Cache
+from training.config import load_preset
+from training.examples import pair_references, phantom_examples
+from training.loop import FineTune, batch_loss
+from training.models import ModelSource
+from training.optimiser import learning_rate_factor
+from training.prepare import Preparer, batches
+from training.processes import accelerator_for
+from training.split import split_by_patient
+
+
+def test_what_accelerate_launch_sets_for_precision_and_accumulation_is_not_taken(monkeypatch):
+    AcceleratorState._reset_state(True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    try:
+        found = accelerator_for(torch.device("cpu"))
+        assert (found.mixed_precision, found.gradient_accumulation_steps) == ("no", 1)
+    finally:
+        AcceleratorState._reset_state(True)
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_the_mean_of_their_gradients(cache, tmp_path):
+    """`torch.distributed` with gloo, beside the same sums made by hand in one process; 1e-6 of float32 rounding."""
+    fields = SMALL | {"batch_size": 1, "steps": 3, "ema_decay": 0.0}
+    line = f"finetune --preset miniature --model miniature --data phantoms:2 --device cpu --cache {cache}"
+    command_line = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "training"),
+        *(*line.split(), "--out", str(tmp_path / "two"), "--set", *(f"{k}={v}" for k, v in fields.items())),
+    ]
+    single = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command_line, capture_output=True, text=True, timeout=300, env=single)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("Adapter:") == 1
+
+    config = load_preset("miniature", fields)
+    examples = phantom_examples(2, config.seed)
+    learned, _ = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
+    model = ModelSource("miniature").load("fp32", "cpu")
+    store = Cache(cache)
+    views = Preparer(model, store, config, learned).prepare(learned, config.views, "encoding")
+    run = FineTune(config, model, views, store, tmp_path / "one", None, Accelerator(cpu=True))
+    order = list(islice(batches(views, 1, config.seed), 6))
+    for step in range(3):
+        for group in run.optimiser.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_factor(step, config)
+        for rank in range(2):
+            entropy = np.random.SeedSequence([config.seed, step, 0, rank]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(entropy >> 1))
+            batch = run._batch(order[2 * step + rank], generator)
+            (batch_loss(run.transformer, batch, config, generator) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(run.parameters.values(), config.max_grad_norm)
+        run.optimiser.step()
+        run.optimiser.zero_grad()
+    state = load_file(max((tmp_path / "two" / "checkpoints").iterdir()) / "parameters.safetensors")
+    assert all(torch.allclose(state[name], value, atol=1e-6) for name, value in run.parameters.items())
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+
+    # Killed after its second step and resumed by two processes, it ends where it ended.
+    shutil.rmtree(max((tmp_path / "two" / "checkpoints").iterdir()))
+    again = subprocess.run([*command_line, "--resume"], capture_output=True, text=True, timeout=300, env=single)
+    assert again.returncode == 0, again.stderr[-2000:]
+    resumed = load_file(max((tmp_path / "two" / "checkpoints").iterdir()) / "parameters.safetensors")
+    assert state.keys() == resumed.keys() and all(torch.equal(state[name], resumed[name]) for name in state)
+    assert max(float(value.detach().abs().max()) for name, value in run.parameters.items() if "lora_B" in name) > 1e-4
