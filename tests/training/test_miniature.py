@@ -76,7 +76,7 @@ def test_blocks_and_principal_components():
 
 
 def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_one_fitted_on_them():
-    from training.miniature.measure import vae_floor
+    from training.miniature.floor import vae_floor
     from wdlora.qwen.miniature_files import load_miniature
 
     small = VAEStage(pictures=12, textures=4, side=64, principal_crops=60)
@@ -98,7 +98,7 @@ def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_on
 
 
 def test_half_resolution_keeps_a_quarter_of_the_numbers():
-    from training.miniature.measure import _half_resolution
+    from training.miniature.floor import _half_resolution
 
     # Every second pixel tells all of what half of the frequencies hold, and nothing of the rest.
     phase = (torch.arange(64) + 0.5) * torch.pi / 64
