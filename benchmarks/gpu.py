@@ -8,6 +8,7 @@ import contextlib
 import gc
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -65,17 +66,16 @@ def random_batch(size: int, device: torch.device, joint_dim: int = 3584) -> Batc
 
 def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
     """Median seconds a step and peak GB at every size that fits."""
-    results: dict[int, tuple[float, float]] = {}
+    results = {}
     with contextlib.suppress(torch.OutOfMemoryError):
-        _measure(precision, method, rank, sizes, results)
+        for size, seconds, memory in _measured(precision, method, rank, sizes):
+            results[size] = seconds, memory
     gc.collect()
     torch.cuda.empty_cache()
     return results
 
 
-def _measure(
-    precision: str, method: str, rank: int, sizes: tuple[int, ...], results: dict[int, tuple[float, float]]
-) -> None:
+def _measured(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, float, float]]:
     device = torch.device("cuda")
     config = load_preset("paper_r16", {"method": method, "rank": rank, "alpha": float(rank), "precision": precision})
     transformer = prepare_transformer(build(precision, device), config).train()
@@ -93,7 +93,7 @@ def _measure(
             optimiser.zero_grad(set_to_none=True)
             torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
-        results[size] = (statistics.median(seconds[WARMUP:]), torch.cuda.max_memory_allocated() / 1e9)
+        yield size, statistics.median(seconds[WARMUP:]), torch.cuda.max_memory_allocated() / 1e9
 
 
 def row(precision: str, size: int, lora: tuple[float, float] | None, wdlora: tuple[float, float] | None) -> list[str]:

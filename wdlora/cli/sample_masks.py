@@ -89,14 +89,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def mask_seed(seed: int, index: int) -> int:
-    """Seed of the mask number `index` of a series: 53 bits, so that JSON keeps it."""
-    high, low = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
-    return (int(high) << 21) | (int(low) >> 11)
+    """Seed of the mask number `index` of a series."""
+    return _seed(seed, index)
 
 
 def phantom_seed(cohort: str, seed: int) -> int:
     """Seed of a mask's phantom: another one in every cohort, else series of one seed would share their backgrounds."""
-    high, low = np.random.SeedSequence([seed, *cohort.encode()]).generate_state(2, np.uint32)
+    return _seed(seed, *cohort.encode())
+
+
+def _seed(*entropy: int) -> int:
+    """53 bits, so that JSON keeps them."""
+    high, low = np.random.SeedSequence(entropy).generate_state(2, np.uint32)
     return (int(high) << 21) | (int(low) >> 11)
 
 

@@ -59,12 +59,11 @@ def read_folder(folder: str | Path) -> list[Record]:
             f"{', '.join(images[name].name for name in missing[:5])}{' …' if len(missing) > 5 else ''}."
         )
     records = [_record(number, row, images, masks) for number, row in rows]
-    known = {Path(record.file).stem for record in records}
-    if unlisted := sorted(set(images) - known):
-        raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
-    if len(known) < len(records):
-        raise InputError(f"{TABLE} lists {len(records) - len(known)} images twice.")
     by_stem = {Path(record.file).stem: record for record in records}
+    if unlisted := sorted(set(images) - set(by_stem)):
+        raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
+    if len(by_stem) < len(records):
+        raise InputError(f"{TABLE} lists {len(records) - len(by_stem)} images twice.")
     for record in records:
         if not record.reference:
             continue
