@@ -70,7 +70,7 @@ class FineTune:
         self.device = next(self.transformer.parameters()).device
         self.parameters = {n: p for n, p in self.transformer.named_parameters() if p.requires_grad}
         self.optimiser = build_optimiser(self.parameters.values(), config)
-        self.average = Average(self.parameters, config.ema_decay) if config.ema_decay else None
+        self.average = Average(self._copies(), config.ema_decay) if config.ema_decay else None
         self.step = 0
         self.stopped = False
         self.wrapped = self.transformer
@@ -262,7 +262,7 @@ class FineTune:
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Let the transformer carry the averaged parameters for a while, in evaluation mode."""
-        kept = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        kept = self._copies()
         self._load(self.trained)
         self.transformer.eval()
         try:
@@ -270,6 +270,9 @@ class FineTune:
         finally:
             self._load(kept)
             self.transformer.train()
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def _load(self, values: dict[str, Tensor]) -> None:

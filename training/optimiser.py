@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -61,14 +61,13 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 class Average:
     """Exponential moving average of named parameters, with a warm-up: decay min(d, (1 + t)/(10 + t))."""
 
-    def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
-        self.decay = decay
-        self.steps = 0
-        self.values = {name: value.detach().clone() for name, value in parameters.items()}
+    def __init__(self, values: dict[str, Tensor], decay: float, steps: int = 0) -> None:
+        """`values` are copies of the parameters, moved in place; `steps` counts the updates made."""
+        self.values, self.decay, self.steps = values, decay, steps
 
     @torch.no_grad()
-    def update(self, parameters: dict[str, Tensor]) -> None:
-        """Move the average towards the parameters."""
+    def update(self, parameters: Mapping[str, Tensor]) -> None:
+        """Move the average towards the parameters of the same names."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for name, value in self.values.items():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from training.optimiser import Average
 from wdlora.files import write_text
 
 
@@ -75,9 +76,9 @@ def train(
     average = copy.deepcopy(module).requires_grad_(False).eval()
     step, spent, lines = 0, 0.0, []
     if found := list_checkpoints(folder):
-        parameters, state, facts = load_checkpoint(found[-1])
-        _load(module, parameters, "now.")
-        _load(average, parameters, "average.")
+        values, state, facts = load_checkpoint(found[-1])
+        _load(module, values, "now.")
+        _load(average, values, "average.")
         optimiser.load_state_dict(state)
         step, spent, lines = facts["step"], facts["seconds"], facts["log"]
         if facts["done"]:
@@ -89,6 +90,8 @@ def train(
         save_checkpoint(folder, step, tensors, optimiser, {"seconds": spent, "log": lines, "done": done}, keep=1)
         write_text(folder / "log.txt", "\n".join(lines) + "\n")
 
+    parameters = dict(module.named_parameters())
+    moving = Average(dict(average.named_parameters()), budget.average_decay, step)
     started, saved = time.monotonic() - spent, time.monotonic()
     running: dict[str, float] = {}
     bar = tqdm(total=budget.steps, initial=step, desc=folder.name, disable=None)
@@ -109,10 +112,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = min(budget.average_decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+        moving.update(parameters)
         current = {"loss": loss.item()} | figures
         running |= {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in current.items()}
         bar.update()

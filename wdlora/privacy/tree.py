@@ -122,22 +122,23 @@ def pseudonymise(
     """
     files = listed(paths)
     report = Report(checked=len(files))
-    contents: dict[Path, list[Any]] = {}
+    readable: list[Path] = []
     for file in files:
         try:
             documents = list(_documents(file))
         except InputError as error:
             report.unreadable[str(file)] = str(error)
             continue
-        contents[file] = documents
+        readable.append(file)
         for document in documents:
             names.collect(document)
     report.names = {**names.files, **names.others}
     searched = _Search(names.telltales())
-    for file in progress(list(contents)):
-        hidden = [names.hide(document) for document in contents[file]]
-        seen = _telltales_in(contents[file], hidden, names)
-        if seen or json.dumps(hidden) != json.dumps(contents[file]):  # not as objects: NaN is unlike itself
+    for file in progress(readable):
+        documents = list(_documents(file))  # read again: the graphs of a whole archive would fill the memory
+        hidden = [names.hide(document) for document in documents]
+        seen = _telltales_in(documents, hidden, names)
+        if seen or json.dumps(hidden) != json.dumps(documents):  # not as objects: NaN is unlike itself
             report.found[str(file)] = seen
             if not check and _rewrite(file, names):
                 report.rewritten.append(str(file))
