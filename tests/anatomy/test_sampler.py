@@ -73,6 +73,20 @@ def test_any_field(size, pixel_size_um):
         assert abs(found.branch_points_on_trunks - drawn["cnbd"] * found.area_mm2) < 1.5
 
 
+@pytest.mark.parametrize("name", ["Control", "T1DPN"])
+def test_a_large_field_measures_as_drawn(name):
+    """800 µm are two windows on the way of a trunk, so CNFD is near the cohort's and not half of it."""
+    mask = sample_mask(name, 0, 768)
+    crossing = sum(fibre.kind == "trunk" for fibre in mask.centrelines)
+    assert 2 * crossing == round(mask.target["cnfd"] * mask.biomarkers.area_mm2)
+    assert abs(mask.biomarkers.trunks - 2 * crossing) <= 1
+    assert abs(mask.biomarkers.branch_points_on_trunks - mask.target["cnbd"] * mask.biomarkers.area_mm2) < 1.5
+    ordered = sample_mask(name, 0, 768, targets={"cnfd": 12.5})
+    assert ordered.target["cnfd"] == pytest.approx(12.5)
+    later = degenerate(mask, 2.0)
+    assert abs(later.biomarkers.trunks - later.target["cnfd"] * later.biomarkers.area_mm2) <= 4
+
+
 def test_targets_are_met():
     mask = sample_mask("Control", 1, targets={"cnfl": 22.0, "cnfd": 25.0, "cnbd": 62.5, "width_um": 4.5})
     assert mask.target["cnfl"] == 22.0

@@ -42,10 +42,15 @@ class Windows:
         return row * (len(self.columns) - 1) + column
 
 
+def windows_along(length_um: float) -> int:
+    """How many windows of about 400 µm lie along a side: one below 600 µm."""
+    return max(1, round(length_um / FIELD_UM))
+
+
 def windows_of(shape: tuple[int, int], pixel_um: tuple[float, float], valid: np.ndarray | None) -> Windows:
     """Divide an image into equal windows as near to 400 µm as whole numbers of them allow."""
     rows, columns = (
-        np.rint(np.linspace(0, size, max(1, round(size * um / FIELD_UM)) + 1)).astype(int)
+        np.rint(np.linspace(0, size, windows_along(size * um) + 1)).astype(int)
         for size, um in zip(shape, pixel_um, strict=True)
     )
     whole = np.outer(np.diff(rows), np.diff(columns))

@@ -87,7 +87,7 @@ class _Path:
 
     def _counts(self, target: np.ndarray) -> np.ndarray:
         """Length in µm and counts in this field, from CNFL and densities."""
-        return target * [1000 * self.area_mm2, self.area_mm2, self.area_mm2]
+        return target * [1000 * self.area_mm2, self.area_mm2 / self.field.windows, self.area_mm2]
 
     def _in_field(self, drawn: np.ndarray) -> np.ndarray:
         """The same from draws for the 400 µm field: trunks keep their spacing, branch points their density."""
@@ -140,7 +140,7 @@ class _Path:
             decline.to(trunks, branch_points, length * share)
         trunks, branch_points, length = self.wanted(severity)
         name = nearest(severity).name
-        order = Order(length, trunks, branch_points, self._width(severity))
+        order = Order(length, trunks, branch_points, self._width(severity), self.field.windows)
         mask, fibres = self._draw(decline, severity, order.width_um * decline.length / share)
         biomarkers = measure(mask, origin.pixel_size_um)
         for _ in range(2):

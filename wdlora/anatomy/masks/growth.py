@@ -241,7 +241,7 @@ class Plexus:
             spare = length - self.length
             if spare < LEAST_FREE_UM:
                 return
-            longest = max(0.78 * self.field.height, 1.2 * LEAST_FREE_UM)
+            longest = max(0.78 * self.field.height / self.field.windows, 1.2 * LEAST_FREE_UM)
             desired = float(self.rng.uniform(0.32, 1.0)) * longest
             if spare < desired + LEAST_FREE_UM:
                 desired = spare if spare < longest else spare / 2

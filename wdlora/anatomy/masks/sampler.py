@@ -35,18 +35,22 @@ LOST_AT_TIP_UM = 0.8
 
 @dataclass(frozen=True)
 class Order:
-    """What one mask shall measure in its own field: length in µm, counts, mean width in µm."""
+    """What one mask shall measure in its own field: length in µm, counts, mean width in µm.
+
+    `trunks` cross the whole field; each is counted in `windows` windows.
+    """
 
     length: float
     trunks: int
     branch_points: int
     width_um: float
+    windows: int = 1
 
     def target(self, area_mm2: float) -> dict[str, float]:
         """The same in the units of the biomarkers."""
         return {
             "cnfl": self.length / 1000 / area_mm2,
-            "cnfd": self.trunks / area_mm2,
+            "cnfd": self.trunks * self.windows / area_mm2,
             "cnbd": self.branch_points / area_mm2,
             "cnfw": self.width_um / area_mm2,
             "width_um": self.width_um,
@@ -71,7 +75,8 @@ def sample_mask(
     `width_um`, and the rest is drawn given them; `shifts` moves the cohort's means by so much and keeps the SDs.
     `whorl` turns the nerves about a centre as in the inferior whorl.
 
-    In fields that are not 400 µm wide trunks keep their spacing and branch points their number per area. The
+    In fields that are not 400 µm wide trunks keep their spacing and branch points their number per area; from
+    600 µm of height on a trunk counts once in every window of about 400 µm that it crosses, as it is measured. The
     same arguments give the same mask; seeds are independent of each other and across cohorts. The result's
     `.target` is what was drawn, its `.biomarkers` what was measured (rules `acc_like`).
 
@@ -132,7 +137,7 @@ def _order(
     """Draw what the mask shall measure."""
     area_mm2 = field.width * field.height / 1e6
     across = field.width / FIELD_UM
-    fixed = _fixed(targets or {}, area_mm2)
+    fixed = _fixed(targets or {}, area_mm2, field.windows)
     for name, value in (shifts or {}).items():
         if name not in KEYS or not math.isfinite(value):
             raise InputError(f"{name}={value!r} is no shift; give numbers for any of {', '.join(KEYS)}")
@@ -153,11 +158,11 @@ def _order(
     if "branch_points" not in fixed:
         most = BRANCH_POINTS_PER_TRUNK * field.height / FIELD_UM * trunks
         branch_points = min(branch_points, most, max(length - 1.03 * field.height * trunks, 0) / 26)
-    return Order(float(length), int(trunks), int(branch_points), float(cnfw * FIELD_MM2))
+    return Order(float(length), int(trunks), int(branch_points), float(cnfw * FIELD_MM2), field.windows)
 
 
-def _fixed(targets: Mapping[str, float], area_mm2: float) -> dict[str, float]:
-    """`targets` as CNFL, counts in this field and the CNFW that the width would have in the 400 µm field."""
+def _fixed(targets: Mapping[str, float], area_mm2: float, windows: int) -> dict[str, float]:
+    """`targets` as CNFL, counts in this field (trunks in one of its windows on their way) and the CNFW that the width would have in the 400 µm field."""
     if {"cnfw", "width_um"} <= targets.keys():
         raise InputError("cnfw and width_um both say how wide the nerves are; give one of them")
     fixed: dict[str, float] = {}
@@ -167,7 +172,7 @@ def _fixed(targets: Mapping[str, float], area_mm2: float) -> dict[str, float]:
         if name == "cnfl":
             fixed["cnfl"] = float(value)
         elif name == "cnfd":
-            fixed["trunks"] = round(value * area_mm2)
+            fixed["trunks"] = round(value * area_mm2 / windows)
         elif name == "cnbd":
             fixed["branch_points"] = round(value * area_mm2)
         else:
@@ -239,5 +244,5 @@ def _draw_to_area(
 
 def _missed(biomarkers: Biomarkers, order: Order) -> int:
     """Trunks and branch points by which a mask misses its order, a trunk counting double."""
-    trunks = abs(biomarkers.trunks - order.trunks)
+    trunks = abs(biomarkers.trunks - order.trunks * order.windows)
     return 2 * trunks + abs(biomarkers.branch_points_on_trunks - order.branch_points)

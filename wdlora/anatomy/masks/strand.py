@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..biomarkers.windows import windows_along
 from .orientation import arc_lengths
 
 LEAST_BRANCH_UM = 24.0
@@ -31,6 +32,11 @@ class Field:
     def side(self) -> float:
         """Mean of width and height, on which the rules for trunks depend."""
         return (self.width + self.height) / 2
+
+    @property
+    def windows(self) -> int:
+        """How many windows a trunk passes on its way through the field; it is counted in each."""
+        return windows_along(self.height)
 
     def holds(self, points: np.ndarray, inset: float = 0.0) -> np.ndarray:
         """Whether each point [..., 2] lies in the field, `inset` from its edge."""
