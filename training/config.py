@@ -94,7 +94,7 @@ class TrainingConfig:
     prompt_dropout: float = _option("share of examples with an empty prompt, for guidance", 0.1)
     reference_dropout: float = _option("share of examples without the reference image (2509 and 2511)", 0.5)
 
-    size: int | None = _option("crop size, a multiple of 32; unset: whole images", None)
+    size: int | None = _option("crop size, a multiple of 32; unset: the largest centred crop of multiples of 32", None)
     views: int = _option(
         "views a picture, each cached; more than 1: random quarter turns and mirrors, the same for image and mask", 1
     )

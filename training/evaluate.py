@@ -135,15 +135,14 @@ def evaluate(
     decoded = [through_vae(base, image) for image in real]
     few = evenly(cases, prompt_cases)
     of_base = _paint_all(base, cases, sampling, "base model")
+    of_base_change = [_swap_prompts(base, few, sampling, seed) for seed in seeds]
     painted, changes, losses = [], [], []
     for number, adapter in enumerate(adapters):
         applied = apply_adapter(base.transformer, adapter)
         try:
             painted.append(_paint_all(base, cases, sampling, f"adapter {number + 1} of {len(adapters)}"))
             replicates = list(seeds) if len(adapters) == 1 else [number]
-            for seed in replicates:
-                swapped = _watched(few, f"prompts swapped, sampler seed {seed}")
-                changes.append(appearance_change(swapped, partial(_under_prompt, base, sampling, seed)))
+            changes += [_swap_prompts(base, few, sampling, seed) for seed in replicates]
             losses.append(prompt_losses(base, _watched(cases, "loss under each prompt"), appearance))
         finally:
             applied.detach()
@@ -186,6 +185,7 @@ def evaluate(
                 "phantoms through the VAE": _interval(
                     [appearance_change(few, partial(_decoded_as, base, appearance, s)) for s in seeds]
                 ),
+                "base model": _interval(of_base_change),
                 "adapter": _interval(changes),
             },
             "prompt_loss": {
@@ -204,6 +204,12 @@ def _paint_all(model: Any, cases: list[Case], sampling: Sampling, title: str) ->
 def _watched(cases: list[Case], title: str) -> "tqdm[Case]":
     """The cases with a progress bar, which speaks twice a minute where nobody watches a terminal."""
     return tqdm(cases, title, unit="mask", mininterval=0.1 if sys.stderr.isatty() else 30)
+
+
+def _swap_prompts(model: Any, cases: list[Case], sampling: Sampling, seed: int) -> NDArray:
+    """What T1DPN's prompt in the place of Control's changes in painted pictures of the cases."""
+    watched = _watched(cases, f"prompts swapped, sampler seed {seed}")
+    return appearance_change(watched, partial(_under_prompt, model, sampling, seed))
 
 
 def _under_prompt(model: Any, sampling: Sampling, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:

@@ -16,18 +16,28 @@ EXAMPLE = "python -m training compare --out runs/compare --ranks 1 2 4 8 --steps
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
-    parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
+    parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature` (the default)")
     parser.add_argument("--ranks", type=int, nargs="+", help="(default: 1 2 4 8; with --report those that are there)")
-    parser.add_argument("--steps", type=int, default=200, help="steps of every run")
-    parser.add_argument("--batch", type=int, default=4, help="pictures a step")
-    parser.add_argument("--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32")
-    parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
-    parser.add_argument("--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100")
+    parser.add_argument("--steps", type=int, default=200, help="steps of every run (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures a step (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32 (default: %(default)s)"
+    )
+    parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort (default: %(default)s)")
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs="+",
+        default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
+        help="learning rates to try first; further ones follow where the best is at an end (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100 (default: %(default)s)"
+    )
     parser.add_argument(
         "--seeds", type=int, help="fresh seeds, counted from 0 (default: 5; with --report those that are there)"
     )
-    parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2")
+    parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2 (default: all)")
     parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
 
 

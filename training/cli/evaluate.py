@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wdlora.errors import InputError
 
-EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --model miniature --out runs/first/eval"
+EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out runs/first/eval"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the adapter file; or several that differ by their training seed, for intervals over training runs",
     )
-    parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature`")
+    parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature` (the default)")
     parser.add_argument("--out", type=Path, required=True, help="folder for figures, tables and pictures")
     parser.add_argument("--count", type=int, default=96, help="masks a cohort, at least 4 (default: 96)")
     parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default: 128)")
-    parser.add_argument("--seed", type=int, default=700_000, help="first seed of the held-out masks")
-    parser.add_argument("--appearance", choices=("cohort", "common"), default="cohort", help="of the phantoms")
+    parser.add_argument(
+        "--seed", type=int, default=700_000, help="first seed of the held-out masks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--appearance", choices=("cohort", "common"), default="cohort", help="of the phantoms (default: cohort)"
+    )
     parser.add_argument("--steps", type=int, default=12, help="sampler steps (default: 12)")
     parser.add_argument("--cfg", type=float, default=2.5, help="guidance scale (default: 2.5)")
     parser.add_argument("--device", help="cpu, cuda …")

@@ -20,9 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--preset", required=True, help="name of a preset, or a TOML file; `list` shows them")
     parser.add_argument("--out", type=Path, help="folder of the run")
-    parser.add_argument("--data", default="phantoms:64", help="a data set folder, or phantoms:N (N a cohort)")
+    parser.add_argument(
+        "--data", default="phantoms:64", help="a data set folder, or phantoms:N, N a cohort (default: %(default)s)"
+    )
     parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
-    parser.add_argument("--model", help="a diffusers folder, or `miniature`; or use the three below")
+    parser.add_argument("--model", help="a diffusers folder, or `miniature`; or name single files:")
     parser.add_argument("--transformer", help="single file (ComfyUI's layout)")
     parser.add_argument("--text-encoder", help="single file")
     parser.add_argument("--vae", help="single file")

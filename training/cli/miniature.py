@@ -1,6 +1,6 @@
 """Train the miniature: a complete Qwen-Image-Edit of a few million parameters, from nothing, on a CPU.
 
-Four stages: the VAE, a tokenizer and text encoder, the MMDiT, and the files with their measured figures. Each is
+The stages: the VAE, a tokenizer and text encoder, the MMDiT, the files, and their measured figures. Each is
 resumable: the same command goes on where it was stopped. The whole takes three to four hours on a CPU.
 """
 

@@ -27,11 +27,15 @@ STANDARD_ERROR = 2  # where the fine-tune prints: standard output holds the biom
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to write, and how much to do."""
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
-    parser.add_argument("--steps", type=int, default=300, help="steps of the fine-tune")
-    parser.add_argument("--phantoms", type=int, default=24, help="phantoms a cohort to learn from")
-    parser.add_argument("--pictures", type=int, default=2, help="pictures a cohort")
-    parser.add_argument("--size", type=int, default=384, help="side of the pictures in pixels, a multiple of 32")
-    parser.add_argument("--sampler-steps", type=int, default=20, help="sampler steps a picture")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the fine-tune (default: %(default)s)")
+    parser.add_argument(
+        "--phantoms", type=int, default=24, help="phantoms a cohort to learn from (default: %(default)s)"
+    )
+    parser.add_argument("--pictures", type=int, default=2, help="pictures a cohort (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=384, help="side of the pictures in pixels, a multiple of 32 (default: %(default)s)"
+    )
+    parser.add_argument("--sampler-steps", type=int, default=20, help="sampler steps a picture (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the biomarkers as JSON")
 
 

@@ -22,7 +22,9 @@ DATA = "wdlora-data"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, and the folders."""
-    parser.add_argument("--port", type=int, default=8188, help="port to listen on (0: any that is free)")
+    parser.add_argument(
+        "--port", type=int, default=8188, help="port to listen on, 0: any that is free (default: %(default)s)"
+    )
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: this machine only)"
     )

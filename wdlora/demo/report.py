@@ -71,7 +71,8 @@ def write_report(painted: list[Painted], out: Path, training: dict[str, Any], se
 with a weight-decomposed adapter that was fine-tuned on phantoms; each picture traced and measured.
 {seconds / 60:.1f} minutes on this machine{earlier}.</p>
 <p class="warn"><b>Research software, not a medical device.</b> The miniature shows that the parts work together; it
-paints phantoms, not real corneas. For real pictures fine-tune Qwen-Image-Edit on real images.</p>
+paints phantoms, not real corneas. It learned on small crops, so on pictures of this size the cohorts differ more in
+contrast than phantoms do. For real pictures fine-tune Qwen-Image-Edit on real images.</p>
 {"".join(blocks)}
 <p class="lead">Traced: {_legend()}.</p>
 <h2>Biomarkers</h2><div class="scroll">{_table(painted)}</div>

@@ -162,7 +162,10 @@ def _order(
 
 
 def _fixed(targets: Mapping[str, float], area_mm2: float, windows: int) -> dict[str, float]:
-    """`targets` as CNFL, counts in this field (trunks in one of its windows on their way) and the CNFW that the width would have in the 400 µm field."""
+    """`targets` as CNFL, counts in this field and the CNFW that the width would have in the 400 µm field.
+
+    Trunks are those that cross the field, each counted in so many `windows`.
+    """
     if {"cnfw", "width_um"} <= targets.keys():
         raise InputError("cnfw and width_um both say how wide the nerves are; give one of them")
     fixed: dict[str, float] = {}
