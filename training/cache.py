@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wdlora.errors import InputError
-from wdlora.files import whole
+from wdlora.files import write_tensors
 
 ENCODING_VERSION = 1
 """Raise it whenever the same input would be encoded differently."""
@@ -56,9 +56,8 @@ class Cache:
             except (SafetensorError, OSError):
                 path.unlink(missing_ok=True)
         self.misses += 1
-        entry = {name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()}
-        with whole(path) as temporary:
-            save_file(entry, temporary)
+        entry = {name: tensor.detach().cpu() for name, tensor in compute().items()}
+        write_tensors(path, entry)
         return entry
 
     def read(self, key: str) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def painted_picture(
     chosen = COHORTS[cohort or case.cohort]
     ready = prepare(model, case.mask, chosen.prompt, negative=None if sampling.cfg == 1 else "")
     image = paint(model, ready, seed, steps=sampling.steps, cfg=sampling.cfg, shift=sampling.shift, norm=None)
-    return np.round(image[0].mean(0).numpy() * 255).astype(np.uint8)
+    return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)
 
 
 def through_vae(model: Any, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wdlora.errors import InputError
-from wdlora.files import write_json
+from wdlora.files import permissions, write_json, write_tensors
 
 _NAME = re.compile(r"step-(\d{6,})")
 _UNFINISHED = ".writing-"
@@ -41,11 +41,12 @@ def save_checkpoint(
     target = folder / f"step-{step:06d}"
     temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
-        _save(parameters, temporary / "parameters.safetensors")
+        write_tensors(temporary / "parameters.safetensors", parameters)
         tensors: dict[str, Tensor] = {}
         rest = _flatten(optimiser.state_dict(), tensors)
-        _save(tensors, temporary / "optimiser.safetensors")
+        write_tensors(temporary / "optimiser.safetensors", tensors)
         write_json(temporary / "state.json", facts | {"step": step, "optimiser": rest})
+        temporary.chmod(permissions(0o777))
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -71,10 +72,6 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
     except Exception as error:
         raise InputError(f"The checkpoint {path.name} cannot be read ({error}); remove it and resume.") from None
     return parameters, state, facts
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
 
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -170,15 +170,28 @@ def studied(results: list[dict[str, Any]]) -> tuple[tuple[int, ...], int]:
     return tuple(sorted(ranks)), len(seeds)
 
 
+def best_rate(results: list[dict[str, Any]], arm: Arm) -> float | None:
+    """The learning rate whose mean over an arm's tuning seeds is lowest; None without tuning runs."""
+    tuned: dict[float, list[float]] = {}
+    for r in results:
+        if r["arm"] == arm.name and r["seed"] >= FIRST_TUNING_SEED:
+            tuned.setdefault(r["learning_rate"], []).append(r["validation_loss"])
+    return min(tuned, key=lambda rate: float(np.mean(tuned[rate])), default=None)
+
+
 def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) -> str:
-    """Markdown: each arm with its parameters, learning rate and loss, then paired differences; at least two seeds."""
+    """Markdown: each arm with its parameters, learning rate and loss, then paired differences; at least two seeds.
+
+    Arms that have not all fresh seeds at their best rate yet are named below.
+    """
     final: dict[str, tuple[float, np.ndarray, int]] = {}
     for arm in arms(ranks):
-        fresh = [r for r in results if r["arm"] == arm.name and r["seed"] in seeds]
-        rates = {r["learning_rate"] for r in fresh}
-        if len(rates) == 1 and len(fresh) == len(seeds):
+        rate = best_rate(results, arm)
+        fresh = [r for r in results if r["arm"] == arm.name and r["seed"] in seeds and r["learning_rate"] == rate]
+        if rate is not None and len(fresh) == len(seeds):
             losses = np.array([r["validation_loss"] for r in sorted(fresh, key=lambda r: r["seed"])])
-            final[arm.name] = (rates.pop(), losses, fresh[0]["parameters"])
+            final[arm.name] = (rate, losses, fresh[0]["parameters"])
+    absent = [arm.name for arm in arms(ranks) if arm.name not in final]
     tried = {name: sorted({r["learning_rate"] for r in results if r["arm"] == name}) for name in final}
     lines = [
         "| arm | parameters | learning rates tried | chosen | validation loss, mean ± SD |",
@@ -197,4 +210,6 @@ def report(results: list[dict[str, Any]], ranks: tuple[int, ...], seeds: range) 
             if one in final and two in final:
                 mean, low, high = mean_interval(final[one][1] - final[two][1])
                 lines.append(f"| {one} − {two} | {len(seeds)} | {mean:+.5f} | {low:+.5f} to {high:+.5f} |")
+    if absent:
+        lines += ["", f"Not finished: {', '.join(absent)}."]
     return "\n".join(lines)

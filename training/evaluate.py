@@ -69,7 +69,7 @@ def matched_baseline(images: list[NDArray], reference: list[NDArray]) -> list[ND
         gain = np.sqrt(target / np.maximum(source, 1e-9))[ring]
         gain[0, 0] = 1.0
         filtered = np.fft.ifft2(spectrum * gain).real
-        result.append(np.clip(match_histograms(filtered[None], pooled)[0], 0, 255).astype(np.uint8))
+        result.append(np.round(np.clip(match_histograms(filtered[None], pooled)[0], 0, 255)).astype(np.uint8))
     return result
 
 
@@ -180,6 +180,8 @@ def evaluate(
                 ),
             },
             "follows": following,
+            "prompt_masks": len(few),
+            "prompt_seeds": len(seeds),
             "prompt_effect": {
                 "phantoms": _interval([appearance_change(few, partial(_drawn_as, appearance, s)) for s in seeds]),
                 "phantoms through the VAE": _interval(
@@ -268,9 +270,9 @@ def tables(result: dict[str, Any]) -> str:
             cells += ["{:+.2f} ({:+.2f} to {:+.2f})".format(*figures["cnfl"]["bias"])]
             cells += ["{:+.1f} ({:+.1f} to {:+.1f})".format(*figures["cnfl"]["bias_percent"])]
             lines.append(f"| {name} | {cohort} | {figures['dice']:.3f} | " + " | ".join(cells) + " |")
-    over = f"{runs}, each with a sampler seed of its own" if result["runs"] > 1 else runs
-    title = "T1DPN's minus Control's appearance on the same masks. 95 % interval over draws; adapter: over"
-    lines += ["", f"{title} {over}.", ""]
+    over = f"{runs}, each with a sampler seed of its own" if result["runs"] > 1 else f"{result['prompt_seeds']} {runs}"
+    title = f"T1DPN's minus Control's appearance on the same {result['prompt_masks']} masks. 95 % interval over"
+    lines += ["", f"{title} {result['prompt_seeds']} draws, or sampler seeds of the base; adapter: over {over}.", ""]
     lines += ["| pictures | contrast | beading | haze | cells |", "|---|---|---|---|---|"]
     for name, figures in result["prompt_effect"].items():
         shown = ["{:+.4f} ({:+.4f} to {:+.4f})".format(*value) for value in figures.values()]

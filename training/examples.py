@@ -1,19 +1,24 @@
 """What is trained on: image, mask, cohort and patient, from a folder or from phantoms."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from tqdm import tqdm
 
+from training.views import draw_view
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.images import as_mask, as_uint8, read_image
 from wdlora.anatomy.scale import pixel_sides
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
+
+DARK = 32
+"""An image of more than 8 bits whose brightest pixel is below this, of 255, shows nothing."""
 
 Pictures = tuple[np.ndarray, np.ndarray]
 Appearance = Literal["cohort", "common"]
@@ -51,6 +56,14 @@ def folder_examples(folder: str | Path) -> list[Example]:
         )
         for record in read_folder(folder)
     ]
+
+
+def check_pictures(examples: Sequence[Example], size: int | None) -> None:
+    """Load every picture and mask once, with a progress bar, before a model is. Raises InputError as `load` and for
+    images smaller than a crop of `size` pixels."""
+    for example in tqdm(examples, "checking pictures", unit="picture", disable=None):
+        image, _ = example.load()
+        draw_view(image.shape, size, False, 0, example.identity, 0)
 
 
 def shared_pixel_size(examples: list[Example], given: float | None = None) -> float:
@@ -98,8 +111,17 @@ def pair_references(examples: list[Example]) -> list[Example]:
 
 def _reader(record: Record) -> Callable[[], Pictures]:
     def load() -> Pictures:
-        image = read_image(record.image).pixels
-        mask = as_mask(read_image(record.mask).pixels)
+        try:
+            pixels = read_image(record.image).pixels
+            image = as_uint8(pixels)
+        except InputError as error:
+            raise InputError(f"The image {record.file}: {error}.") from None
+        if pixels.dtype != np.uint8 and image.max() < DARK:
+            raise InputError(f"The image {record.file} is nearly black: stretch its 12 bits to the 16 of its file.")
+        try:
+            mask = as_mask(read_image(record.mask).pixels)
+        except InputError as error:
+            raise InputError(f"The mask of {record.file}: {error}.") from None
         if mask.mean() > 0.5:
             raise InputError(f"The mask of {record.file} is nerve on more than half its area; it is probably inverted.")
         if image.shape != mask.shape:
@@ -107,7 +129,7 @@ def _reader(record: Record) -> Callable[[], Pictures]:
                 f"The image {record.file} is {image.shape[0]}×{image.shape[1]} pixels and its mask "
                 f"{mask.shape[0]}×{mask.shape[1]}; they must lie on the same grid."
             )
-        return as_uint8(image), mask
+        return image, mask
 
     return load
 

@@ -31,6 +31,7 @@ from training.objective import flow_loss, interpolate, noise_levels, token_weigh
 from training.optimiser import Average, build_optimiser, learning_rate_factor
 from training.prepare import Batch, Prepared, batches, load_batch
 from wdlora.errors import InputError
+from wdlora.files import write_text
 from wdlora.layer import inject
 from wdlora.qwen.denoiser import compute_dtype, velocity
 from wdlora.qwen.latents import pack
@@ -65,7 +66,7 @@ class FineTune:
             raise InputError("There is nothing to train on.")
         self.config, self.views, self.cache, self.out, self.monitor = config, views, cache, out, monitor
         self.accelerator = accelerator or Accelerator()
-        self.base = model.hashes.get("transformer")
+        self.base, self.variant = model.hashes.get("transformer"), model.variant
         self.transformer = prepare_transformer(model.transformer, config)
         self.device = next(self.transformer.parameters()).device
         self.parameters = {n: p for n, p in self.transformer.named_parameters() if p.requires_grad}
@@ -214,6 +215,7 @@ class FineTune:
             "data": hashlib.sha256(data.encode()).hexdigest(),
             "number of processes": self.accelerator.num_processes,
             "base model": self.base,
+            "variant of the model": self.variant,
             "kind of optimiser": type(self.optimiser).__name__,
         }
 
@@ -241,7 +243,7 @@ class FineTune:
         if path.exists():
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["step"] <= self.step] if self.step else []
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_text(path, "".join(line + "\n" for line in kept))
 
     def _due(self) -> bool:
         """Whether the current step is one after which the run is judged."""

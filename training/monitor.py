@@ -142,14 +142,18 @@ def paint(
 
 
 def traced_errors(painted: list[np.ndarray], masks: list[np.ndarray], pixel_size_um: float) -> dict[str, float]:
-    """Mean Dice of the traced pictures with their masks, and mean error of CNFL (traced − mask, mm/mm²)."""
+    """Mean Dice of the traced pictures with their masks, mean error of CNFL (traced − mask, mm/mm²), their number."""
     traced = [trace(np.round(picture * 255).astype(np.uint8), pixel_size_um) for picture in painted]
     errors = [
         measure(found, pixel_size_um).cnfl - measure(mask, pixel_size_um).cnfl
         for found, mask in zip(traced, masks, strict=True)
     ]
     overlaps = [dice(found, mask) for found, mask in zip(traced, masks, strict=True)]
-    return {"traced_dice": float(np.mean(overlaps)), "traced_cnfl_error": float(np.mean(errors))}
+    return {
+        "traced_dice": float(np.mean(overlaps)),
+        "traced_cnfl_error": float(np.mean(errors)),
+        "traced_pictures": len(painted),
+    }
 
 
 def sheet(

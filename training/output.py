@@ -83,7 +83,9 @@ def _judgements(log: list[dict[str, Any]]) -> str:
         f"{line['traced_cnfl_error']:.3f} |"
         for line in judged
     )
-    return f"""| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
+    return f"""On {judged[-1]["traced_pictures"]} held-out masks, few; `python -m training evaluate` takes more.
+
+| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
 |---|---|---|---|
 {rows}
 

@@ -14,6 +14,7 @@ from training.config import TrainingConfig
 from training.examples import (
     Appearance,
     Example,
+    check_pictures,
     folder_examples,
     pair_references,
     phantom_examples,
@@ -30,6 +31,8 @@ from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.qwen.memory import pick_device
+
+PHANTOMS = "phantoms"
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,8 @@ def finetune(job: Job) -> dict[str, Any]:
     accelerator = accelerator_for(chosen)
     device = chosen or accelerator.device
     job.model.check(config.precision)
+    if not job.data.startswith(PHANTOMS):
+        check_pictures(examples, config.size)
     if not held and config.validation_share and accelerator.is_main_process:
         log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
 
@@ -118,7 +123,7 @@ def finetune(job: Job) -> dict[str, Any]:
 def _examples(job: Job) -> tuple[list[Example], str, float]:
     """The examples, a sentence about them and their pixel size."""
     kind, _, number = job.data.partition(":")
-    if kind == "phantoms":
+    if kind == PHANTOMS:
         try:
             count = int(number or 64)
         except ValueError:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
@@ -26,12 +29,17 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        temporary.chmod(permissions(0o666))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def permissions(most: int) -> int:
+    """The mode that a new file or folder has here: `most` (0o666 or 0o777) without what the umask takes."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return most & ~mask
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -68,6 +76,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write indented JSON whole or not at all. Raises ValueError on NaN, which JSON does not know."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(
+    path: str | os.PathLike, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file whole or not at all. Raises InputError where it cannot be written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # Copies: what shares memory, as bitsandbytes' tables do, is refused.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    try:
+        with whole(path) as temporary:
+            save_file(copies, temporary, metadata)
+    except (SafetensorError, OSError) as error:  # safetensors has an error of its own for a full disk
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise InputError(f"{path} cannot be written ({why}); check path, permissions and space") from None
 
 
 def sha256(path: str | os.PathLike) -> str:

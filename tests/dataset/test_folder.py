@@ -15,7 +15,7 @@ def folder(tmp_path):
         for name in "ab":
             Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / kind / f"{name}.png")
     (tmp_path / "dataset.csv").write_text(
-        "file,cohort,patient,pixel_size_um,reference\nb.png,t1dpn,p2,1.04,a.png\na.png,Control,p2,,\n"
+        "file,cohort,patient,pixel_size_um,reference\nb.png,t1dpn,p2,1.04,a\na.png,Control,p2,,\n"
     )
     return tmp_path
 

@@ -152,9 +152,15 @@ def test_2511_by_its_marker_its_name_or_its_config(files, tmp_path):
     shutil.copytree(files.diffusers, folder)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "QwenImageEditPlusPipeline"}))
     assert load(folder).variant == "2509"
+    with pytest.raises(InputError, match="is Qwen-Image-Edit-2509, but edit was asked for"):
+        load(folder, variant="edit")
+    assert load(folder, variant="2511").variant == "2511"  # the class of the pipeline does not tell them apart
     config = json.loads((folder / "transformer/config.json").read_text())
     (folder / "transformer/config.json").write_text(json.dumps(config | {"zero_cond_t": True}))
     assert load(folder).variant == "2511"
+    for wrong in ("2509", "edit"):
+        with pytest.raises(InputError, match=f"is Qwen-Image-Edit-2511, but {wrong} was asked for"):
+            load(folder, variant=wrong)
 
 
 def test_variant_is_asked_for_where_nothing_tells(files, tmp_path):

@@ -13,27 +13,28 @@ from training.optimiser import Average, build_optimiser, learning_rate_factor
 from wdlora.errors import InputError
 
 
-def steps(parameter, optimiser, count, seed):
+def steps(parameters, optimiser, count, seed):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
         optimiser.step()
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam8bit"])
 def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, name):
     config = dataclasses.replace(TrainingConfig(), optimiser=name, learning_rate=0.1)
-    one = torch.nn.Parameter(torch.ones(128, 64))
-    optimiser = build_optimiser([one], config)
+    one = [torch.nn.Parameter(torch.ones(128, 64)) for _ in range(2)]  # 8-bit states share a table
+    optimiser = build_optimiser(one, config)
     steps(one, optimiser, 3, 0)
-    path = save_checkpoint(tmp_path, 3, {"one": one}, optimiser, {"note": "x"}, keep=2)
+    path = save_checkpoint(tmp_path, 3, {"a": one[0], "b": one[1]}, optimiser, {"note": "x"}, keep=2)
     parameters, state, facts = load_checkpoint(path)
-    two = torch.nn.Parameter(parameters["one"])
-    resumed = build_optimiser([two], config)
+    two = [torch.nn.Parameter(parameters[name]) for name in "ab"]
+    resumed = build_optimiser(two, config)
     resumed.load_state_dict(state)
-    for parameter, each in ((one, optimiser), (two, resumed)):
-        steps(parameter, each, 3, 1)
-    assert torch.equal(one, two)
+    for parameters, each in ((one, optimiser), (two, resumed)):
+        steps(parameters, each, 3, 1)
+    assert all(map(torch.equal, one, two))
     assert facts == {"note": "x", "step": 3}
 
 
@@ -47,6 +48,14 @@ def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
     (left[1] / "parameters.safetensors").write_bytes(b"half")
     with pytest.raises(InputError, match="step-1000000"):
         load_checkpoint(left[1])
+
+
+def test_a_checkpoint_can_be_read_by_whoever_the_umask_allows(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    (tmp_path / "ordinary").mkdir()
+    path = save_checkpoint(tmp_path, 1, {"p": parameter}, optimiser, {}, keep=2)
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
 def test_what_a_killed_run_left_unfinished_goes_with_the_next_checkpoint(tmp_path):
@@ -73,7 +82,7 @@ def test_where_8_bit_adam_cannot_run_torchs_takes_over_with_one_line(monkeypatch
     assert type(optimiser) is torch.optim.AdamW
     (record,) = caplog.records
     assert "8-bit Adam cannot run here" in record.message and "\n" not in record.message
-    steps(parameter, optimiser, 1, 0)
+    steps([parameter], optimiser, 1, 0)
     assert not torch.equal(parameter, torch.ones(128, 64))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from training.cache import Cache
 from training.cli import compare as command
-from training.compare import Arm, Study, arms, read_results, report
+from training.compare import FIRST_TUNING_SEED, Arm, Study, arms, read_results, report
 from training.config import load_preset
 from training.examples import phantom_examples
 from training.models import ModelSource
@@ -117,15 +117,17 @@ def test_the_search_goes_on_until_the_best_rate_has_neighbours_on_both_sides(stu
 def test_the_table_by_hand(tmp_path):
     losses = {"wdlora r1": (1.0, 1.2), "lora r1": (1.1, 1.4)}
     lines = [
-        {"arm": name, "learning_rate": 0.004, "seed": seed, "validation_loss": loss, "parameters": 10}
+        {"arm": name, "learning_rate": rate, "seed": seed, "validation_loss": loss + worse, "parameters": 10}
         for name, values in losses.items()
-        for seed, loss in enumerate(values)
+        for rate, worse in ((0.002, 5.0), (0.004, 0.0))  # a rate that was the best once
+        for seed, loss in [*enumerate(values), (FIRST_TUNING_SEED, 1.0)]
     ]
     (tmp_path / "results-0-of-1.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"arm": "torn')
     page = report(read_results(tmp_path), (1,), range(2))
     # differences −.1 and −.2: mean −.15, standard error .05, t with one degree of freedom 12.706
     assert "| wdlora r1 − lora r1 | 2 | -0.15000 | -0.78531 to +0.48531 |" in page
     assert f"1.10000 ± {np.sqrt(0.02):.5f}" in page
+    assert page.endswith("Not finished: matched r1, magnitude r1.")
 
 
 def run(out, *arguments):
@@ -143,6 +145,7 @@ def run(out, *arguments):
         ("--seeds", "101", "from 100 on seeds are for tuning"),
         ("--tuning-seeds", "0", "at least 1 seed"),
         ("--phantoms", "1", "one to judge by"),
+        ("--rates", "0.001", "at least 5"),
     ],
 )
 def test_a_study_that_cannot_be_judged_is_refused_before_the_first_run(tmp_path, option, number, sentence):
@@ -160,7 +163,8 @@ def test_a_report_is_of_the_ranks_and_seeds_that_are_there(tmp_path, capsys):
     (tmp_path / "results-0-of-1.jsonl").write_text("\n".join(map(json.dumps, lines)))
     run(tmp_path, "--report")
     page = capsys.readouterr().out
-    assert "| wdlora r4 − lora r4 | 3 |" in page and "| matched r4 | 10 |" in page and "magnitude" not in page
+    assert "| wdlora r4 − lora r4 | 3 |" in page and "| matched r4 | 10 |" in page and "| magnitude" not in page
+    assert "Not finished: magnitude r1." in page
     run(tmp_path, "--report", "--seeds", "2")
     assert "| wdlora r4 − lora r4 | 2 |" in capsys.readouterr().out
     with pytest.raises(InputError, match="no runs of rank 8; there are 4"):

@@ -303,4 +303,4 @@ def test_the_command_also_starts_by_file_in_an_isolated_python():
         cwd="/",
     )
     assert started.returncode == 2
-    assert "--pace 0 is not positive" in started.stderr
+    assert "--pace 0 is not between 0 and 100" in started.stderr

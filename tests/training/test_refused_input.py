@@ -64,6 +64,18 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, "--data", "phantoms:many")
     with pytest.raises(InputError, match="same grid"):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "sizes", mask_size=32)), "--set", "size=64")
+    with pytest.raises(InputError, match="image a.png is 64×64 pixels, smaller than the crop of 96"):
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "small")))
+    grey = folder(tmp_path / "grey")
+    Image.fromarray(np.full((64, 64), 120, np.uint8)).save(grey / "images" / "b.png")
+    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(grey / "masks" / "b.png")
+    with pytest.raises(InputError, match=r"The mask of b\.png: this is a grey image"):
+        run(tmp_path, *preset, *sized, "--data", str(grey), "--set", "size=64")
+    dark = folder(tmp_path / "dark")
+    Image.fromarray(np.full((64, 64), 4095, np.uint16)).save(dark / "images" / "b.png")
+    with pytest.raises(InputError, match=r"image b\.png is nearly black: stretch its 12 bits"):
+        run(tmp_path, *preset, *sized, "--data", str(dark), "--set", "size=64")
+    assert not (tmp_path / "out").exists()
     other = tmp_path / "other.safetensors"
     save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4)}, other)
     with pytest.raises(InputError, match=r"other\.safetensors is not a Qwen-Image-Edit transformer: it holds"):

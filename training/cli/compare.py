@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
     if args.report:
         print(_report(args))
         return
+    if len(set(args.rates)) < 5:
+        raise InputError(f"--rates names {len(set(args.rates))}: choosing a rate needs at least 5")
     if args.phantoms < 2:
         raise InputError(
             f"--phantoms {args.phantoms}: a cohort needs at least 2, one to learn from and one to judge by"

@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> None:
     from training.miniature.recipe import Recipe
     from training.miniature.recipe import run as run_recipe
 
-    if not args.pace > 0:
-        raise InputError(f"--pace {args.pace:g} is not positive: 1 is the full recipe")
+    if not 0 < args.pace <= 100:
+        raise InputError(f"--pace {args.pace:g} is not between 0 and 100: 1 is the full recipe")
+    if args.seed is not None and not 0 <= args.seed < 2**31:
+        raise InputError(f"--seed {args.seed} is not a whole number from 0 to 2^31 − 1")
     if args.threads < 1:
         raise InputError(f"--threads {args.threads} is not positive: give 1 or more")
     torch.set_num_threads(args.threads)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from training.miniature.planar import PlanarVAE, to_wan
-from wdlora.files import sha256, whole, write_json
+from wdlora.files import sha256, write_json, write_tensors
 from wdlora.qwen.miniature_files import MiniatureFiles
 
 LIMIT_BYTES = 25 * 10**6
@@ -61,8 +60,7 @@ def _comfy_name(name: str) -> str:
 
 
 def _save(state: dict[str, Tensor], path: Path) -> None:
-    tensors = {name: value.detach().half().contiguous() for name, value in state.items()}
+    tensors = {name: value.detach().half() for name, value in state.items()}
     if bad := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
         raise ValueError(f"{path.name}: {', '.join(bad)} cannot be stored as float16")
-    with whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_tensors(path, tensors, {"format": "pt"})

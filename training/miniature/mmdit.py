@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from training.miniature import images, prompts
 from training.miniature.planar import LATENT_CHANNELS, PlanarVAE
 from training.miniature.runner import Budget, train
 from training.miniature.text import VARIANT
-from wdlora.files import whole
+from wdlora.files import write_tensors
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import Conditioning, encode
 
@@ -172,8 +172,7 @@ def draw_all(folder: Path, text_encoder: Any, tokenizer: Any, stage: MMDiTStage,
             found.append(Drawn(**load_file(path)))
         else:
             found.append(draw(bucket, text_encoder, tokenizer, stage.empty_prompts, seed, name))
-            with whole(path) as temporary:
-                save_file({key.name: getattr(found[-1], key.name) for key in fields(Drawn)}, temporary)
+            write_tensors(path, {key.name: getattr(found[-1], key.name) for key in fields(Drawn)})
     return found
 
 
@@ -231,7 +230,7 @@ def train_mmdit(
 
     def evaluate(average: Any) -> str:
         right, wrong = held_out_losses(average, held_out)
-        return f"held out {right:.4f}, with another's prompt {wrong:.4f}"
+        return f"held out {right:.4f}, with another's prompt and mask {wrong:.4f}"
 
     return train(folder / "run", transformer, loss_at, stage.budget, seed=seed, evaluate=evaluate)
 

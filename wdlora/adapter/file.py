@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..files import whole, write_json
+from ..files import write_json, write_tensors
 from ..weights import TensorInfo, Weights, open_safetensors, read_header, safetensors_name
 from . import names
 from .difference import Difference, difference, same_storage
@@ -112,8 +112,6 @@ class Adapter:
         ComfyUI's dialect (see `state_dict`); in any dialect it adds the base's hash, storage and row norms where
         they are not recorded yet. Raises InputError on a dialect that cannot hold the adapter.
         """
-        from safetensors.torch import save_file
-
         target = file_to_write(path, dialect)
         weights = None if base is None else Weights(base)
         if weights is not None:
@@ -141,8 +139,7 @@ class Adapter:
             config = {f"base_model.model.{name}": value for name, value in self.peft_config().items()}
             strings["lora_adapter_metadata"] = json.dumps(config, sort_keys=True)
         try:
-            with whole(target) as temporary:
-                save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, strings)
+            write_tensors(target, tensors, strings)
             if target.name == PEFT_FILE:
                 write_json(target.with_name(PEFT_CONFIG), self.peft_config())
         except OSError as error:

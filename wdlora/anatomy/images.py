@@ -119,7 +119,7 @@ def as_mask(pixels: np.ndarray) -> np.ndarray:
         raise InputError(f"its values {named} are labels, not a mask of nerves: make nerves 255 and all else 0")
     share = pixels / largest
     if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
-        raise InputError("this is a grey image, not a mask of nerves; add --image to trace it first")
+        raise InputError("this is a grey image, not a mask of nerves: trace it first, as measure --image does")
     nerve = share > 0.5
     rim = ndimage.binary_dilation(nerve, np.ones((2 * RIM_PIXELS + 1,) * 2))
     drawn = nerve | (share > 0.2)

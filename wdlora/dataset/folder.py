@@ -9,7 +9,7 @@ Patients are named by whatever the table holds; use pseudonyms.
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cohorts import cohort as find_cohort
@@ -35,6 +35,7 @@ class Record:
     visit: str = ""
     pixel_size_um: float | None = None
     reference: str = ""
+    """`file` of another record."""
 
 
 def read_folder(folder: str | Path) -> list[Record]:
@@ -64,7 +65,7 @@ def read_folder(folder: str | Path) -> list[Record]:
         raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
     if len(by_stem) < len(records):
         raise InputError(f"{TABLE} lists {len(records) - len(by_stem)} images twice.")
-    for record in records:
+    for index, record in enumerate(records):
         if not record.reference:
             continue
         other = by_stem.get(Path(record.reference).stem, record)
@@ -77,6 +78,7 @@ def read_folder(folder: str | Path) -> list[Record]:
                 f"{TABLE}: {record.file} ({record.cohort}) has the reference {other.file} ({other.cohort}) of another "
                 "patient and another cohort: name one of the same patient or cohort."
             )
+        records[index] = replace(record, reference=other.file)
     return records
 
 

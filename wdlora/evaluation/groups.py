@@ -23,8 +23,8 @@ class Contrast:
 
     `difference` is mean B − mean A with its 95 % interval `low` to `high`: of independent images Welch's (1947; unequal
     variances), of pairs Student's of their differences. `effect` is Hedges' g (1981), the difference in pooled SDs,
-    corrected for small samples (of pairs as in Borenstein et al. 2009, Eq. 4.22 to 4.27). Interval and effect are NaN
-    where a group has fewer than two values, and where nothing varies.
+    corrected for small samples (Borenstein et al. 2009, Eq. 4.22, with n − 1 degrees of freedom for pairs). Interval
+    and effect are NaN where a group has fewer than two values and where nothing varies, the effect also for two pairs.
     """
 
     key: str
@@ -80,11 +80,11 @@ def contrast(key: str, a: "NDArray", b: "NDArray", paired: bool = False) -> Cont
     error = float((b - a).var(ddof=1)) / n if paired else va / n + vb / m
     half = math.nan
     if error > 0:
-        freedom = n - 1 if paired else error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
-        half = float(t.ppf(0.975, freedom)) * math.sqrt(error)
+        welch = n - 1 if paired else error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
+        half = float(t.ppf(0.975, welch)) * math.sqrt(error)
     pooled = math.sqrt(((n - 1) * va + (m - 1) * vb) / (n + m - 2))
-    correction = 1 - 3 / (4 * (n - 1 if paired else n + m - 2) - 1)
-    effect = correction * difference / pooled if pooled > 0 else math.nan
+    freedom = n - 1 if paired else n + m - 2
+    effect = (1 - 3 / (4 * freedom - 1)) * difference / pooled if pooled > 0 and freedom > 1 else math.nan
     spread = math.sqrt(va), math.sqrt(vb)
     return Contrast(key, (n, m), mean, spread, difference, difference - half, difference + half, effect)
 

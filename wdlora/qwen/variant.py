@@ -11,8 +11,8 @@ PIPELINES = {"QwenImageEditPipeline": "edit", "QwenImageEditPlusPipeline": "2509
 def variant_at(place: str | Path, given: str | None = None) -> str:
     """ "edit", "2509" or "2511" of a transformer's file, or of a diffusers folder.
 
-    By the marker of 2511, the pipeline's class and the name; `given` decides where they do not tell. Raises
-    InputError where nothing tells, or where `given` contradicts the marker.
+    By the marker of 2511, the configuration, the pipeline's class and the name; `given` decides where they do not
+    tell. Raises InputError where nothing tells, or where `given` contradicts one of the first three.
     """
     place = Path(place)
     if not place.exists():
@@ -27,9 +27,9 @@ def variant_at(place: str | Path, given: str | None = None) -> str:
 
 
 def decide_variant(given: str | None, folder: str | Path | None, path: Path | None, weights: Checkpoint | None) -> str:
-    """Decide which model it is: by the pipeline's class, the 2511 marker, the file's name, or what is given.
+    """Which model it is, by the 2511 marker, the configuration, the pipeline's class, what is given, or the name.
 
-    Raises InputError where nothing tells, or where `given` contradicts the marker.
+    Raises InputError where nothing tells, or where `given` contradicts one of the first three.
     """
     if weights is None or path is None:
         if given is None:
@@ -43,16 +43,16 @@ def decide_variant(given: str | None, folder: str | Path | None, path: Path | No
         found = PIPELINES.get(str(pipeline))
         if pipeline is not None and found is None:
             raise InputError(f"{folder} holds a {pipeline}, not Qwen-Image-Edit: only its edit models take a mask")
-    marked = MARKER_2511 in weights
-    named = variant_of(path, weights)
-    if marked or config_beside(weights, "QwenImageTransformer2DModel").get("zero_cond_t"):
+    if MARKER_2511 in weights or config_beside(weights, "QwenImageTransformer2DModel").get("zero_cond_t"):
         found = "2511"
-    elif found is None or (found == "2509" and named == "2511"):
-        found = named
     if given is not None:
-        if marked and given != "2511":
-            raise InputError(f"{weights.label} is Qwen-Image-Edit-2511, but {given} was asked for")
+        if found is not None and given != found and (found, given) != ("2509", "2511"):
+            what = "Qwen-Image-Edit" + ("" if found == "edit" else f"-{found}")
+            raise InputError(f"{weights.label} is {what}, but {given} was asked for")
         return given
+    named = variant_of(path, weights)
+    if found is None or (found == "2509" and named == "2511"):  # pipelines of both have one class
+        found = named
     if found is None:
         raise InputError(
             f"{path.name} does not tell which Qwen-Image-Edit it is, and text-to-image Qwen-Image has the same "
