@@ -54,10 +54,20 @@ class ModelSource:
         """Raise InputError where `load` would for one of the parts; reads headers alone."""
         check(**self._places(), storage=STORAGE[precision])
 
-    def load(self, precision: str, device: torch.device | str | None, parts: tuple[str, ...] = PARTS) -> Any:
-        """Load some parts (`transformer`, `text_encoder` with its tokenizer, `vae`) at a precision of the presets."""
+    def load(
+        self,
+        precision: str,
+        device: torch.device | str | None,
+        parts: tuple[str, ...] = PARTS,
+        offload: str = "none",
+    ) -> Any:
+        """Load some parts (`transformer`, `text_encoder` with its tokenizer, `vae`) at a precision of the presets.
+
+        `offload` as in `wdlora.qwen.memory.place`.
+        """
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        return load(**self._places(), parts=parts, storage=STORAGE[precision], device=device, dtype=dtype)
+        places, storage = self._places(), STORAGE[precision]
+        return load(**places, parts=parts, storage=storage, offload=offload, device=device, dtype=dtype)
 
     def _places(self) -> dict[str, Any]:
         if self.folder != MINIATURE:

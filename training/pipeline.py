@@ -95,6 +95,7 @@ def finetune(job: Job) -> dict[str, Any]:
     del preparer, model
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)  # the log shows the training's, not the encoding's
 
     model = job.model.load(config.precision, device, ("transformer",))
     out.mkdir(parents=True, exist_ok=True)

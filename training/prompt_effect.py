@@ -78,7 +78,7 @@ def prompt_losses(model: Any, cases: Iterable[Case], appearance: Appearance) -> 
     Same noise for all; float64 [n, 2]: own, mean of the others, each the mean over the validation's noise levels.
     """
     rows = []
-    device = next(model.transformer.parameters()).device
+    device = model.device  # where it computes; with offloading its weights may lie elsewhere
     for index, case in enumerate(cases):
         clean = encode_image(model.vae, real_picture(case, 0, appearance)).to(device)
         control = encode_image(model.vae, case.mask).to(device)

@@ -13,7 +13,7 @@ Everything is computed in float32 (float64 for float64 weights), whatever the st
 the weight's size is made beside a result of that size. No function here takes part in autograd.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ NO_DIRECTION = 1e-13
 # A gain above this multiplies the rounding errors of a nearly cancelled row: that row is composed in float64.
 LARGE_GAIN = 2.0
 CHUNK_ELEMENTS = 1 << 20
+ACCELERATOR_CHUNKS = 16
+"""On an accelerator pieces are so many times larger, for every operation on one is a launch."""
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -34,9 +36,11 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def row_chunks(out_features: int, in_features: int) -> Iterator[slice]:
-    """Slices that cover the rows of a weight [out, in] in pieces of about a million elements."""
-    step = max(1, CHUNK_ELEMENTS // max(1, in_features))
+def row_chunks(shape: Sequence[int], device: torch.device) -> Iterator[slice]:
+    """Slices that cover the rows of a matrix of `shape` in pieces of about a million elements, 16 million off a CPU."""
+    out_features, in_features = shape
+    elements = CHUNK_ELEMENTS * (1 if device.type == "cpu" else ACCELERATOR_CHUNKS)
+    step = max(1, elements // max(1, in_features))
     for start in range(0, out_features, step):
         yield slice(start, min(start + step, out_features))
 
@@ -45,7 +49,7 @@ def row_sq(weight: Tensor) -> Tensor:
     """Squared norm of every row of `weight` [out, in]: [out] in the compute dtype."""
     dtype = compute_dtype(weight.dtype)
     total = torch.empty(weight.shape[0], dtype=dtype, device=weight.device)
-    for rows in row_chunks(*weight.shape):
+    for rows in row_chunks(weight.shape, weight.device):
         total[rows] = weight[rows].to(dtype).square().sum(1)
     return total
 
@@ -78,7 +82,7 @@ def settle_norm(
     """
     norm = norm_sq.clamp_min(0).sqrt()
     cancelled = torch.nonzero(norm_sq < CANCELLED * parts_sq).flatten()
-    for rows in row_chunks(len(cancelled), lora_a.shape[1]):
+    for rows in row_chunks((len(cancelled), lora_a.shape[1]), lora_a.device):
         index = cancelled[rows]
         direction = weight_rows(index).double()
         direction.addmm_(lora_b[index].double(), lora_a.double(), alpha=scaling)
@@ -160,7 +164,7 @@ def apply_gain(
     alpha = float(scaling) * float(direction_strength)
     delicate = torch.nonzero((g.abs() > LARGE_GAIN) & (alpha != 0.0)).flatten()
     exact = _in_float64(weight, a, b, g, alpha, delicate) if len(delicate) else None
-    for rows in row_chunks(*weight.shape):
+    for rows in row_chunks(weight.shape, weight.device):
         if weight.dtype == a.dtype:
             piece = result[rows]
             if out is not weight:
@@ -218,7 +222,7 @@ def weight_times(weight: Tensor, lora_a: Tensor) -> Tensor:
     if weight.dtype == lora_a.dtype:
         return (lora_a @ weight.T).T.contiguous()  # faster than W @ Aᵀ at small ranks
     product = lora_a.new_empty(weight.shape[0], lora_a.shape[0])
-    for rows in row_chunks(*weight.shape):
+    for rows in row_chunks(weight.shape, weight.device):
         torch.mm(weight[rows].to(lora_a.dtype), lora_a.T, out=product[rows])
     return product
 
@@ -247,7 +251,7 @@ def set_rows(weight: Tensor, index: Tensor, rows: Tensor) -> None:
 def _in_float64(weight: Tensor, a: Tensor, b: Tensor, g: Tensor, alpha: float, index: Tensor) -> Tensor:
     """The composed rows at `index` in the weight's dtype, computed in float64 a chunk at a time."""
     result = torch.empty(len(index), weight.shape[1], dtype=weight.dtype, device=weight.device)
-    for rows in row_chunks(len(index), weight.shape[1]):
+    for rows in row_chunks((len(index), weight.shape[1]), weight.device):
         piece = rows_at(weight, index[rows]).double()
         piece.addmm_(b[index[rows]].double(), a.double(), alpha=alpha).mul_(g[index[rows], None].double())
         result[rows] = piece.to(weight.dtype)

@@ -83,7 +83,7 @@ def patch(
             continue
         gain = Gain(layer, direction, magnitude)
         key = f"diffusion_model.{name}.weight"
-        if _applied_on_the_fly(_weight(model, name), name):
+        if _applied_on_the_fly(_weight(model, name), kept_as(patched.model, key), name):
             base = partial(pristine, patched.model, patched.backup, key)
             patched.add_weight_wrapper(key, Wrapper(layer, gain, direction, base))
             continue
@@ -104,7 +104,17 @@ def pristine(model: Any, backup: Any, key: str, device: Any) -> Any:
         weight = weight.dequantize()
     elif convert is not None:
         weight = convert(weight.float(), inplace=False)
+    elif (kept := kept_as(model, key)) is not None:
+        weight = weight.to(kept)
     return weight.float()
+
+
+def kept_as(model: Any, key: str) -> torch.dtype | None:
+    """The type in which the accelerator keeps the weight behind `key`, where ComfyUI leaves another in main memory.
+
+    With dynamic VRAM a layer holds the file's tensor and is cast on its way to the accelerator.
+    """
+    return getattr(model.get_submodule(key.removesuffix(".weight")), "weight_comfy_model_dtype", None)
 
 
 def file_of(model: Any) -> str | None:
@@ -135,14 +145,15 @@ def _weight(model: Any, name: str) -> Any:
     return weight if weight is not None and len(weight.shape) == 2 else None
 
 
-def _applied_on_the_fly(weight: Any, name: str) -> bool:
+def _applied_on_the_fly(weight: Any, kept: torch.dtype | None, name: str) -> bool:
     """Whether a patch written into this weight's storage would be rounded away. Raises InputError if it is unknown.
 
     GGUF keeps patches beside the weight and applies them after dequantising, so there a patch is exact.
     """
     if hasattr(weight, "tensor_type"):
         return False
-    if isinstance(weight, QuantizedTensor) or (weight.dtype.is_floating_point and weight.dtype.itemsize == 1):
+    kinds = [weight.dtype] if kept is None else [weight.dtype, kept]
+    if isinstance(weight, QuantizedTensor) or any(k.is_floating_point and k.itemsize == 1 for k in kinds):
         return True
     if not weight.dtype.is_floating_point:
         kind = str(weight.dtype).removeprefix("torch.")

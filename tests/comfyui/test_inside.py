@@ -79,6 +79,12 @@ def test_quantised_storage_is_wrapped(found, figures, kind):
     figures(f"{kind}: part of the update that a patch rounded to the storage loses", result["a_patch_would_lose"])
 
 
+def test_what_the_accelerator_keeps_in_fp8_is_wrapped_though_main_memory_holds_more(found):
+    kept = found["kept_in_fp8"]
+    assert kept["wrapped"] == kept["layers"] > 0 and kept["patched"] == 0
+    assert kept["gain_is_of_what_is_kept"]
+
+
 def test_stacked_with_a_core_lora(found, figures):
     """Either order is exactly docs/dora-in-comfyui.md's, and matters little (3 % with a LoRA of equal size)."""
     stacking = found["stacking"]

@@ -42,7 +42,8 @@ def test_fp8_storage_halves_the_blocks(files):
 
     def size(model):
         blocks = model.transformer.transformer_blocks
-        return sum(t.nbytes for t in [*blocks.parameters(), *blocks.buffers()])
+        assert not list(blocks.buffers())  # diffusers' streams would leave those on the card
+        return sum(t.nbytes for t in blocks.parameters())
 
     assert isinstance(small.transformer.transformer_blocks[0].attn.to_q, Float8Linear)
     assert size(small) < 0.58 * size(full)  # bytes, scales and the biases that stay in full

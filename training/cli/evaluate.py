@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("fp32", "bf16", "fp8", "nf4"),
         help="of the frozen transformer (default: fp32 for `miniature`, else bf16)",
     )
+    parser.add_argument(
+        "--offload",
+        choices=("none", "model", "block"),
+        default="none",
+        help="model: the parts take turns on a card that does not hold them together; block: the transformer's blocks "
+        "as well (default: none)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
     adapters = [Adapter.load(path) for path in args.adapter]
     _refuse_copies(args.adapter)
-    base = ModelSource(args.model).load(precision, args.device)
+    base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
     cases = draw_cases(args.count, args.size, args.seed)
     sampling = Sampling(args.steps, args.cfg)
     result = evaluate(base, adapters, cases, sampling, args.appearance, args.out)

@@ -48,10 +48,11 @@ def movement(module: str, layer: "AdapterLayer", weights: Weights) -> Movement:
     across = (length_sq - along.square()).clamp_min(0).sqrt()
     degrees = torch.atan2(across, norm + along) * (180 / math.pi)
     magnitude = row_norm(w, a, b, s) if layer.magnitude is None else layer.magnitude
-    percent = 100 * (magnitude.double() / norm - 1)
+    percent = 100 * (magnitude.to(norm) / norm - 1)
     finite = torch.isfinite(percent) & torch.isfinite(degrees)
     nan = torch.full_like(percent, math.nan)
-    return Movement(module, torch.where(finite, degrees, nan).numpy(), torch.where(finite, percent, nan).numpy())
+    moved = [torch.where(finite, values, nan).cpu().numpy() for values in (degrees, percent)]
+    return Movement(module, *moved)
 
 
 def movements(

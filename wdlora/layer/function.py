@@ -103,7 +103,7 @@ def _column_dot(dy: Tensor, output: Tensor, bias: Tensor | None, dtype: torch.dt
         total = (dy * output).sum(0, dtype=dtype)
     else:
         total = torch.zeros(dy.shape[1], dtype=dtype, device=dy.device)
-        for tokens in row_chunks(*dy.shape):
+        for tokens in row_chunks(dy.shape, dy.device):
             total += (dy[tokens] * output[tokens]).sum(0, dtype=dtype)
     if bias is None:
         return total
@@ -125,7 +125,7 @@ class WeightTimes(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """The gradient of A: gradᵀ·W."""
         total = grad.new_zeros(grad.shape[1], ctx.weight.shape[1])
-        for rows in row_chunks(*ctx.weight.shape):
+        for rows in row_chunks(ctx.weight.shape, grad.device):
             total.addmm_(grad[rows].T, ctx.weight.piece(rows))
         return total, None
 

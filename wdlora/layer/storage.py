@@ -52,11 +52,11 @@ class QuantisedRows(WeightRows):
 
     def row_sq(self) -> Tensor:
         """Squared norm of every row: [out]."""
-        return torch.cat([self.piece(rows).square().sum(1) for rows in row_chunks(*self.shape)])
+        return torch.cat([self.piece(rows).square().sum(1) for rows in row_chunks(self.shape, self.dense.device)])
 
     def times(self, lora_a: Tensor) -> Tensor:
         """WAᵀ [out, r]."""
-        return torch.cat([self.piece(rows) @ lora_a.T for rows in row_chunks(*self.shape)])
+        return torch.cat([self.piece(rows) @ lora_a.T for rows in row_chunks(self.shape, self.dense.device)])
 
 
 class FourBitRows(QuantisedRows):

@@ -77,6 +77,7 @@ def _stream(transformer: nn.Module, device: torch.device) -> None:
         offload_type="block_level",
         num_blocks_per_group=1,
         use_stream=device.type == "cuda",
+        low_cpu_mem_usage=device.type == "cuda",  # else every weight is copied into page-locked memory
     )
 
 

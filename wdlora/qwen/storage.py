@@ -37,8 +37,8 @@ class Float8Linear(nn.Linear):
     alone), `scale` float32, one number or [out, 1]. `weight` is a dequantised copy in the compute type.
     """
 
-    codes: Tensor
-    scale: Tensor
+    codes: nn.Parameter
+    scale: nn.Parameter
     bias: nn.Parameter | None  # type: ignore[assignment]
 
     def __init__(self, codes: Tensor, scale: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> None:
@@ -46,9 +46,11 @@ class Float8Linear(nn.Linear):
         self.out_features, self.in_features = codes.shape
         self.kind = codes.dtype
         self.dtype = dtype
-        self.register_buffer("codes", codes.view(torch.uint8))
+        # Parameters, for what diffusers streams by blocks leaves buffers on the card.
+        self.codes = nn.Parameter(codes.view(torch.uint8), requires_grad=False)
         scale = torch.ones((), device=codes.device) if scale is None else scale.float()
-        self.register_buffer("scale", scale.reshape(()) if scale.numel() == 1 else scale.reshape(-1, 1))
+        scale = scale.reshape(()) if scale.numel() == 1 else scale.reshape(-1, 1)
+        self.scale = nn.Parameter(scale, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.to(dtype), requires_grad=False)
 
     @property

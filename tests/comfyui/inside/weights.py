@@ -183,6 +183,24 @@ def check_quantised() -> dict[str, Any]:
     return found
 
 
+def check_kept_in_fp8() -> dict[str, Any]:
+    """Layers that hold the file's bfloat16 and say that the accelerator keeps fp8, as dynamic VRAM leaves them."""
+    model = fresh("bfloat16")
+    names = adapter_names(model)
+    for name in names:
+        model.model.diffusion_model.get_submodule(name).weight_comfy_model_dtype = torch.float8_e4m3fn
+    key = f"diffusion_model.{names[0]}.weight"
+    weight = model.model.diffusion_model.get_submodule(names[0]).weight
+    seen = patching.pristine(model.model, {}, key, "cpu")
+    patched, report = ENGINE.patch(model, random_adapter(base_weights(model)), 1, 1)
+    return {
+        "layers": len(report.matched),
+        "wrapped": len(patched.weight_wrapper_patches),
+        "patched": len(patched.patches),
+        "gain_is_of_what_is_kept": torch.equal(seen, weight.to(torch.float8_e4m3fn).float()),
+    }
+
+
 def adapter_names(model: Any) -> list[str]:
     """Modules of the blocks that an adapter may change."""
     found = []
