@@ -61,12 +61,16 @@ class Monitor:
         if not self.views:
             return {}
         loss = validation_loss(transformer, self.views, self.cache, self.config, self.device)
-        painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
         masks = [self.cache.read(view.pictures)["nerves"].numpy().astype(bool) for view in self.shown]
-        targets = [
-            decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
-            for view in self.shown
-        ]
+        self.vae.to(self.device)
+        try:
+            painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
+            targets = [
+                decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
+                for view in self.shown
+            ]
+        finally:
+            self.vae.to("cpu")  # between judgements the card is the training's alone
         sheet(self.shown, masks, targets, painted, self.out / "sheets" / f"step-{step:06d}.png")
         return {"validation_loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
 
