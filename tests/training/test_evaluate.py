@@ -10,6 +10,7 @@ import torch
 from training.cases import Sampling, draw_cases, real_picture
 from training.cli import evaluate as command
 from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
+from training.models import ModelSource
 from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
 from wdlora.adapter import Adapter, AdapterLayer
 from wdlora.cohorts import COHORTS
@@ -211,5 +212,8 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
         assert low_high[1] <= low_high[0] <= low_high[2]
     page = tables(result)
     assert "2 training runs" in page and "another cohort's" in page
+    offloaded = ModelSource("miniature").load("fp32", "cpu", offload="model")
+    again = evaluate(offloaded, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    assert again == result
     with pytest.raises(InputError, match="at least 4 masks"):
         evaluate(base, adapters, cases[:3], Sampling(2, 1.0), "cohort", tmp_path)
