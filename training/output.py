@@ -83,7 +83,7 @@ def _judgements(log: list[dict[str, Any]]) -> str:
         f"{line['traced_cnfl_error']:.3f} |"
         for line in judged
     )
-    return f"""On {judged[-1]["traced_pictures"]} held-out masks, few; `python -m training evaluate` takes more.
+    return f"""On {judged[-1]["traced_pictures"]} held-out masks; `python -m training evaluate` takes more.
 
 | step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
 |---|---|---|---|

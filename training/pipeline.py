@@ -73,7 +73,7 @@ def finetune(job: Job) -> dict[str, Any]:
     accelerator = accelerator_for(chosen)
     device = chosen or accelerator.device
     job.model.check(config.precision)
-    if not job.data.startswith(PHANTOMS):
+    if job.data.partition(":")[0] != PHANTOMS:
         check_pictures(examples, config.size)
     if not held and config.validation_share and accelerator.is_main_process:
         log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")

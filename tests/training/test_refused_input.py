@@ -65,7 +65,7 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
     with pytest.raises(InputError, match="same grid"):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "sizes", mask_size=32)), "--set", "size=64")
     with pytest.raises(InputError, match=r"image a\.png is 64×64 pixels, smaller than the crop of 96"):
-        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "small")))
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "phantoms-small")))
     grey = folder(tmp_path / "grey")
     Image.fromarray(np.full((64, 64), 120, np.uint8)).save(grey / "images" / "b.png")
     Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(grey / "masks" / "b.png")
