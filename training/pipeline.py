@@ -32,8 +32,6 @@ from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.qwen.memory import pick_device
 
-PHANTOMS = "phantoms"
-
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +49,11 @@ class Job:
     cache: Path | None = None
     device: str | None = None
     resume: bool = False
+
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether `data` is `phantoms:N`, and not a folder."""
+        return self.data.partition(":")[0] == "phantoms"
 
 
 def finetune(job: Job) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def finetune(job: Job) -> dict[str, Any]:
     accelerator = accelerator_for(chosen)
     device = chosen or accelerator.device
     job.model.check(config.precision)
-    if job.data.partition(":")[0] != PHANTOMS:
+    if not job.of_phantoms:
         check_pictures(examples, config.size)
     if not held and config.validation_share and accelerator.is_main_process:
         log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
@@ -123,8 +126,8 @@ def finetune(job: Job) -> dict[str, Any]:
 
 def _examples(job: Job) -> tuple[list[Example], str, float]:
     """The examples, a sentence about them and their pixel size."""
-    kind, _, number = job.data.partition(":")
-    if kind == PHANTOMS:
+    if job.of_phantoms:
+        number = job.data.partition(":")[2]
         try:
             count = int(number or 64)
         except ValueError:

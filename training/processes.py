@@ -25,8 +25,8 @@ def accelerator_for(device: torch.device | None) -> Accelerator:
         mixed_precision="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            # The text stream of the last block leads nowhere, so adapters on it get no gradient. The base's fp8
-            # codes are buffers, alike in all processes.
+            # The text stream of the last block leads nowhere, so adapters on it get no gradient. No buffer
+            # changes while an adapter is trained.
             DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
             # The others wait while the main process encodes the data.
             InitProcessGroupKwargs(timeout=timedelta(days=2)),

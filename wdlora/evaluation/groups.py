@@ -80,8 +80,8 @@ def contrast(key: str, a: "NDArray", b: "NDArray", paired: bool = False) -> Cont
     error = float((b - a).var(ddof=1)) / n if paired else va / n + vb / m
     half = math.nan
     if error > 0:
-        welch = n - 1 if paired else error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
-        half = float(t.ppf(0.975, welch)) * math.sqrt(error)
+        of_error = n - 1 if paired else error**2 / ((va / n) ** 2 / (n - 1) + (vb / m) ** 2 / (m - 1))
+        half = float(t.ppf(0.975, of_error)) * math.sqrt(error)
     pooled = math.sqrt(((n - 1) * va + (m - 1) * vb) / (n + m - 2))
     freedom = n - 1 if paired else n + m - 2
     effect = (1 - 3 / (4 * freedom - 1)) * difference / pooled if pooled > 0 and freedom > 1 else math.nan

@@ -44,7 +44,7 @@ class Order:
     trunks: int
     branch_points: int
     width_um: float
-    windows: int = 1
+    windows: int
 
     def target(self, area_mm2: float) -> dict[str, float]:
         """The same in the units of the biomarkers."""
