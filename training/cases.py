@@ -33,11 +33,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are painted."""
+    """How pictures are painted; `sampler` is one of `wdlora.qwen.sampling.SAMPLERS`."""
 
     steps: int = 12
     cfg: float = 2.5
     shift: float = 3.0
+    sampler: str = "heun"
 
 
 def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
@@ -76,7 +77,16 @@ def painted_picture(
     """The model's picture of the case's mask under its own cohort's prompt, or another's."""
     chosen = COHORTS[cohort or case.cohort]
     ready = prepare(model, case.mask, chosen.prompt, negative=None if sampling.cfg == 1 else "")
-    image = paint(model, ready, seed, steps=sampling.steps, cfg=sampling.cfg, shift=sampling.shift, norm=None)
+    image = paint(
+        model,
+        ready,
+        seed,
+        steps=sampling.steps,
+        cfg=sampling.cfg,
+        shift=sampling.shift,
+        norm=None,
+        sampler=sampling.sampler,
+    )
     return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)
 
 

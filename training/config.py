@@ -103,6 +103,9 @@ class TrainingConfig:
     seed: int = _option("decides order, noise, views and initialisation", 0)
     sample_every: int = _option("steps between sample sheets; 0: only before the first step and after the last", 500)
     sample_steps: int = _option("sampler steps of the sheets", 20)
+    sample_sampler: Literal["euler", "heun"] = _option(
+        "sampler of the sheets; heun computes the model twice a step", "euler"
+    )
     sample_cfg: float = _option("guidance scale of the sheets", 2.5)
     sample_shift: float = _option("shift of the sampling schedule", 3.0)
     save_every: int = _option("steps between checkpoints", 250)

@@ -190,6 +190,7 @@ def evaluate(
                 "base model": _interval(of_base_change),
                 "adapter": _interval(changes),
             },
+            "prompt_effect_of_replicates": [dict(zip(PROPERTIES, change, strict=True)) for change in changes],
             "prompt_loss": {
                 "own prompt": float(np.mean([rows[:, 0].mean() for rows in losses])),
                 OTHERS: float(np.mean([rows[:, 1].mean() for rows in losses])),
@@ -244,8 +245,10 @@ def _plain(value: Any) -> Any:
 def tables(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
     runs = f"{result['runs']} training runs" if result["runs"] > 1 else "sampler seeds"
+    sampling = result["sampling"]
     lines = [
         f"n = {result['n']} pictures of {result['size']}² pixels, phantoms of {result['appearance']} appearance, "
+        f"painted in {sampling['steps']} steps of {sampling['sampler']} at guidance {sampling['cfg']:g}, "
         f"features {result['extractor']}. KID with 95 % interval; AUC of a linear classifier on unseen pictures "
         "(0.5: cannot tell)."
     ]
@@ -277,6 +280,11 @@ def tables(result: dict[str, Any]) -> str:
     for name, figures in result["prompt_effect"].items():
         shown = ["{:+.4f} ({:+.4f} to {:+.4f})".format(*value) for value in figures.values()]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    if result["runs"] > 1:
+        for number, figures in enumerate(result["prompt_effect_of_replicates"], 1):
+            lines.append(
+                f"| training run {number} | " + " | ".join(f"{value:+.4f}" for value in figures.values()) + " |"
+            )
     loss = result["prompt_loss"]
     lines += [
         "",

@@ -141,7 +141,7 @@ def paint(
         without = denoiser(transformer, negative.conditioning, negative.references)
         denoise = guided(denoise, without, config.sample_cfg)
     noise = initial_noise(positive.target.shape, seed).to(device)
-    latents = sample(denoise, noise, sigmas(config.sample_steps, config.sample_shift))
+    latents = sample(denoise, noise, sigmas(config.sample_steps, config.sample_shift), sampler=config.sample_sampler)
     return decode_latents(vae, latents)[0].mean(0).cpu().numpy()
 
 

@@ -109,7 +109,7 @@ def main(names: list[str]) -> None:
                 if node["class_type"] == "CCMSampleMasks":
                     node["inputs"]["size"] = 192 if paint is train_adapter else 384
                 if node["class_type"] == "KSampler":
-                    node["inputs"] |= {"steps": 12, "cfg": 1.0}
+                    node["inputs"] |= {"steps": 12, "cfg": 1.0, "sampler_name": "heun"}
             for place, value in CHANGES.get(paint.__name__, {}).items():
                 graphs.set_value(graph, f"{place}={value}")
             _, result = host.run(graph)

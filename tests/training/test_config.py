@@ -42,6 +42,7 @@ def test_the_fingerprint_follows_every_field():
         "precision": "fp8",
         "optimiser": "adamw",
         "timesteps": "logit_normal",
+        "sample_sampler": "heun",
         "alpha": 3.0,
         "size": 64,
     }

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from training.cases import Sampling, draw_cases, real_picture
+from training import monitor
+from training.cache import Cache
+from training.cases import Sampling, draw_cases, painted_picture, real_picture
 from training.cli import evaluate as command
+from training.config import load_preset
 from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
+from training.examples import phantom_examples
 from training.models import ModelSource
+from training.prepare import Preparer
 from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
 from wdlora.adapter import Adapter, AdapterLayer
 from wdlora.cohorts import COHORTS
@@ -18,6 +23,7 @@ from wdlora.errors import InputError
 from wdlora.evaluation.distance import standardised
 from wdlora.evaluation.interval import mean_interval
 from wdlora.qwen.encode import encode
+from wdlora.qwen.generate import generate
 from wdlora.qwen.latents import encode_image, image_shapes, pack
 from wdlora.qwen.miniature_files import load_miniature
 from wdlora.qwen.sampling import initial_noise
@@ -47,6 +53,31 @@ def test_appearance_of_a_drawn_line():
     far = 64 * 64 - 64 * 14  # the line of 6 rows and 4 more on either side are not background
     assert 36 / far < appearance_of(bright, mask)["cells"] < 100 / far
     assert all(np.isnan(value) for value in appearance_of(image, np.zeros_like(mask)).values())
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_painted_by_the_sampler_that_is_named(base, sampler):
+    (case, *_) = draw_cases(1, 64, 126_000)
+    ours = painted_picture(base, case, Sampling(3, 1.0, sampler=sampler), seed=4)
+    settings = {"seed": 4, "steps": 3, "cfg": 1.0, "shift": 3.0, "norm": None, "sampler": sampler}
+    direct = generate(base, case.mask, cohort=case.cohort, **settings)[0].mean(-1)
+    np.testing.assert_allclose(ours, direct, atol=1)
+    other = {"euler": "heun", "heun": "euler"}[sampler]
+    assert np.abs(ours.astype(float) - painted_picture(base, case, Sampling(3, 1.0, sampler=other), seed=4)).mean() > 2
+
+
+def test_sheets_are_painted_by_the_configured_sampler(base, tmp_path):
+    """The sheet's picture of a view is that of its mask, cut and turned as the view is."""
+    config = load_preset("miniature", {"size": 64, "views": 1, "sample_steps": 3})
+    example = phantom_examples(1, seed=3)[0]
+    (view,) = Preparer(base, cache := Cache(tmp_path), config, [example]).prepare([example], 1, "encoding")
+    mask = cache.read(view.pictures)["nerves"].numpy() > 0
+    for sampler in ("euler", "heun"):
+        given = dataclasses.replace(config, sample_sampler=sampler)
+        ours = monitor.paint(base.transformer, base.vae, view, cache, given, seed=4) * 255
+        settings = {"seed": 4, "steps": 3, "cfg": 1.0, "shift": 3.0, "norm": None, "sampler": sampler}
+        direct = generate(base, mask, cohort=example.cohort, **settings)[0].mean(-1)
+        np.testing.assert_allclose(ours, direct, atol=2)
 
 
 def test_cases_have_seeds_of_their_own_and_sizes_that_can_be_judged():
@@ -210,7 +241,10 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
     assert kernel["adapter"] != kernel["base model"]
     for low_high in (result["prompt_effect"]["adapter"]["contrast"], result["prompt_loss"]["difference"]):
         assert low_high[1] <= low_high[0] <= low_high[2]
+    each = [change["contrast"] for change in result["prompt_effect_of_replicates"]]
+    assert len(each) == 2 and result["prompt_effect"]["adapter"]["contrast"][0] == pytest.approx(np.mean(each))
     page = tables(result)
+    assert f"| training run 2 | {each[1]:+.4f} |" in page
     assert "2 training runs" in page and "another cohort's" in page
     offloaded = ModelSource("miniature").load("fp32", "cpu", offload="model")
     again = evaluate(offloaded, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))

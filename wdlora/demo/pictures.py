@@ -67,7 +67,8 @@ def paint_cohorts(folder: Path, adapter: str, seeds: dict[str, list[int]], size:
                     "WDLoRA Apply.adapter": adapter,
                     "KSampler.seed": seed,
                     "KSampler.steps": steps,
-                    "KSampler.cfg": 2.5,
+                    "KSampler.sampler_name": "heun",
+                    "KSampler.cfg": 1.0,
                     "Save The Picture.filename_prefix": f"{name}-{seed}",
                 }.items():
                     graph.set_value(prompt, f"{title}={value}")

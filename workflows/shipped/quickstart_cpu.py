@@ -14,7 +14,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
     words = parts.add_conditioning(flow, loader, masks, variant="edit")
-    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0)
+    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0, sampler_name="heun")
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     save = flow.add(
         "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
