@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, default=384, help="side of the pictures in pixels, a multiple of 32 (default: %(default)s)"
     )
-    parser.add_argument("--sampler-steps", type=int, default=20, help="sampler steps a picture (default: %(default)s)")
+    parser.add_argument(
+        "--sampler-steps", type=int, default=12, help="steps of Heun's method a picture (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the biomarkers as JSON")
 
 
