@@ -278,13 +278,14 @@ def tables(result: dict[str, Any]) -> str:
     lines += ["", f"{title} {result['prompt_seeds']} draws, or sampler seeds of the base; adapter: over {over}.", ""]
     lines += ["| pictures | contrast | beading | haze | cells |", "|---|---|---|---|---|"]
     for name, figures in result["prompt_effect"].items():
-        shown = ["{:+.4f} ({:+.4f} to {:+.4f})".format(*value) for value in figures.values()]
+        shown = [
+            _shown(key, value[0]) + f" ({_shown(key, value[1])} to {_shown(key, value[2])})"
+            for key, value in figures.items()
+        ]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     if result["runs"] > 1:
         for number, figures in enumerate(result["prompt_effect_of_replicates"], 1):
-            lines.append(
-                f"| training run {number} | " + " | ".join(f"{value:+.4f}" for value in figures.values()) + " |"
-            )
+            lines.append(f"| training run {number} | " + " | ".join(_shown(*one) for one in figures.items()) + " |")
     loss = result["prompt_loss"]
     lines += [
         "",
@@ -294,6 +295,11 @@ def tables(result: dict[str, Any]) -> str:
         + f", interval over {runs if result['runs'] > 1 else 'pictures'}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(key: str, value: float) -> str:
+    """A change of one of the `PROPERTIES`; the share of cells is a hundredth of the others."""
+    return f"{value:+.{5 if key == 'cells' else 4}f}"
 
 
 def _sheet(cases: list[Case], sets: dict[str, list[NDArray]], path: Path, rows: int = 9) -> None:

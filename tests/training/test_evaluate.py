@@ -245,6 +245,7 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
     assert len(each) == 2 and result["prompt_effect"]["adapter"]["contrast"][0] == pytest.approx(np.mean(each))
     page = tables(result)
     assert f"| training run 2 | {each[1]:+.4f} |" in page
+    assert "{:+.5f} ({:+.5f} to {:+.5f}) |".format(*result["prompt_effect"]["adapter"]["cells"]) in page
     assert "2 training runs" in page and "another cohort's" in page
     offloaded = ModelSource("miniature").load("fp32", "cpu", offload="model")
     again = evaluate(offloaded, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
