@@ -83,6 +83,8 @@ def test_a_large_field_measures_as_drawn(name):
     assert abs(mask.biomarkers.branch_points_on_trunks - mask.target["cnbd"] * mask.biomarkers.area_mm2) < 1.5
     ordered = sample_mask(name, 0, 768, targets={"cnfd": 12.5})
     assert ordered.target["cnfd"] == pytest.approx(12.5)
+    later = degenerate(mask, 2.0)
+    assert abs(later.biomarkers.trunks - later.target["cnfd"] * later.biomarkers.area_mm2) <= 4
 
 
 def test_a_large_field_loses_trunks():
