@@ -126,7 +126,8 @@ def evaluate(
 
     The adapters take turns on the base, which is left as it was. With several of them, which should differ by their
     training seed alone, intervals of the effect of prompts and of following are over them; with one, over sampler
-    `seeds` and over masks. Fidelity and the sheet are the first one's.
+    `seeds` and over masks. Fidelity and the sheet are the first one's. The yardstick of the effect of prompts is what
+    the cohort's appearance changes in phantoms, also where `appearance` is "common" and prompts should do nothing.
     """
     if len(cases) < 12:
         raise InputError(f"An evaluation needs at least 4 masks a cohort, not {len(cases) // 3}.")
@@ -183,10 +184,8 @@ def evaluate(
             "prompt_masks": len(few),
             "prompt_seeds": len(seeds),
             "prompt_effect": {
-                "phantoms": _interval([appearance_change(few, partial(_drawn_as, appearance, s)) for s in seeds]),
-                "phantoms through the VAE": _interval(
-                    [appearance_change(few, partial(_decoded_as, base, appearance, s)) for s in seeds]
-                ),
+                PHANTOMS: _interval([appearance_change(few, partial(_drawn_as, s)) for s in seeds]),
+                DECODED: _interval([appearance_change(few, partial(_decoded_as, base, s)) for s in seeds]),
                 "base model": _interval(of_base_change),
                 "adapter": _interval(changes),
             },
@@ -219,12 +218,12 @@ def _under_prompt(model: Any, sampling: Sampling, seed: int, case: Case, cohort:
     return painted_picture(model, case, sampling, seed, cohort)
 
 
-def _drawn_as(appearance: Appearance, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
-    return real_picture(case, seed, appearance, cohort)
+def _drawn_as(seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
+    return real_picture(case, seed, "cohort", cohort)
 
 
-def _decoded_as(model: Any, appearance: Appearance, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
-    return through_vae(model, real_picture(case, seed, appearance, cohort))
+def _decoded_as(model: Any, seed: int, case: Case, cohort: str) -> NDArray[np.uint8]:
+    return through_vae(model, _drawn_as(seed, case, cohort))
 
 
 def _interval(changes: list[NDArray]) -> dict[str, tuple[float, float, float]]:
@@ -275,7 +274,8 @@ def tables(result: dict[str, Any]) -> str:
             lines.append(f"| {name} | {cohort} | {figures['dice']:.3f} | " + " | ".join(cells) + " |")
     over = f"{runs}, each with a sampler seed of its own" if result["runs"] > 1 else f"{result['prompt_seeds']} {runs}"
     title = f"T1DPN's minus Control's appearance on the same {result['prompt_masks']} masks. 95 % interval over"
-    lines += ["", f"{title} {result['prompt_seeds']} draws, or sampler seeds of the base; adapter: over {over}.", ""]
+    lines += ["", f"{title} {result['prompt_seeds']} draws, or sampler seeds of the base; adapter: over {over}."]
+    lines += ["Phantoms: of cohort appearance, whatever appearance the others are judged by.", ""]
     lines += ["| pictures | contrast | beading | haze | cells |", "|---|---|---|---|---|"]
     for name, figures in result["prompt_effect"].items():
         shown = [
@@ -283,6 +283,9 @@ def tables(result: dict[str, Any]) -> str:
             for key, value in figures.items()
         ]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    effect = result["prompt_effect"]
+    shares = [_share(effect["adapter"][key], effect[DECODED][key][0]) for key in PROPERTIES]
+    lines.append(f"| adapter, % of {DECODED} | " + " | ".join(shares) + " |")
     if result["runs"] > 1:
         for number, figures in enumerate(result["prompt_effect_of_replicates"], 1):
             lines.append(f"| training run {number} | " + " | ".join(_shown(*one) for one in figures.items()) + " |")
@@ -300,6 +303,12 @@ def tables(result: dict[str, Any]) -> str:
 def _shown(key: str, value: float) -> str:
     """A change of one of the `PROPERTIES`; the share of cells is a hundredth of the others."""
     return f"{value:+.{5 if key == 'cells' else 4}f}"
+
+
+def _share(change: Sequence[float], whole_change: float) -> str:
+    """A change with its interval in per cent of another, e.g. "+86.2 (+73.5 to +98.6)"."""
+    mean, *ends = (100 * value / whole_change for value in change)
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(mean, *sorted(ends))
 
 
 def _sheet(cases: list[Case], sets: dict[str, list[NDArray]], path: Path, rows: int = 9) -> None:

@@ -12,7 +12,7 @@ from training.cache import Cache
 from training.cases import Sampling, draw_cases, painted_picture, real_picture
 from training.cli import evaluate as command
 from training.config import load_preset
-from training.evaluate import evaluate, follows, matched_baseline, over_runs, tables
+from training.evaluate import _share, evaluate, follows, matched_baseline, over_runs, tables
 from training.examples import phantom_examples
 from training.models import ModelSource
 from training.prepare import Preparer
@@ -224,6 +224,11 @@ def test_an_adapter_given_twice_is_no_second_run(tmp_path):
             command.run(parser.parse_args(["--adapter", *given, "--out", str(tmp_path / "out"), "--count", "4"]))
 
 
+def test_a_share_turns_the_interval_with_the_sign_of_what_it_is_a_share_of():
+    assert _share((-0.1, -0.15, -0.05), -0.2) == "+50.0 (+25.0 to +75.0)"
+    assert _share((0.002, -0.001, 0.005), 0.04) == "+5.0 (-2.5 to +12.5)"
+
+
 @pytest.mark.slow
 def test_an_evaluation_from_end_to_end(base, tmp_path):
     cases = draw_cases(4, 64, 125_000)
@@ -247,6 +252,9 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
     assert f"| training run 2 | {each[1]:+.4f} |" in page
     assert "{:+.5f} ({:+.5f} to {:+.5f}) |".format(*result["prompt_effect"]["adapter"]["cells"]) in page
     assert "2 training runs" in page and "another cohort's" in page
+    effect = result["prompt_effect"]
+    share = 100 * effect["adapter"]["contrast"][0] / effect["phantoms through the VAE"]["contrast"][0]
+    assert f"| adapter, % of phantoms through the VAE | {share:+.1f} (" in page
     offloaded = ModelSource("miniature").load("fp32", "cpu", offload="model")
     again = evaluate(offloaded, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
     assert again == result
