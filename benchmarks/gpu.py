@@ -81,7 +81,7 @@ def _measured(precision: str, method: str, rank: int, sizes: tuple[int, ...]) ->
     device = torch.device("cuda")
     config = load_preset("paper_r16", {"method": method, "rank": rank, "alpha": float(rank), "precision": precision})
     transformer = prepare_transformer(build(precision, device), config).train()
-    optimiser = build_optimiser([p for p in transformer.parameters() if p.requires_grad], config)
+    optimiser = build_optimiser({n: p for n, p in transformer.named_parameters() if p.requires_grad}, config)
     for size in sizes:
         batch = random_batch(size, device)
         generator = torch.Generator().manual_seed(0)

@@ -14,6 +14,7 @@ from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image
+from wdlora.qwen.sampling import CFG_NORM
 
 SIZE = 384
 """Side of the plexuses in pixels, of which cases are crops."""
@@ -33,7 +34,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are painted; `sampler` is one of `wdlora.qwen.sampling.SAMPLERS`."""
+    """How pictures are painted: guided as in the workflows, against the cohort's negative prompt with CFGNorm.
+
+    `sampler` is one of `wdlora.qwen.sampling.SAMPLERS`.
+    """
 
     steps: int = 12
     cfg: float = 2.5
@@ -76,7 +80,8 @@ def painted_picture(
 ) -> NDArray[np.uint8]:
     """The model's picture of the case's mask under its own cohort's prompt, or another's."""
     chosen = COHORTS[cohort or case.cohort]
-    ready = prepare(model, case.mask, chosen.prompt, negative=None if sampling.cfg == 1 else "")
+    guided = sampling.cfg != 1
+    ready = prepare(model, case.mask, chosen.prompt, negative=chosen.negative_prompt if guided else None)
     image = paint(
         model,
         ready,
@@ -84,7 +89,7 @@ def painted_picture(
         steps=sampling.steps,
         cfg=sampling.cfg,
         shift=sampling.shift,
-        norm=None,
+        norm=CFG_NORM if guided else None,
         sampler=sampling.sampler,
     )
     return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)

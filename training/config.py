@@ -48,6 +48,12 @@ _ONLY_WITH = {
 }
 """Fields that only some values of another field read."""
 
+_ASIDE = (
+    *("sample_every", "sample_steps", "sample_sampler", "sample_cfg", "sample_shift"),
+    *("save_every", "keep_checkpoints", "log_every", "gradient_checkpointing"),
+)
+"""Fields that change what is shown and kept on the way, or the memory it takes, and not what is learned."""
+
 
 def _option(help: str, default: Any) -> Any:
     return field(default=default, metadata={"help": help})
@@ -106,8 +112,8 @@ class TrainingConfig:
     sample_sampler: Literal["euler", "heun"] = _option(
         "sampler of the sheets; heun computes the model twice a step", "euler"
     )
-    sample_cfg: float = _option("guidance scale of the sheets", 2.5)
-    sample_shift: float = _option("shift of the sampling schedule", 3.0)
+    sample_cfg: float | None = _option("guidance scale of the sheets; unset: the official one of the model", None)
+    sample_shift: float | None = _option("shift of their schedule; unset: the official one of the model", None)
     save_every: int = _option("steps between checkpoints", 250)
     keep_checkpoints: int = _option("older checkpoints are removed beyond this number", 3)
     log_every: int = _option("steps between log lines", 10)
@@ -126,7 +132,7 @@ class TrainingConfig:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}.")
         for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
+            if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}.")
         if self.seed >= 2**63:
             raise InputError(f"seed must be below 2^63, not {self.seed}.")
@@ -156,7 +162,15 @@ class TrainingConfig:
 
     def fingerprint(self) -> str:
         """SHA-256 of all fields, 64 hex digits."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return _sha256(self.to_dict())
+
+    def course(self) -> str:
+        """SHA-256 of the fields that decide what is learned: a run goes on under another value of the others."""
+        return _sha256({name: value for name, value in self.to_dict().items() if name not in _ASIDE})
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def presets() -> list[str]:

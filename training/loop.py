@@ -39,9 +39,16 @@ from wdlora.qwen.latents import pack
 STOP_FILE = "stop"
 """A file of this name in the output folder ends the run after the current step, with a checkpoint."""
 
+ECHO_S = 2.0
+"""Requests to stop that follow the first one so soon are taken for the same."""
+
 
 class Diverged(InputError):
     """The loss is no finite number any more."""
+
+
+class Unjudged(Exception):
+    """Somebody wants the run to stop in the middle of a judgement."""
 
 
 class FineTune:
@@ -70,7 +77,7 @@ class FineTune:
         self.transformer = prepare_transformer(model.transformer, config)
         self.device = next(self.transformer.parameters()).device
         self.parameters = {n: p for n, p in self.transformer.named_parameters() if p.requires_grad}
-        self.optimiser = build_optimiser(self.parameters.values(), config)
+        self.optimiser = build_optimiser(self.parameters, config)
         self.average = Average(self._copies(), config.ema_decay) if config.ema_decay else None
         self.step = 0
         self.stopped = False
@@ -87,9 +94,13 @@ class FineTune:
     def resume(self) -> bool:
         """Continue from the newest checkpoint of `out`, if there is one; says whether there was.
 
-        Raises InputError if it was made with another configuration or other data.
+        Raises InputError if it was made with another configuration or other data, or if the processes do not all
+        see it.
         """
         found = list_checkpoints(self.out / "checkpoints")
+        mine = torch.tensor([len(found), int(found[-1].name.rpartition("-")[2]) if found else -1], device=self.device)
+        if len({tuple(pair) for pair in self.accelerator.gather(mine).reshape(-1, 2).tolist()}) > 1:
+            raise InputError(f"The processes see different checkpoints in {self.out}: let them share the folder.")
         if not found:
             return False
         values, state, facts = load_checkpoint(found[-1])
@@ -148,9 +159,10 @@ class FineTune:
                     self.log(facts | {"eta_seconds": seconds * (config.steps - self.step), "step_loss": loss})
                 if self.step % config.save_every == 0 or last:
                     self.save()
-                if self.monitor and (self._due() or last):
+                if self.monitor and self._due():
                     self._judge()
         stop_file.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()  # a process that ends before the checkpoint is whole ends the others
         return self.step >= config.steps
 
     def _agreed(self, stop: bool) -> bool:
@@ -163,12 +175,13 @@ class FineTune:
     def advance(self, stream: Iterator[list[Prepared]]) -> float:
         """One optimiser step over `accumulation` batches of `stream`; returns the mean loss.
 
-        Raises Diverged where the loss is not finite.
+        Raises Diverged where the loss or its gradient is not finite, before anything has changed.
         """
         config = self.config
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(self.step, config)
         total = 0.0
+        limit = config.max_grad_norm or float("inf")
         for part in range(config.accumulation):
             generator = self._generator(part)
             batch = self._batch(next(stream), generator).to(self.device, self.dtype)
@@ -178,15 +191,17 @@ class FineTune:
                 loss = batch_loss(self.wrapped, batch, config, generator) / config.accumulation
                 self.accelerator.backward(loss)
             total += loss.item()
-        if config.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        if not np.isfinite([total, norm]).all():
+            raise Diverged(
+                f"At step {self.step + 1} the loss is {total} and its gradient's norm {norm}; lower learning_rate and "
+                "start again."
+            )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(self.parameters)
         self.step += 1
-        if not np.isfinite(total):
-            raise Diverged(f"The loss is {total} at step {self.step}; lower learning_rate and start again.")
         return total
 
     def stream(self) -> Iterator[list[Prepared]]:
@@ -211,7 +226,7 @@ class FineTune:
     def _facts(self) -> dict[str, Any]:
         data = "".join(view.pictures + "".join(view.texts.values()) for view in self.views)
         return {
-            "configuration": self.config.fingerprint(),
+            "configuration": self.config.course(),
             "data": hashlib.sha256(data.encode()).hexdigest(),
             "number of processes": self.accelerator.num_processes,
             "base model": self.base,
@@ -257,9 +272,15 @@ class FineTune:
         return any("loss" not in line and line["step"] == self.step for line in map(json.loads, lines))
 
     def _judge(self) -> None:
+        """Judge, unless somebody wants the run to stop: then it is made up for where the run goes on."""
         assert self.monitor is not None
-        with self.averaged():
-            self.log(self.monitor.judge(self.transformer, self.step))
+
+        def watch() -> None:
+            if self.stopped or (self.out / STOP_FILE).exists():
+                raise Unjudged
+
+        with contextlib.suppress(Unjudged), self.averaged():
+            self.log(self.monitor.judge(self.transformer, self.step, watch))
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -356,15 +377,22 @@ def memory(device: torch.device) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _signals(run: FineTune) -> Iterator[None]:
-    """Let Ctrl-C and a termination request end the run after the current step; a second Ctrl-C ends it at once."""
+    """Let Ctrl-C, a termination request and a closed terminal end the run after the current step.
+
+    A second Ctrl-C ends it at once, but not the echo of the first: launchers and schedulers send one request twice.
+    """
+    asked: list[float] = []
 
     def stop(number: int, frame: Any) -> None:
-        if run.stopped:
+        asked.append(time.monotonic())
+        if number == signal.SIGINT and asked[-1] - asked[0] > ECHO_S:
             raise KeyboardInterrupt
         run.stopped = True
 
     previous = {}
-    for name in ("SIGINT", "SIGTERM"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if not hasattr(signal, name):  # Windows knows no closed terminal
+            continue
         with contextlib.suppress(ValueError):  # not in the main thread
             previous[name] = signal.signal(getattr(signal, name), stop)
     try:

@@ -1,6 +1,6 @@
 """Judging a run as it goes: validation loss, and fixed masks painted with fixed seeds, traced and measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from wdlora.anatomy.overlap import dice
 from wdlora.files import whole
 from wdlora.qwen.denoiser import compute_dtype, denoiser, velocity
 from wdlora.qwen.latents import decode_latents, pack
-from wdlora.qwen.sampling import guided, initial_noise, sample, sigmas
+from wdlora.qwen.sampling import CFG_NORM, guided, initial_noise, sample, sigmas
 
 Item = TypeVar("Item")
 
@@ -51,20 +51,24 @@ class Monitor:
         self.pixel_size_um, self.device = pixel_size_um, torch.device(device)
         cohorts = dict.fromkeys(view.cohort for view in views)
         self.shown = [view for name in cohorts for view in [v for v in views if v.cohort == name][:PICTURES]]
-        self.writer = _tensorboard(out / "tensorboard")
+        self.writer: Any = None
 
-    def judge(self, transformer: Any, step: int) -> dict[str, float]:
+    def judge(self, transformer: Any, step: int, watch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Validation loss, Dice of traced output and mask, and CNFL error; writes the sheet of this step.
 
-        Without views there is nothing to judge by: no facts and no sheet.
+        `watch` is called every few seconds and may raise to end it. Without views there is nothing to judge by: no
+        facts and no sheet.
         """
         if not self.views:
             return {}
-        loss = validation_loss(transformer, self.views, self.cache, self.config, self.device)
+        loss = validation_loss(transformer, self.views, self.cache, self.config, self.device, watch)
         masks = [self.cache.read(view.pictures)["nerves"].numpy().astype(bool) for view in self.shown]
         self.vae.to(self.device)
         try:
-            painted = [paint(transformer, self.vae, view, self.cache, self.config, self.device) for view in self.shown]
+            painted = [
+                paint(transformer, self.vae, view, self.cache, self.config, self.device, watch=watch)
+                for view in self.shown
+            ]
             targets = [
                 decode_latents(self.vae, self.cache.read(view.pictures)["target"])[0].mean(0).cpu().numpy()
                 for view in self.shown
@@ -75,7 +79,8 @@ class Monitor:
         return {"validation_loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
 
     def scalars(self, step: int, facts: dict[str, Any]) -> None:
-        """Send numbers to TensorBoard."""
+        """Send numbers to TensorBoard; what a killed run sent of later steps is taken back."""
+        self.writer = self.writer or _tensorboard(self.out / "tensorboard", step)
         if self.writer:
             for name, value in facts.items():
                 if isinstance(value, int | float):
@@ -89,12 +94,12 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
     return [items[number * len(items) // count] for number in range(count)]
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 @torch.no_grad()
@@ -104,11 +109,13 @@ def validation_loss(
     cache: Cache,
     config: TrainingConfig,
     device: torch.device | str = "cpu",
+    watch: Callable[[], None] = lambda: None,
 ) -> float:
     """Mean weighted loss at `LEVELS` with the same noise at every call, on at least one view and at most `VIEWS`."""
     losses = []
     chosen = evenly(views, VIEWS)
     for index, view in enumerate(chosen):
+        watch()
         batch = load_batch(cache, [view], ["plain"]).to(torch.device(device), compute_dtype(transformer))
         count = len(LEVELS)
         clean = batch.target.expand(count, -1, -1, -1, -1)
@@ -131,17 +138,24 @@ def paint(
     config: TrainingConfig,
     device: torch.device | str = "cpu",
     seed: int = 0,
+    watch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Generate the picture of a prepared view, without its target: float32 [H, W] in [0, 1]."""
+    """Generate the picture of a prepared view, without its target: float32 [H, W] in [0, 1].
+
+    Guided as the workflows are: against the cohort's negative prompt, with CFGNorm.
+    """
+    if config.sample_cfg is None or config.sample_shift is None:
+        raise ValueError("sample_cfg and sample_shift are the model's where they are unset: fill them in first")
     dtype = compute_dtype(transformer)
     positive = load_batch(cache, [view], ["plain"]).to(torch.device(device), dtype)
     denoise = denoiser(transformer, positive.conditioning, positive.references)
     if config.sample_cfg != 1:
-        negative = load_batch(cache, [view], ["empty"]).to(torch.device(device), dtype)
+        negative = load_batch(cache, [view], ["negative"]).to(torch.device(device), dtype)
         without = denoiser(transformer, negative.conditioning, negative.references)
-        denoise = guided(denoise, without, config.sample_cfg)
+        denoise = guided(denoise, without, config.sample_cfg, CFG_NORM)
     noise = initial_noise(positive.target.shape, seed).to(device)
-    latents = sample(denoise, noise, sigmas(config.sample_steps, config.sample_shift), sampler=config.sample_sampler)
+    schedule = sigmas(config.sample_steps, config.sample_shift)
+    latents = sample(denoise, noise, schedule, lambda *_: watch(), sampler=config.sample_sampler)
     return decode_latents(vae, latents)[0].mean(0).cpu().numpy()
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +17,16 @@ SMALLEST_IN_8_BITS = 4096
 """bitsandbytes keeps the state of smaller tensors in 32 bits."""
 
 
-def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimiser(parameters: Mapping[str, Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay, its state in 8 bits where `adam8bit` is asked for and can run.
 
+    Magnitudes do not decay: they start at the base's row norms, and on the way to 0 they would take the base along.
     bitsandbytes falls back to torch's AdamW, with one log line, where it is missing or cannot run here.
     """
-    parameters = list(parameters)
+    magnitudes = [one for name, one in parameters.items() if "lora_magnitude_vector" in name]
+    factors = [one for name, one in parameters.items() if "lora_magnitude_vector" not in name]
+    groups: list[dict[str, Any]] = [{"params": factors}, {"params": magnitudes, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
     options: dict[str, Any] = {
         "lr": config.learning_rate,
         "betas": (config.beta1, config.beta2),
@@ -32,11 +36,11 @@ def build_optimiser(parameters: Iterable[Parameter], config: TrainingConfig) -> 
         try:
             from bitsandbytes.optim import AdamW8bit
 
-            _try_out(AdamW8bit, parameters[0].device)
-            return AdamW8bit(parameters, **options)
+            _try_out(AdamW8bit, next(iter(parameters.values())).device)
+            return AdamW8bit(groups, **options)
         except (ImportError, RuntimeError) as error:
             log.warning("8-bit Adam cannot run here (%s); using torch's AdamW.", str(error).strip().split("\n")[0])
-    return torch.optim.AdamW(parameters, **options)
+    return torch.optim.AdamW(groups, **options)
 
 
 def _try_out(kind: Callable[..., torch.optim.Optimizer], device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """A fine-tune from its arguments to its files: load, prepare, train, write."""
 
+import dataclasses
 import json
 import logging
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def finetune(job: Job) -> dict[str, Any]:
     preparer = Preparer(model, cache, config, learned + held)
     with accelerator.main_process_first():
         views = preparer.prepare(learned, config.views, "encoding")
-        held_views = preparer.prepare(held, 1, "encoding validation")
+        held_views = preparer.prepare(held, 1, "encoding validation", judging=True)
     vae = model.vae.to("cpu")
     del preparer, model
     if device.type == "cuda":
@@ -104,7 +105,13 @@ def finetune(job: Job) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     monitor = None
     if accelerator.is_main_process:
-        monitor = Monitor(config, vae, held_views, cache, out, pixel_size, device=device)
+        _, cfg, shift = model.defaults
+        painting = dataclasses.replace(
+            config,
+            sample_cfg=cfg if config.sample_cfg is None else config.sample_cfg,
+            sample_shift=shift if config.sample_shift is None else config.sample_shift,
+        )
+        monitor = Monitor(painting, vae, held_views, cache, out, pixel_size, device=device)
     run = FineTune(config, model, views, cache, out, monitor, accelerator)
     if job.resume:
         run.resume()

@@ -1,5 +1,6 @@
 """Encoding the examples once: latents, mask latents and conditioning of every view, through the cache."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,9 @@ class Prepared:
     """A view of an example as keys into the cache.
 
     `pictures` holds `target`, `control` and, with a reference, `reference` (float32 [1, 16, 1, h, w]) and
-    `nerves` (uint8 [H, W]). `texts` maps `plain`, `empty` and, with a reference, `plain+reference` and
-    `empty+reference` to entries with `embeds` [1, T, D].
+    `nerves` (uint8 [H, W]). `texts` maps `plain` (the cohort's prompt), `empty` and, with a reference,
+    `plain+reference` and `empty+reference` to entries with `embeds` [1, T, D]; of views to judge by, `plain` and
+    `negative` (the cohort's negative prompt).
     """
 
     identity: str
@@ -64,8 +66,11 @@ class Preparer:
         self.config = config
         self.by_identity = {example.identity: example for example in examples}
 
-    def prepare(self, examples: list[Example], views: int, progress: str) -> list[Prepared]:
-        """Encode `views` views of every example; done views come from the cache. Shows a progress bar."""
+    def prepare(self, examples: list[Example], views: int, progress: str, *, judging: bool = False) -> list[Prepared]:
+        """Encode `views` views of every example; done views come from the cache. Shows a progress bar.
+
+        `judging`: the views are painted and their loss is taken, without references.
+        """
         prepared: list[Prepared] = []
         checked = False
         with tqdm(total=len(examples) * views, desc=progress, unit="view", disable=None) as bar:
@@ -81,19 +86,27 @@ class Preparer:
                         index,
                     )
                     missed = self.cache.misses
-                    prepared.append(self.encode(example, image, mask, view))
+                    prepared.append(self.encode(example, image, mask, view, judging))
                     if not checked and self.cache.misses > missed:
                         self._check_space(prepared[-1], len(examples) * views - len(prepared))
                         checked = True
                     bar.update()
         return prepared
 
-    def encode(self, example: Example, image: np.ndarray, mask: np.ndarray, view: View) -> Prepared:
+    def encode(
+        self, example: Example, image: np.ndarray, mask: np.ndarray, view: View, judging: bool = False
+    ) -> Prepared:
         """Encode one view."""
         image, mask = view.of(image), view.of(mask)
-        reference = self._reference(example, view)
-        text = cohort(example.cohort).prompt
-        texts = {"plain": self._text(text, mask, None), "empty": self._text(EMPTY_PROMPT, mask, None)}
+        group = cohort(example.cohort)
+        text = group.prompt
+        texts = {"plain": self._text(text, mask, None)}
+        reference = None
+        if judging:
+            texts["negative"] = self._text(group.negative_prompt, mask, None)
+        else:
+            texts["empty"] = self._text(EMPTY_PROMPT, mask, None)
+            reference = self._reference(example, view)
         if reference is not None:
             texts["plain+reference"] = self._text(text, mask, reference)
             texts["empty+reference"] = self._text(EMPTY_PROMPT, mask, reference)
@@ -120,7 +133,8 @@ class Preparer:
                 entry["reference"] = encode_image(self.model.vae, reference)
             return entry
 
-        key = entry_key(f"vae {self.model.hashes['vae']} {self._precision(self.model.vae)}", "", image, mask, reference)
+        vae = f"vae {self.model.hashes['vae']} {self._precision(self.model.vae)} {_settings(self.model.vae)}"
+        key = entry_key(vae, "", image, mask, reference)
         self.cache.get(key, compute)
         return key
 
@@ -132,8 +146,8 @@ class Preparer:
             return {"embeds": encode(model.text_encoder, model.tokenizer, prompt, [pictures], model.variant).embeds}
 
         tokens = model.tokenizer(prompt_text(prompt, len(pictures), model.variant), add_special_tokens=False)
-        encoder = f"text {model.hashes['text_encoder']} {self._precision(model.text_encoder)} {tokens['input_ids']}"
-        key = entry_key(encoder, prompt, mask, reference)
+        encoder = f"text {model.hashes['text_encoder']} {self._precision(model.text_encoder)}"
+        key = entry_key(f"{encoder} {_settings(model.text_encoder)} {tokens['input_ids']}", prompt, mask, reference)
         self.cache.get(key, compute)
         return key
 
@@ -146,6 +160,13 @@ class Preparer:
         for name, key in one.texts.items():
             entries[name] = self.cache.read(key)["embeds"]
         self.cache.require_space(count, entries)
+
+
+def _settings(part: Any) -> str:
+    """What a model's folder says of a part beside its weights, as JSON: sizes, the latents' mean and SD, positions."""
+    stated = part.config.to_dict() if hasattr(part.config, "to_dict") else dict(part.config)
+    public = {name: value for name, value in stated.items() if not name.startswith("_")}  # the others have no order
+    return json.dumps(public, default=str, sort_keys=True)
 
 
 def load_batch(cache: Cache, views: list[Prepared], texts: list[str]) -> Batch:

@@ -25,12 +25,12 @@ def steps(parameters, optimiser, count, seed):
 def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, name):
     config = dataclasses.replace(TrainingConfig(), optimiser=name, learning_rate=0.1)
     one = [torch.nn.Parameter(torch.ones(128, 64)) for _ in range(2)]  # 8-bit states share a table
-    optimiser = build_optimiser(one, config)
+    optimiser = build_optimiser(dict(zip("ab", one, strict=True)), config)
     steps(one, optimiser, 3, 0)
     path = save_checkpoint(tmp_path, 3, {"a": one[0], "b": one[1]}, optimiser, {"note": "x"}, keep=2)
     parameters, state, facts = load_checkpoint(path)
     two = [torch.nn.Parameter(parameters[name]) for name in "ab"]
-    resumed = build_optimiser(two, config)
+    resumed = build_optimiser(dict(zip("ab", two, strict=True)), config)
     resumed.load_state_dict(state)
     for parameters, each in ((one, optimiser), (two, resumed)):
         steps(parameters, each, 3, 1)
@@ -40,7 +40,7 @@ def test_a_resumed_optimiser_goes_on_bit_for_bit(tmp_path, name):
 
 def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(2))
-    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adamw"))
     for step in (5, 10, 1000000):
         save_checkpoint(tmp_path, step, {"p": parameter}, optimiser, {}, keep=2)
     left = list_checkpoints(tmp_path)
@@ -52,7 +52,7 @@ def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
 
 def test_a_checkpoint_can_be_read_by_whoever_the_umask_allows(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(2))
-    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adamw"))
     (tmp_path / "ordinary").mkdir()
     path = save_checkpoint(tmp_path, 1, {"p": parameter}, optimiser, {}, keep=2)
     assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
@@ -60,7 +60,7 @@ def test_a_checkpoint_can_be_read_by_whoever_the_umask_allows(tmp_path):
 
 def test_what_a_killed_run_left_unfinished_goes_with_the_next_checkpoint(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(2))
-    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adamw"))
     (tmp_path / ".writing-abc").mkdir()
     (tmp_path / ".writing-abc" / "parameters.safetensors").write_bytes(b"half")
     save_checkpoint(tmp_path, 1, {"p": parameter}, optimiser, {}, keep=2)
@@ -78,7 +78,7 @@ class _Missing(torch.optim.AdamW):
 def test_where_8_bit_adam_cannot_run_torchs_takes_over_with_one_line(monkeypatch, caplog, package):
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", package)
     parameter = torch.nn.Parameter(torch.ones(128, 64))
-    optimiser = build_optimiser([parameter], dataclasses.replace(TrainingConfig(), optimiser="adam8bit"))
+    optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adam8bit"))
     assert type(optimiser) is torch.optim.AdamW
     (record,) = caplog.records
     assert "8-bit Adam cannot run here" in record.message and "\n" not in record.message
@@ -98,3 +98,15 @@ def test_the_average_by_hand():
     average = Average({"v": torch.zeros(1)}, decay=0.5)
     average.update({"v": torch.ones(1)})  # decay min(.5, 2/11)
     assert average.values["v"].item() == pytest.approx(9 / 11)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam8bit"])
+def test_factors_decay_and_magnitudes_stay(name):
+    """A step with no gradient: Adam moves nothing, and decay takes 0.5 · 0.1 of every factor."""
+    config = dataclasses.replace(TrainingConfig(), optimiser=name, learning_rate=0.5, weight_decay=0.1)
+    values = {key: torch.nn.Parameter(torch.full((3,), 2.0)) for key in ("q.lora_A.w", "q.lora_magnitude_vector.w")}
+    optimiser = build_optimiser(values, config)
+    for value in values.values():
+        value.grad = torch.zeros(3)
+    optimiser.step()
+    assert [float(value.detach()[0]) for value in values.values()] == pytest.approx([1.9, 2.0])

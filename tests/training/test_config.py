@@ -45,8 +45,11 @@ def test_the_fingerprint_follows_every_field():
         "sample_sampler": "heun",
         "alpha": 3.0,
         "size": 64,
+        "sample_cfg": 4.0,
+        "sample_shift": 3.1,
     }
     seen = {config.fingerprint()}
+    elsewhere = {config.course()}
     for field in dataclasses.fields(TrainingConfig):
         if field.name == "extra_rank":
             changed = dataclasses.replace(config, method="lora", extra_rank="match_wdlora")
@@ -59,6 +62,11 @@ def test_the_fingerprint_follows_every_field():
                 new = value / 2 if value else 0.25
             changed = dataclasses.replace(config, **{field.name: new})
         assert changed.fingerprint() not in seen, field.name
+        aside = field.name.startswith("sample_") or field.name in (
+            *("save_every", "keep_checkpoints", "log_every", "gradient_checkpointing"),
+        )
+        assert (changed.course() in elsewhere) == aside, field.name
+        elsewhere.add(changed.course())
         seen.add(changed.fingerprint())
     assert config.fingerprint() == dataclasses.replace(config).fingerprint()
 

@@ -55,27 +55,28 @@ def test_appearance_of_a_drawn_line():
     assert all(np.isnan(value) for value in appearance_of(image, np.zeros_like(mask)).values())
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun"])
-def test_painted_by_the_sampler_that_is_named(base, sampler):
+@pytest.mark.parametrize(("sampler", "cfg"), [("euler", 1.0), ("heun", 1.0), ("euler", 3.0)])
+def test_painted_by_the_sampler_that_is_named_and_guided_as_the_workflows(base, sampler, cfg):
     (case, *_) = draw_cases(1, 64, 126_000)
-    ours = painted_picture(base, case, Sampling(3, 1.0, sampler=sampler), seed=4)
-    settings = {"seed": 4, "steps": 3, "cfg": 1.0, "shift": 3.0, "norm": None, "sampler": sampler}
+    ours = painted_picture(base, case, Sampling(3, cfg, sampler=sampler), seed=4)
+    settings = {"seed": 4, "steps": 3, "cfg": cfg, "shift": 3.0, "sampler": sampler}
     direct = generate(base, case.mask, cohort=case.cohort, **settings)[0].mean(-1)
     np.testing.assert_allclose(ours, direct, atol=1)
     other = {"euler": "heun", "heun": "euler"}[sampler]
-    assert np.abs(ours.astype(float) - painted_picture(base, case, Sampling(3, 1.0, sampler=other), seed=4)).mean() > 2
+    assert np.abs(ours.astype(float) - painted_picture(base, case, Sampling(3, cfg, sampler=other), seed=4)).mean() > 2
 
 
 def test_sheets_are_painted_by_the_configured_sampler(base, tmp_path):
     """The sheet's picture of a view is that of its mask, cut and turned as the view is."""
     config = load_preset("miniature", {"size": 64, "views": 1, "sample_steps": 3})
     example = phantom_examples(1, seed=3)[0]
-    (view,) = Preparer(base, cache := Cache(tmp_path), config, [example]).prepare([example], 1, "encoding")
+    preparer = Preparer(base, cache := Cache(tmp_path), config, [example])
+    (view,) = preparer.prepare([example], 1, "encoding", judging=True)
     mask = cache.read(view.pictures)["nerves"].numpy() > 0
-    for sampler in ("euler", "heun"):
-        given = dataclasses.replace(config, sample_sampler=sampler)
+    for sampler, cfg in (("euler", 1.0), ("heun", 1.0), ("euler", 3.0)):
+        given = dataclasses.replace(config, sample_sampler=sampler, sample_cfg=cfg, sample_shift=3.0)
         ours = monitor.paint(base.transformer, base.vae, view, cache, given, seed=4) * 255
-        settings = {"seed": 4, "steps": 3, "cfg": 1.0, "shift": 3.0, "norm": None, "sampler": sampler}
+        settings = {"seed": 4, "steps": 3, "cfg": cfg, "shift": 3.0, "sampler": sampler}
         direct = generate(base, mask, cohort=example.cohort, **settings)[0].mean(-1)
         np.testing.assert_allclose(ours, direct, atol=2)
 

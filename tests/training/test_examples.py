@@ -20,6 +20,7 @@ from training.pipeline import Job, finetune
 from training.prepare import Preparer
 from wdlora.adapter import Adapter
 from wdlora.cohorts import COHORTS
+from wdlora.qwen.encode import encode
 from wdlora.qwen.latents import encode_image
 from wdlora.qwen.miniature_files import miniature_files
 
@@ -156,6 +157,27 @@ def test_what_was_encoded_otherwise_is_encoded_again(tmp_path):
     assert changed(model=dataclasses.replace(model, variant="2509")) == {"text", "empty"}
     half = dataclasses.replace(model, vae=copy.deepcopy(model.vae).to(torch.bfloat16))
     assert changed(model=half) == {"pictures"}
+    # The same weights under other settings, as a folder's config.json states them.
+    scaled, turned = (copy.deepcopy(part) for part in (model.vae, model.text_encoder))
+    scaled.register_to_config(latents_std=[2 * one for one in scaled.config.latents_std])
+    assert changed(model=dataclasses.replace(model, vae=scaled)) == {"pictures"}
+    turned.config.text_config.rms_norm_eps = 1e-4
+    assert changed(model=dataclasses.replace(model, text_encoder=turned)) == {"text", "empty"}
+
+
+def test_what_is_judged_by_is_guided_as_the_workflows_are(data, tmp_path):
+    """The cohort's prompt and negative prompt, no reference; loss and sheets ask for nothing else."""
+    model = second_model().load("fp32", "cpu", ("text_encoder", "vae"))
+    examples = pair_references(folder_examples(data))
+    config = load_preset("miniature", {"size": None, "views": 1})
+    cache = Cache(tmp_path / "cache")
+    preparer = Preparer(model, cache, config, examples)
+    (prepared,) = preparer.prepare(examples[:1], 1, "encoding", judging=True)
+    assert set(prepared.texts) == {"plain", "negative"} and "reference" not in cache.read(prepared.pictures)
+    _, mask = examples[0].load()
+    text = COHORTS[examples[0].cohort].negative_prompt
+    expected = encode(model.text_encoder, model.tokenizer, text, [(mask,)], "2509").embeds
+    assert torch.equal(cache.read(prepared.texts["negative"])["embeds"], expected)
 
 
 def test_room_is_asked_for_what_is_missing_alone(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from tests.training.runs import SMALL, job
 from training.cache import Cache
 from training.config import load_preset
 from training.examples import pair_references, phantom_examples
-from training.loop import FineTune, batch_loss
+from training.loop import Diverged, FineTune, batch_loss
 from training.models import ModelSource
 from training.optimiser import learning_rate_factor
 from training.pipeline import finetune
@@ -139,3 +139,17 @@ def test_accumulation_takes_the_mean_of_its_batches(cache, tmp_path):
 def test_gradient_checkpointing_changes_nothing(cache, tmp_path):
     plain, spared = (advanced(cache, tmp_path, gradient_checkpointing=on) for on in (False, True))
     assert all(torch.allclose(spared[name], value, atol=1e-7) for name, value in plain.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clipped", [1.0, 0.0])
+def test_a_gradient_that_is_no_number_changes_nothing(cache, tmp_path, clipped):
+    config = load_preset("miniature", SMALL | {"max_grad_norm": clipped})
+    model, views = prepared(cache, config)
+    run = FineTune(config, model, views, Cache(cache), tmp_path, None, Accelerator(cpu=True))
+    poisoned = next(iter(run.parameters.values()))
+    poisoned.register_hook(lambda gradient: gradient * float("nan"))
+    before = {key: value.detach().clone() for key, value in run.parameters.items()}
+    with pytest.raises(Diverged, match="gradient's norm nan"):
+        run.advance(run.stream())
+    assert run.step == 0 and all(torch.equal(value, before[key]) for key, value in run.parameters.items())

@@ -58,7 +58,7 @@ def test_the_gpu_benchmarks_step_trains(precision, method):
     config = load_preset("paper_r16", {"method": method, "rank": 4, "precision": precision, "optimiser": "adamw"})
     prepare_transformer(model, config).train()
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimiser = build_optimiser(parameters.values(), config)
+    optimiser = build_optimiser(parameters, config)
     before = {name: p.detach().clone() for name, p in parameters.items()}
     loss = batch_loss(model, gpu.random_batch(64, device, 96), config, torch.Generator().manual_seed(0))
     loss.backward()

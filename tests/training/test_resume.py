@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.runs import SMALL, job
+from training import loop, monitor
 from training.config import load_preset
 from training.models import ModelSource
 from training.pipeline import Job, finetune
@@ -111,6 +112,68 @@ def test_resuming_with_another_configuration_or_over_a_run_is_refused(finished, 
         finetune(job(out, cache))
     with pytest.raises(InputError, match="another configuration"):
         finetune(job(out, cache, resume=True, learning_rate=1e-3))
+
+
+@pytest.mark.slow
+def test_what_only_shows_or_keeps_may_change_on_resuming(finished, cache, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(finished[0], copied)
+    adapter = load_file(copied / "adapter.safetensors")
+    for name in ("adapter.safetensors", "checkpoints/step-000006"):
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    changes = {"save_every": 3, "sample_steps": 1, "log_every": 2, "gradient_checkpointing": True}
+    assert finetune(job(copied, cache, resume=True, **changes))["finished"]
+    again = load_file(copied / "adapter.safetensors")
+    assert all(torch.allclose(again[name], value, atol=1e-6) for name, value in adapter.items())
+    assert json.loads((copied / "config.json").read_text())["save_every"] == 3
+
+
+class Asked:
+    """Stands for a run: what the handler of signals touches."""
+
+    stopped = False
+
+
+def test_a_request_to_stop_that_comes_twice_is_one_request(monkeypatch):
+    clock = iter([10.0, 10.02, 10.5, 13.0])
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    before = signal.getsignal(signal.SIGTERM)
+    run = Asked()
+    with loop._signals(run):
+        for name in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(name)
+        assert run.stopped
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows knows no closed terminal")
+def test_a_closed_terminal_is_a_request_to_stop():
+    run = Asked()
+    with loop._signals(run):
+        signal.raise_signal(signal.SIGHUP)
+    assert run.stopped
+
+
+@pytest.mark.slow
+def test_a_stop_ends_a_judgement_which_is_made_up_for_on_resuming(finished, cache, tmp_path, monkeypatch):
+    out = tmp_path / "stopped"
+    plain = monitor.paint
+
+    def paint(*given, **options):
+        (out / loop.STOP_FILE).touch()  # as the node does while a picture is painted
+        return plain(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor, "paint", paint)
+        result = finetune(job(out, cache))
+    assert result["step"] == 1 and not result["finished"] and not (out / "sheets").exists()
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000001"]
+    assert finetune(job(out, cache, resume=True))["finished"]
+    mine, theirs = (load_file(folder / "adapter.safetensors") for folder in (out, finished[0]))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="heun computes the model twice a step; as few steps of euler paint smoother pictures than the model knows "
         "(default: heun)",
     )
-    parser.add_argument("--cfg", type=float, default=2.5, help="guidance scale (default: 2.5)")
+    parser.add_argument("--cfg", type=float, help="guidance scale (default: the official one of the model)")
     parser.add_argument("--device", help="cpu, cuda …")
     parser.add_argument(
         "--precision",
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
     _refuse_copies(args.adapter)
     base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
     cases = draw_cases(args.count, args.size, args.seed)
-    sampling = Sampling(args.steps, args.cfg, sampler=args.sampler)
+    _, cfg, shift = base.defaults
+    sampling = Sampling(args.steps, cfg if args.cfg is None else args.cfg, shift, args.sampler)
     result = evaluate(base, adapters, cases, sampling, args.appearance, args.out)
     write_json(args.out / "figures.json", result)
     write_text(args.out / "tables.md", tables(result))

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Adapter: {result['adapter']}")
     else:
         print(f"Stopped after step {result['step']}; add --resume to go on.")
-    return 0 if result["finished"] else 130
+    return 0 if result["finished"] or not result["main"] else 130
 
 
 def _overrides(settings: list[str]) -> dict[str, Any]:

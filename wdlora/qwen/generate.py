@@ -12,7 +12,7 @@ from .denoiser import denoiser
 from .encode import Conditioning, encode
 from .latents import decode_latents, encode_image
 from .pixels import as_image, crop, pad_to_grid, to_uint8
-from .sampling import Callback, guided, initial_noise, sample, sigmas
+from .sampling import CFG_NORM, Callback, guided, initial_noise, sample, sigmas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def paint(
     steps: int | None = None,
     cfg: float | None = None,
     shift: float | None = None,
-    norm: float | None = 1.0,
+    norm: float | None = CFG_NORM,
     sampler: str = "euler",
     count: int = 1,
     callback: Callback | None = None,
@@ -111,7 +111,7 @@ def generate(
     steps: int | None = None,
     cfg: float | None = None,
     shift: float | None = None,
-    norm: float | None = 1.0,
+    norm: float | None = CFG_NORM,
     sampler: str = "euler",
     count: int = 1,
     callback: Callback | None = None,

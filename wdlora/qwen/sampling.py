@@ -76,6 +76,10 @@ def noised(noise: torch.Tensor, sigma: torch.Tensor, latents: torch.Tensor | Non
     return start if latents is None else start + (1.0 - sigma) * latents
 
 
+CFG_NORM = 1.0
+"""Strength of CFGNorm in the official workflows."""
+
+
 def guided(positive: Denoise, negative: Denoise | None, cfg: float, norm: float | None = None) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022) on the clean estimates, as ComfyUI computes it.
 
