@@ -32,7 +32,7 @@ from training.optimiser import Average, build_optimiser, learning_rate_factor
 from training.prepare import Batch, Prepared, batches, load_batch
 from wdlora.errors import InputError
 from wdlora.files import write_text
-from wdlora.layer import inject
+from wdlora.layer import inject, norms_kept
 from wdlora.qwen.denoiser import compute_dtype, velocity
 from wdlora.qwen.latents import pack
 
@@ -182,15 +182,16 @@ class FineTune:
             group["lr"] = config.learning_rate * learning_rate_factor(self.step, config)
         total = 0.0
         limit = config.max_grad_norm or float("inf")
-        for part in range(config.accumulation):
-            generator = self._generator(part)
-            batch = self._batch(next(stream), generator).to(self.device, self.dtype)
-            last = part == config.accumulation - 1
-            synchronise = contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)
-            with synchronise:
-                loss = batch_loss(self.wrapped, batch, config, generator) / config.accumulation
-                self.accelerator.backward(loss)
-            total += loss.item()
+        with norms_kept(self.transformer):
+            for part in range(config.accumulation):
+                generator = self._generator(part)
+                batch = self._batch(next(stream), generator).to(self.device, self.dtype)
+                last = part == config.accumulation - 1
+                synchronise = contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped)
+                with synchronise:
+                    loss = batch_loss(self.wrapped, batch, config, generator) / config.accumulation
+                    self.accelerator.backward(loss)
+                total += loss.item()
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
         if not np.isfinite([total, norm]).all():
             raise Diverged(
@@ -289,7 +290,8 @@ class FineTune:
         self._load(self.trained)
         self.transformer.eval()
         try:
-            yield
+            with norms_kept(self.transformer):
+                yield
         finally:
             self._load(kept)
             self.transformer.train()

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.layer.small_layers import OUT, RANK, agree, config, data, outcome, parts, reference, small, train_a_little
-from wdlora.layer import inject
+from wdlora.layer import inject, norms_kept
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-13), (torch.float32, 2e-6)], ids=str)
@@ -106,6 +106,42 @@ def test_fp8_base_equals_its_dequantised_twin(scale):
     kept = model[0]._weight_sq
     model(x)
     assert model[0]._weight_sq is kept, "‖W‖² is computed once"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "storage"), [(torch.float32, "dense"), (torch.bfloat16, "dense"), (torch.float32, "nf4")]
+)
+def test_norms_that_are_kept_change_no_bit_and_are_forgotten_after(dtype, storage):
+    model = inject(small(dtype, storage=storage), config())
+    train_a_little(model)
+    x, dy = data(dtype)
+    plain = outcome(model, x, dy)
+    module = model[0]
+    with norms_kept(model):
+        for _ in range(2):
+            assert all(torch.equal(a, b) for a, b in zip(outcome(model, x, dy), plain, strict=True))
+        (norm,) = module._norms.values()
+        with torch.no_grad():
+            module.lora_magnitude_vector["default"].weight.mul_(2)
+        assert not torch.equal(model(x), plain[0])
+        assert next(iter(module._norms.values())) is norm
+    with torch.no_grad():
+        module.lora_magnitude_vector["default"].weight.div_(2)
+        module.lora_B["default"].weight.mul_(3)
+    anew = model(x)
+    with norms_kept(model):
+        assert torch.equal(model(x), anew) and not torch.equal(next(iter(module._norms.values())), norm)
+
+
+def test_norms_with_a_gradient_are_not_kept():
+    model = inject(small(), config(), norm_gradient=True)
+    train_a_little(model)
+    x, dy = data()
+    plain = outcome(model, x, dy)
+    with norms_kept(model):
+        for _ in range(2):
+            assert all(torch.equal(a, b) for a, b in zip(outcome(model, x, dy), plain, strict=True))
+        assert model[0]._norms == {}
 
 
 def test_rows_that_cancel_do_not_disturb_training():

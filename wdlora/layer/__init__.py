@@ -4,6 +4,8 @@
 package replaces the norm and the forward, so that nothing of the weight's size is made while training.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -32,3 +34,23 @@ def inject(model: "Model", config: "LoraConfig", adapter_name: str = "default", 
     from .injection import inject_adapter
 
     return inject_adapter(model, config, adapter_name, norm_gradient)
+
+
+@contextmanager
+def norms_kept(model: "torch.nn.Module") -> Iterator[None]:
+    """Compute the norm of every adapted layer of `model` once while its A and B rest.
+
+    For the forward passes between two optimiser steps (accumulation, recomputed activations) and for judging. It
+    changes no result as long as A, B and the base do rest: a change within is not seen. Magnitudes may change, and
+    norms through which a gradient goes are computed anew.
+    """
+    from .adapted import Adapted
+
+    layers = [module for module in model.modules() if isinstance(module, Adapted)]
+    for layer in layers:
+        layer._norms = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._norms = None

@@ -15,6 +15,7 @@ class Adapted(LoraLayer):
     """What the adapted layers share: which variant answers a configuration, and adapters in float32."""
 
     _weight_sq: tuple[Any, torch.Tensor] | None = None
+    _norms: dict[str, torch.Tensor] | None = None  # by adapter, within `norms_kept`
 
     def resolve_lora_variant(self, *, config: peft.LoraConfig, **kwargs: Any) -> LoraVariant:
         """The variant that `config` asks for."""

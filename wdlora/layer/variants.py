@@ -111,7 +111,17 @@ class WeightDecomposedVariant(PlainVariant):
 
     def gain(self, module: LoraLayer, adapter: str) -> Tensor:
         """The gain [out] of the forward pass, differentiable in m (and in A and B if the norm is)."""
-        return self._gain(module, adapter, norm_with_gradient if self.norm_gradient else norm_constant)
+        if self.norm_gradient:
+            return self._gain(module, adapter, norm_with_gradient)
+        if module._norms is None or torch.compiler.is_compiling():
+            return self._gain(module, adapter, norm_constant)
+
+        def kept(*given: Any) -> Tensor:
+            if adapter not in module._norms:
+                module._norms[adapter] = norm_constant(*given)
+            return module._norms[adapter]
+
+        return self._gain(module, adapter, kept)
 
     def _gain(self, module: LoraLayer, adapter: str, norm: Callable[..., Tensor]) -> Tensor:
         a, b, scaling = _factors(module, adapter)
