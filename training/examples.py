@@ -1,6 +1,7 @@
 """What is trained on: image, mask, cohort and patient, from a folder or from phantoms."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Example:
     """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
 
     `reference` is the identity of another example of the same patient or cohort, or empty (see `pair_references`).
-    `pixel_size_um` is None where the data set does not tell.
+    `pixel_size_um` is None where the data set does not tell. `pixels` is a hash of the image, empty until
+    `check_pictures` has seen it.
     """
 
     identity: str
@@ -38,6 +40,7 @@ class Example:
     reference: str
     load: Callable[[], Pictures]
     pixel_size_um: float | None = None
+    pixels: str = ""
 
 
 def folder_examples(folder: str | Path) -> list[Example]:
@@ -58,12 +61,33 @@ def folder_examples(folder: str | Path) -> list[Example]:
     ]
 
 
-def check_pictures(examples: Sequence[Example], size: int | None) -> None:
-    """Load every picture and mask once, with a progress bar, before a model is. Raises InputError as `load` and for
-    images smaller than a crop of `size` pixels."""
+def check_pictures(examples: Sequence[Example], size: int | None) -> list[Example]:
+    """Load every picture and mask once, with a progress bar, before a model is; returns the examples with `pixels`.
+
+    Raises InputError as `load`, for images smaller than a crop of `size` pixels, for the same pixels under two
+    patients and for a named reference of the same pixels.
+    """
+    checked: list[Example] = []
+    first: dict[str, Example] = {}
     for example in tqdm(examples, "checking pictures", unit="picture", disable=None):
         image, _ = example.load()
         draw_view(image.shape, size, False, 0, example.identity, 0)
+        pixels = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
+        other = first.setdefault(pixels, example)
+        if other.patient != example.patient:
+            raise InputError(
+                f"The images {other.identity} and {example.identity} have the same pixels but two patients, so no "
+                f"split could keep the patients apart: remove one, or correct {TABLE}."
+            )
+        checked.append(dataclasses.replace(example, pixels=pixels))
+    pixels_of = {example.identity: example.pixels for example in checked}
+    for example in checked:
+        if pixels_of.get(example.reference) == example.pixels:
+            raise InputError(
+                f"{TABLE}: the reference {example.reference} of {example.identity} has the same pixels, so it would "
+                "show what is to be learned: name another image."
+            )
+    return checked
 
 
 def shared_pixel_size(examples: list[Example], given: float | None = None) -> float:
@@ -95,13 +119,15 @@ def pair_references(examples: list[Example]) -> list[Example]:
     """Give every example a reference among `examples`, which should be one side of a split.
 
     The one it names stays if it is among them; else the next image, cyclically, of the same patient serves, else
-    of the same cohort. An example is never its own reference; without a candidate it has none.
+    of the same cohort. An example is never its own reference, nor is an image of the same `pixels`; without a
+    candidate it has none.
     """
     known = {example.identity for example in examples}
     paired = []
     for index, example in enumerate(examples):
         reference = example.reference if example.reference in known else ""
         others = [] if reference else examples[index + 1 :] + examples[:index]
+        others = [other for other in others if not example.pixels or other.pixels != example.pixels]
         for attribute in ("patient", "cohort"):
             same = (other for other in others if getattr(other, attribute) == getattr(example, attribute))
             reference = reference or next((other.identity for other in same), "")

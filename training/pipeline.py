@@ -72,13 +72,13 @@ def finetune(job: Job) -> dict[str, Any]:
     if job.resume and not resumable:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
     examples, source, pixel_size = _examples(job)
-    learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
     chosen = pick_device(job.device) if job.device else None
     accelerator = accelerator_for(chosen)
     device = chosen or accelerator.device
     job.model.check(config.precision)
     if not job.of_phantoms:
-        check_pictures(examples, config.size)
+        examples = check_pictures(examples, config.size)
+    learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
     if not held and config.validation_share and accelerator.is_main_process:
         log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
 

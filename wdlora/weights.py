@@ -30,6 +30,7 @@ INDEX_NAMES = ("diffusion_pytorch_model.safetensors.index.json", "model.safetens
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 # The scale of a quantised weight `X.weight`: since 2025 the second name, before that the first.
 SCALES = (".scale_weight", ".weight_scale")
+FLOAT8 = {"F8_E4M3", "F8_E5M2"}
 MAX_HEADER = 100_000_000
 
 
@@ -143,6 +144,9 @@ class Weights:
     shards, or one file), or a mapping of names to tensors such as a `state_dict()`. Iterating gives the names.
     """
 
+    readable = "bf16, fp8 or int8"
+    """What a refusal advises instead."""
+
     def __init__(self, source: "Base"):
         self.files: list[Path] = []
         self.label = "tensors in memory"
@@ -189,25 +193,19 @@ class Weights:
             return tensor
         layer = name.removesuffix(".weight")
         conf = self._format(layer)
-        scale_name = next((layer + suffix for suffix in SCALES if layer + suffix in self), None)
         kind = conf.get("format")
         if kind not in (None, "float8_e4m3fn", "float8_e5m2", "int8_tensorwise"):
             raise self._refused(name, str(kind))
         if not tensor.dtype.is_floating_point and kind != "int8_tensorwise":
             four_bit = any(n.startswith(f"{name}.") for n in self)
             raise self._refused(name, "bitsandbytes" if four_bit else str(tensor.dtype).removeprefix("torch."))
+        scale_name = self._scale(name)
         if scale_name is None:
             if kind == "int8_tensorwise":
                 raise InputError(f"{self.label} holds {quoted(name)} in int8 without its scale; it is incomplete")
-            if tensor.element_size() == 1 and (unknown := [n for n in self if n.startswith(f"{layer}.weight_")]):
-                raise self._refused(name, f"fp8 with {unknown[0].removeprefix(layer + '.')}")
             return tensor
         scale = self._raw(scale_name).float()
-        if scale.dim() == 1 and scale.numel() == tensor.shape[0] > 1:
-            scale = scale[:, None]
-        if scale.numel() != 1 and scale.shape != (tensor.shape[0], 1):
-            raise self._refused(name, f"scales of shape {tuple(scale.shape)}")
-        weight = tensor.float() * (scale.reshape(()) if scale.numel() == 1 else scale)
+        weight = tensor.float() * (scale.reshape(()) if scale.numel() == 1 else scale.reshape(-1, 1))
         if conf.get("convrot"):
             weight = self._unrotate(name, weight, conf.get("convrot_groupsize", 256))
         return weight
@@ -266,6 +264,35 @@ class Weights:
         params = conf.get("params")
         return params | conf if isinstance(params, dict) else conf
 
+    def _scale(self, name: str) -> str | None:
+        """The name of a weight's scale, which is one number or one a row; None where it has none. From the header.
+
+        Raises InputError for scales of other shapes, and for fp8 beside which lies what might be a scale.
+        """
+        if not name.endswith(".weight"):
+            return None
+        layer, info = name.removesuffix(".weight"), self._entry(name)[2]
+        unknown = [n for n in self._companions.get(layer, ()) if n.removeprefix(layer) not in SCALES]
+        if info.dtype in FLOAT8 and unknown:
+            raise self._refused(name, f"fp8 with {unknown[0].removeprefix(layer + '.')}")
+        scale = next((layer + suffix for suffix in SCALES if layer + suffix in self), None)
+        if scale is not None:
+            shape = self.shape(scale)
+            rows = [(info.shape[0],), (info.shape[0], 1)] if len(info.shape) == 2 else []
+            if math.prod(shape) != 1 and shape not in rows:
+                raise self._refused(name, f"scales of shape {shape}")
+        return scale
+
+    @cached_property
+    def _companions(self) -> dict[str, list[str]]:
+        """The tensors `X.weight_…` by X, found once: a model has thousands of either."""
+        found: dict[str, list[str]] = {}
+        for name in self:
+            layer, separator, _ = name.partition(".weight_")
+            if separator:
+                found.setdefault(layer, []).append(name)
+        return found
+
     def _entry(self, name: str) -> tuple[str, Path | None, TensorInfo]:
         try:
             return self._stored[name]
@@ -286,7 +313,7 @@ class Weights:
     def _refused(self, name: str, kind: str) -> InputError:
         return InputError(
             f"{self.label} holds {quoted(name)} quantised as {quoted(kind)}, which cannot be dequantised here; "
-            "give the bf16, fp8 or int8 file of the same model"
+            f"give the {self.readable} file of the same model"
         )
 
     def _unrotate(self, name: str, weight: "Tensor", group: Any) -> "Tensor":

@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.qwen.reading import rewritten, single
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
 from wdlora.qwen.loading import load
 from wdlora.qwen.plans import plan_vae
+from wdlora.qwen.storage import Float8Linear, dequantised
 from wdlora.qwen.tokenizer import load_tokenizer
 
 
@@ -55,8 +56,75 @@ def quantised(kind):
 )
 def test_other_quantisation_is_refused_by_name(files, tmp_path, kind, message):
     path = rewritten(files.transformer, tmp_path / "edit.safetensors", quantised(kind))
-    with pytest.raises(InputError, match=f"quantised as {message}"):
+    with pytest.raises(InputError, match=f"quantised as '{message}"):
         single(files, transformer=path)
+
+
+def float8(companions, note=None):
+    """One layer as fp8 codes, tensors of the names and shapes that `companions` gives and a note of ComfyUI's."""
+
+    def change(tensors):
+        name = next(n for n in tensors if n.endswith((".0.attn.to_q.weight", ".0.self_attn.q_proj.weight")))
+        layer = name.removesuffix(".weight")
+        tensors[f"{layer}.weight"] = tensors[f"{layer}.weight"].to(torch.float8_e4m3fn)
+        for name, shape in companions(*tensors[f"{layer}.weight"].shape).items():
+            tensors[f"{layer}.{name}"] = torch.full(shape, 0.5)
+        if note is not None:
+            tensors[f"{layer}.comfy_quant"] = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
+
+    return change
+
+
+ROTATED = {"format": "float8_e4m3fn", "convrot": True, "convrot_groupsize": 16}
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder"])
+@pytest.mark.parametrize(
+    ("companions", "note", "message"),
+    [
+        (lambda out, wide: {"weight_scale_inv": (out // 16, wide // 16)}, None, "fp8 with weight_scale_inv"),
+        (lambda out, wide: {"weight_scale": (), "weight_scale_2": ()}, None, "fp8 with weight_scale_2"),
+        (lambda out, wide: {"weight_scale": (out, wide // 16)}, None, r"scales of shape \(\d+, \d+\)"),
+        (lambda out, wide: {"scale_weight": (1, out)}, None, r"scales of shape \(1, \d+\)"),
+        (lambda out, wide: {"weight_scale": ()}, ROTATED, r"float8_e4m3fn with rotation \(convrot\)"),
+    ],
+)
+def test_fp8_whose_scale_or_rotation_would_be_lost_is_refused(files, tmp_path, part, companions, note, message):
+    path = rewritten(getattr(files, part), tmp_path / "edit.safetensors", float8(companions, note))
+    with pytest.raises(
+        InputError, match=f"(to_q|q_proj).weight' quantised as '{message}', which cannot .* bf16 or fp8"
+    ):
+        single(files, **{part: path})
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder"])
+@pytest.mark.parametrize(
+    "companions",
+    [
+        lambda out, wide: {},
+        lambda out, wide: {"weight_scale": (), "input_scale": ()},
+        lambda out, wide: {"weight_scale": (1, 1)},
+        lambda out, wide: {"weight_scale": (out,)},
+        lambda out, wide: {"scale_weight": (out, 1), "scale_input": (1,)},
+    ],
+)
+def test_fp8_plain_or_scaled_by_tensor_or_row_is_taken(files, tmp_path, part, companions):
+    path = rewritten(getattr(files, part), tmp_path / "edit.safetensors", float8(companions))
+    codes = next(t for t in load_file(path).values() if t.dtype == torch.float8_e4m3fn).float()
+    model = getattr(single(files, **{part: path}), part)
+    (layer,) = (module for module in model.modules() if isinstance(module, Float8Linear))
+    assert torch.equal(dequantised(layer), codes * (0.5 if companions(1, 1) else 1))
+
+
+def test_rotated_fp8_is_taken_where_it_does_not_stay_fp8(files, tmp_path):
+    path = rewritten(
+        files.transformer, tmp_path / "edit.safetensors", float8(lambda out, wide: {"weight_scale": ()}, ROTATED)
+    )
+    checkpoint = Checkpoint(path)
+    name = next(n for n in checkpoint if n.endswith(".0.attn.to_q.weight"))
+    layer = single(files, transformer=path, storage="full").transformer.get_submodule(name.removesuffix(".weight"))
+    assert torch.equal(layer.weight, checkpoint.read(name))
+    assert not torch.allclose(layer.weight, checkpoint.stored(name)[0].float() * checkpoint.stored(name)[1])
 
 
 def tensors(*names):

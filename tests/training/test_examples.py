@@ -8,11 +8,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from safetensors.torch import load_file
 from scipy import ndimage
 
 from training.cache import Cache
 from training.config import load_preset
-from training.examples import Example, folder_examples, pair_references, phantom_examples, phantom_seed
+from training.examples import (
+    Example,
+    check_pictures,
+    folder_examples,
+    pair_references,
+    phantom_examples,
+    phantom_seed,
+)
 from training.loop import FineTune
 from training.models import ModelSource
 from training.monitor import VIEWS, evenly
@@ -20,6 +28,7 @@ from training.pipeline import Job, finetune
 from training.prepare import Preparer
 from wdlora.adapter import Adapter
 from wdlora.cohorts import COHORTS
+from wdlora.errors import InputError
 from wdlora.qwen.encode import encode
 from wdlora.qwen.latents import encode_image
 from wdlora.qwen.miniature_files import miniature_files
@@ -96,6 +105,36 @@ def data(tmp_path):
                 rows.append(f"{name},{cohort},{cohort}-{patient}")
     (tmp_path / "data" / "dataset.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "data"
+
+
+def copied(data, image, name, **saving):
+    """One image of a data set saved under the name of another, with the pixels that it has."""
+    Image.open(data / "images" / image).save(data / "images" / name, **saving)
+
+
+def test_no_image_is_paired_with_a_copy_of_itself(data):
+    copied(data, "Control-0-0.png", "Control-0-1.png", compress_level=0)  # other bytes, the same pixels
+    checked = check_pictures(folder_examples(data), None)
+    references = {one.identity: one.reference for one in pair_references(checked)}
+    assert references["Control-0-0.png"] == references["Control-0-1.png"] == "Control-1-0.png"
+    assert references["Control-1-0.png"] == "Control-1-1.png"
+    assert [one.reference for one in pair_references(checked[:2])] == ["", ""]
+
+
+def test_a_named_reference_of_the_same_pixels_is_refused(data):
+    rows = (data / "dataset.csv").read_text().splitlines()
+    rows = [rows[0] + ",reference", rows[1] + ",Control-0-1.png", *(row + "," for row in rows[2:])]
+    (data / "dataset.csv").write_text("\n".join(rows) + "\n")
+    assert check_pictures(folder_examples(data), None)[0].reference == "Control-0-1.png"
+    copied(data, "Control-0-0.png", "Control-0-1.png")
+    with pytest.raises(InputError, match=r"the reference Control-0-1\.png of Control-0-0\.png has the same pixels"):
+        check_pictures(folder_examples(data), None)
+
+
+def test_the_same_pixels_under_two_patients_are_refused(data):
+    copied(data, "Control-0-0.png", "T1DPN-1-1.png")
+    with pytest.raises(InputError, match=r"images Control-0-0\.png and T1DPN-1-1\.png have the same pixels but two"):
+        check_pictures(folder_examples(data), None)
 
 
 def second_model():
@@ -208,6 +247,8 @@ def test_half_of_the_batches_do_without_the_reference(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
+    for patient in range(2):  # one at least is trained on
+        copied(data, f"Control-{patient}-0.png", f"Control-{patient}-1.png")
     config = load_preset(
         "miniature",
         {"size": None, "views": 2, "steps": 6, "batch_size": 2, "sample_every": 0, "sample_steps": 2, "sample_cfg": 1},
@@ -221,3 +262,6 @@ def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
     assert max(float(layer.lora_b.abs().max()) for layer in adapter.layers.values()) > 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "4 patients for training, 2 for validation" in card
+    entries = [load_file(file) for file in (tmp_path / "out" / "cache").rglob("*.safetensors")]
+    shown = [entry for entry in entries if "reference" in entry]
+    assert shown and not any(torch.equal(entry["reference"], entry["target"]) for entry in shown)

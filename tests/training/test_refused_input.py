@@ -75,6 +75,8 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
     Image.fromarray(np.full((64, 64), 4095, np.uint16)).save(dark / "images" / "b.png")
     with pytest.raises(InputError, match=r"image b\.png is nearly black: stretch its 12 bits"):
         run(tmp_path, *preset, *sized, "--data", str(dark), "--set", "size=64")
+    with pytest.raises(InputError, match=r"images a\.png and b\.png have the same pixels but two patients"):
+        run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "twice")), "--set", "size=64")
     assert not (tmp_path / "out").exists()
     other = tmp_path / "other.safetensors"
     save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4)}, other)

@@ -12,10 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from ..weights import SCALES, Weights, several
+from ..weights import FLOAT8, SCALES, Weights, several
 
 FULL_PRECISION = {"F64", "F32", "F16", "BF16"}
-FLOAT8 = {"F8_E4M3", "F8_E5M2"}
 MARKER_2511 = "__index_timestep_zero__"
 # Tensors beside the weights: quantisation scales and ComfyUI's markers.
 _BESIDE = (*SCALES, ".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8", MARKER_2511)
@@ -24,27 +23,33 @@ _BESIDE = (*SCALES, ".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8"
 class Checkpoint(Weights):
     """Weights that can also be read as stored, so that fp8 stays fp8."""
 
+    readable = "bf16 or fp8"
+
     def stored(self, name: str) -> tuple[Tensor, Tensor | None]:
         """A tensor in its storage type and, for a scaled weight, its scale (one number, or one a row)."""
-        layer = name.removesuffix(".weight")
-        scale = next((self._raw(layer + suffix) for suffix in SCALES if layer + suffix in self), None)
-        return self._raw(name), scale if name.endswith(".weight") else None
+        scale = self._scale(name)
+        return self._raw(name), None if scale is None else self._raw(scale)
 
     def dtype(self, name: str) -> str:
         """The storage type as safetensors spells it ("BF16"), from the header."""
         return self._entry(name)[2].dtype
 
     def check_storage(self, names: Iterable[str]) -> None:
-        """Raise InputError naming the layout unless every tensor is bf16/fp16/fp32 or (scaled) fp8."""
+        """Raise InputError naming the layout unless every tensor is bf16/fp16/fp32 or fp8, plain or scaled by one
+        number or one a row."""
         for name in names:
             kind = self._format(name.removesuffix(".weight")).get("format") if name.endswith(".weight") else None
             dtype = self.dtype(name)
-            if kind in (None, "float8_e4m3fn", "float8_e5m2") and dtype in FULL_PRECISION | FLOAT8:
-                continue
-            raise InputError(
-                f"{self.label} is quantised as {_layout(self, name, kind or dtype.lower())}, which is not supported "
-                "here: give the bf16 or the fp8 file of the same model"
-            )
+            if kind not in (None, "float8_e4m3fn", "float8_e5m2") or dtype not in FULL_PRECISION | FLOAT8:
+                raise self._refused(name, _layout(self, name, kind or dtype.lower()))
+            self._scale(name)
+
+    def check_kept(self, weights: Iterable[str]) -> None:
+        """Raise InputError for a rotated one among fp8 weights that stay as stored: nobody would rotate it back."""
+        for name in weights:
+            conf = self._format(name.removesuffix(".weight"))
+            if self.dtype(name) in FLOAT8 and conf.get("convrot"):
+                raise self._refused(name, _layout(self, name, str(conf.get("format"))))
 
     def metadata(self, key: str) -> str | None:
         """An entry of a safetensors file's metadata."""

@@ -42,6 +42,10 @@ class Plan:
         if missing := [name for name in wanted if name not in self.names]:
             raise InputError(f"{weights.label} is incomplete: it lacks {several(missing)}")
         weights.check_storage(self.names[name] for name in wanted)
+        linears = [f"{name}.weight" for name, module in self.model.named_modules() if type(module) is nn.Linear]
+        weights.check_kept(
+            self.names[name] for name in linears if self.storage(name.removesuffix(".weight")) in ("auto", "fp8")
+        )
         for name, parameter in wanted.items():
             found = weights.shape(self.names[name])
             if found != tuple(parameter.shape):
