@@ -7,7 +7,6 @@ a run that was killed and resumed computes what the uninterrupted run computes.
 import contextlib
 import hashlib
 import json
-import signal
 import sys
 import time
 from collections import deque
@@ -30,25 +29,16 @@ from training.monitor import Monitor
 from training.objective import flow_loss, interpolate, noise_levels, token_weights
 from training.optimiser import Average, build_optimiser, learning_rate_factor
 from training.prepare import Batch, Prepared, batches, load_batch
+from training.stopping import STOP_FILE, Unjudged, requests_to_stop
 from wdlora.errors import InputError
 from wdlora.files import write_text
 from wdlora.layer import inject, norms_kept
 from wdlora.qwen.denoiser import compute_dtype, velocity
 from wdlora.qwen.latents import pack
 
-STOP_FILE = "stop"
-"""A file of this name in the output folder ends the run after the current step, with a checkpoint."""
-
-ECHO_S = 2.0
-"""Requests to stop that follow the first one so soon are taken for the same."""
-
 
 class Diverged(InputError):
     """The loss is no finite number any more."""
-
-
-class Unjudged(Exception):
-    """Somebody wants the run to stop in the middle of a judgement."""
 
 
 class FineTune:
@@ -131,7 +121,7 @@ class FineTune:
         recent: deque[float] = deque(maxlen=50)
         spent, first = 0.0, self.step
         with (
-            _signals(self),
+            requests_to_stop(self),
             tqdm(
                 total=config.steps, initial=self.step, desc="fine-tune", unit="step", disable=None if main else True
             ) as bar,
@@ -375,30 +365,3 @@ def memory(device: torch.device) -> dict[str, float]:
         return {}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
-
-
-@contextlib.contextmanager
-def _signals(run: FineTune) -> Iterator[None]:
-    """Let Ctrl-C, a termination request and a closed terminal end the run after the current step.
-
-    A second Ctrl-C ends it at once, but not the echo of the first: launchers and schedulers send one request twice.
-    """
-    asked: list[float] = []
-
-    def stop(number: int, frame: Any) -> None:
-        asked.append(time.monotonic())
-        if number == signal.SIGINT and asked[-1] - asked[0] > ECHO_S:
-            raise KeyboardInterrupt
-        run.stopped = True
-
-    previous = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if not hasattr(signal, name):  # Windows knows no closed terminal
-            continue
-        with contextlib.suppress(ValueError):  # not in the main thread
-            previous[name] = signal.signal(getattr(signal, name), stop)
-    try:
-        yield
-    finally:
-        for name, handler in previous.items():
-            signal.signal(getattr(signal, name), handler)

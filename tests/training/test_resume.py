@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.runs import SMALL, job
-from training import loop, monitor
+from training import monitor, stopping
 from training.config import load_preset
 from training.models import ModelSource
 from training.pipeline import Job, finetune
@@ -137,10 +137,10 @@ class Asked:
 
 def test_a_request_to_stop_that_comes_twice_is_one_request(monkeypatch):
     clock = iter([10.0, 10.02, 10.5, 13.0])
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: next(clock))
     before = signal.getsignal(signal.SIGTERM)
     run = Asked()
-    with loop._signals(run):
+    with stopping.requests_to_stop(run):
         for name in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             signal.raise_signal(name)
         assert run.stopped
@@ -152,7 +152,7 @@ def test_a_request_to_stop_that_comes_twice_is_one_request(monkeypatch):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows knows no closed terminal")
 def test_a_closed_terminal_is_a_request_to_stop():
     run = Asked()
-    with loop._signals(run):
+    with stopping.requests_to_stop(run):
         signal.raise_signal(signal.SIGHUP)
     assert run.stopped
 
@@ -163,7 +163,7 @@ def test_a_stop_ends_a_judgement_which_is_made_up_for_on_resuming(finished, cach
     plain = monitor.paint
 
     def paint(*given, **options):
-        (out / loop.STOP_FILE).touch()  # as the node does while a picture is painted
+        (out / stopping.STOP_FILE).touch()  # as the node does while a picture is painted
         return plain(*given, **options)
 
     with monkeypatch.context() as patch:
