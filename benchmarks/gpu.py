@@ -19,7 +19,7 @@ from training.optimiser import build_optimiser
 from training.prepare import Batch
 from wdlora.errors import InputError
 from wdlora.qwen.encode import Conditioning
-from wdlora.qwen.storage import Float8Linear, to_float8, to_nf4
+from wdlora.weights.linear import Float8Linear, to_float8, to_nf4
 
 TITLE = "Training at full size on a GPU, batch 1, gradient checkpointing, cached conditioning"
 

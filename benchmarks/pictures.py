@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import phantom, sample_mask, trace
-from wdlora.anatomy.biomarkers.figure import figure
+from wdlora.anatomy.biomarkers.plotting import figure
 from wdlora.anatomy.phantoms.imaging import ImageModel
 from wdlora.cohorts import COHORTS
 

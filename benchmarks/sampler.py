@@ -7,7 +7,7 @@ from skimage.morphology import skeletonize
 
 from benchmarks.timing import interleave, table
 from wdlora.anatomy import degenerate, measure, sample_mask
-from wdlora.anatomy.plexus import NerveMask
+from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.cohorts import COHORTS
 
 TITLE = "Mask sampler"

@@ -13,7 +13,7 @@ from benchmarks.__main__ import replace_section
 from benchmarks.timing import table
 from wdlora.anatomy import degenerate, sample_mask
 from wdlora.anatomy.masks.targets import target_table
-from wdlora.anatomy.plexus import NerveMask
+from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.cohorts import COHORTS, FIELD_MM2
 
 TITLE = "Mask sampler: accuracy"

@@ -191,7 +191,7 @@ class CCMLoadDataset(io.ComfyNode):
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
         import torch
 
-        from ..wdlora.anatomy.images import as_mask, read_image
+        from ..wdlora.clinic.images import as_mask, read_image
         from ..wdlora.dataset.folder import read_folder
         from .images import scaled
 

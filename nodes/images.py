@@ -66,7 +66,7 @@ class CCMLoadImage(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..wdlora.anatomy.images import read_image
+        from ..wdlora.clinic.images import read_image
 
         path = picture_path(image)
         check_header(path, image)

@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
-from ..wdlora.weight_types import WEIGHT_TYPES
+from ..wdlora.weights.dtypes import WEIGHT_TYPES
 from . import engine, files
 
 CATEGORY = "CCM/model"

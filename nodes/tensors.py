@@ -33,7 +33,7 @@ def grey_arrays(image: torch.Tensor, name: str = "images") -> list[np.ndarray]:
     It cuts 255 x off to whole numbers; so a node and `python -m wdlora measure` see the same picture.
     Raises InputError for a tensor that is no image, is empty, too large, or holds NaN.
     """
-    from ..wdlora.anatomy.images import grey_of_colours
+    from ..wdlora.clinic.images import grey_of_colours
 
     check_image(image, name)
     stored = (image[..., :3].float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()

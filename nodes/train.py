@@ -246,7 +246,7 @@ def published(adapter: Path, name: str) -> str:
     """Copy a trained adapter into models/loras; its name there. Another file of that name is left alone."""
     import folder_paths
 
-    from ..wdlora.files import sha256, whole
+    from ..wdlora.files import atomic_write, sha256
 
     folder = Path(folder_paths.get_folder_paths("loras")[0])
     own = sha256(adapter)
@@ -254,7 +254,7 @@ def published(adapter: Path, name: str) -> str:
     if target.is_file() and sha256(target) != own:
         target = folder / f"{name}-{own[:8]}.safetensors"
     if not target.is_file():
-        with whole(target) as temporary:
+        with atomic_write(target) as temporary:
             shutil.copyfile(adapter, temporary)
     return target.name
 

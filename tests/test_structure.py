@@ -42,7 +42,7 @@ def graph_of(modules: dict[str, Path]) -> dict[str, set[str]]:
     return edges
 
 
-HOUSE = modules_of(ROOT, "nodes", "wdlora", "training", "workflows", "benchmarks")
+HOUSE = modules_of(ROOT, "nodes", "wdlora", "training", "tools", "benchmarks")
 
 
 def test_no_import_goes_in_a_circle():

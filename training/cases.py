@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.examples import Appearance
 from wdlora.anatomy import phantom, sample_mask
-from wdlora.anatomy.plexus import NerveMask
+from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare

@@ -33,7 +33,7 @@ from wdlora.evaluation.agreement import agreement
 from wdlora.evaluation.distance import Estimate, kid_estimate, standardised, two_sample_auc
 from wdlora.evaluation.features import EXTRACTOR, features_of
 from wdlora.evaluation.interval import mean_interval
-from wdlora.files import whole
+from wdlora.files import atomic_write
 from wdlora.qwen import apply_adapter
 
 PHANTOMS, DECODED = "phantoms", "phantoms through the VAE"
@@ -327,5 +327,5 @@ def _sheet(cases: list[Case], sets: dict[str, list[NDArray]], path: Path, rows: 
         pictures = [cases[index].mask.astype(np.uint8) * 255, *(images[index] for images in sets.values())]
         for column, picture in enumerate(pictures):
             page.paste(Image.fromarray(picture), (gap + column * (size + gap), head + row * (size + gap)))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         page.save(temporary, format="PNG")

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from training.views import draw_view
 from wdlora.anatomy import phantom, sample_mask
-from wdlora.anatomy.images import as_mask, as_uint8, read_image
 from wdlora.anatomy.scale import pixel_sides
+from wdlora.clinic.images import as_mask, as_uint8, read_image
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError

@@ -10,7 +10,7 @@ import torch
 from wdlora.errors import InputError
 from wdlora.qwen.loading import PARTS, check, load
 from wdlora.qwen.miniature_files import miniature_files
-from wdlora.weights import Weights
+from wdlora.weights.base import Weights
 
 MINIATURE = "miniature"
 STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}

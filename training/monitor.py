@@ -14,7 +14,7 @@ from training.objective import flow_loss, interpolate, token_weights
 from training.prepare import Prepared, load_batch
 from wdlora.anatomy import measure, trace
 from wdlora.anatomy.overlap import dice
-from wdlora.files import whole
+from wdlora.files import atomic_write
 from wdlora.qwen.denoiser import compute_dtype, denoiser, velocity
 from wdlora.qwen.latents import decode_latents, pack
 from wdlora.qwen.sampling import CFG_NORM, guided, initial_noise, sample, sigmas
@@ -196,5 +196,5 @@ def sheet(
             grey = np.round(np.clip(picture.astype(np.float32), 0, 1) * 255).astype(np.uint8)
             image = Image.fromarray(np.kron(grey, np.ones((zoom, zoom), np.uint8)))
             page.paste(image, (gap + column * (width + gap), top + label - 2))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         page.save(temporary, format="PNG")

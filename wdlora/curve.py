@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .figures import pixels
+from .plotting import pixels
 
 if TYPE_CHECKING:
     import numpy as np

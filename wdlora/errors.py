@@ -10,4 +10,4 @@ class InputError(ValueError):
 
 
 MISSING_FILE = "is missing: put the file into"
-"""How every refusal for want of a model's file says so; `wdlora.host.refusal` tells them by it."""
+"""How every refusal for want of a model's file says so; `wdlora.graph.refusal` tells them by it."""

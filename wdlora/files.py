@@ -18,7 +18,7 @@ _hashes: dict[tuple[str, int, int], str] = {}
 
 
 @contextmanager
-def whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes the name `path`, on an error it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def below(root: str | os.PathLike, *parts: str, what: str = "path") -> Path | No
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write UTF-8 text whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -88,7 +88,7 @@ def write_tensors(
     # Copies: what shares memory, as bitsandbytes' tables do, is refused.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             save_file(copies, temporary, metadata)
     except (SafetensorError, OSError) as error:  # safetensors has an error of its own for a full disk
         why = (isinstance(error, OSError) and error.strerror) or error

@@ -5,7 +5,7 @@ import logging
 _SOURCE = "bitsandbytes.backends.cpu.ops"
 
 
-def hush_kernels() -> None:
+def silence_kernel_warning() -> None:
     """Leave out what bitsandbytes says on some processors, when it is imported, of kernels that it would download.
 
     diffusers and peft import it wherever it is installed, so call this before them. Its other messages stay.

@@ -14,7 +14,7 @@ import torch
 
 from ...wdlora.errors import InputError
 from ...wdlora.qwen.checkpoint import Checkpoint, part_of, text_encoder_names, vae_config
-from ...wdlora.weight_types import torch_type
+from ...wdlora.weights.dtypes import torch_type
 from .loading import load_transformer, text_encoder_tensors
 from .patching import patch
 from .text_encoder import load_text_encoder
@@ -108,7 +108,7 @@ class ComfyEngine:
     def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
         """CONDITIONING of a prompt and IMAGEs [1, H, W, 3], each in the one VL view, which ComfyUI leaves as it is."""
         from ...wdlora.qwen.encode import prompt_text
-        from ...wdlora.qwen.view import vl_view
+        from ...wdlora.qwen.vl_view import vl_view
 
         views = [vl_view(image[..., :3].movedim(-1, 1)).movedim(1, -1) for image in images]
         tokens = clip.tokenize(prompt_text(prompt, len(views), variant), images=views)

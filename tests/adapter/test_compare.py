@@ -12,7 +12,7 @@ from wdlora.adapter.difference import same_storage
 from wdlora.adapter.movement import by_block, movement, movements, summary
 from wdlora.adapter.plot import plot
 from wdlora.errors import InputError
-from wdlora.weights import Weights
+from wdlora.weights.base import Weights
 
 Q = "transformer_blocks.0.attn.to_q"
 

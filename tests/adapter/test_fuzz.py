@@ -15,7 +15,7 @@ from safetensors.torch import save
 from wdlora.adapter import Adapter
 from wdlora.cli.inspect import describe, text
 from wdlora.errors import InputError
-from wdlora.weights import Weights
+from wdlora.weights.base import Weights
 
 CASES = int(os.environ.get("FUZZ_CASES", "500"))
 

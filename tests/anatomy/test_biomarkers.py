@@ -11,11 +11,11 @@ from tests.anatomy.drawings import arc, beads, down, draw, length_inside, line, 
 from tests.anatomy.random_plexus import random_plexus
 from wdlora.anatomy import measure
 from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
-from wdlora.anatomy.biomarkers.graph import chains
-from wdlora.anatomy.biomarkers.paths import kallinikos
 from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
 from wdlora.anatomy.biomarkers.units import UNITS
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
+from wdlora.anatomy.skeleton.graph import chains
+from wdlora.anatomy.skeleton.paths import kallinikos
 from wdlora.errors import InputError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wdlora.anatomy.masks.drawing import draw
-from wdlora.anatomy.plexus import Fibre
+from wdlora.anatomy.nerve_mask import Fibre
 
 
 def line(start, end, width, n=200):

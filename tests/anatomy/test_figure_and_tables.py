@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 
 from tests.anatomy.drawings import DRAWINGS
 from wdlora.anatomy import measure
-from wdlora.anatomy.biomarkers.figure import figure, local_widths
 from wdlora.anatomy.biomarkers.overlay import COLOURS, ON_TRUNK, overlay
+from wdlora.anatomy.biomarkers.plotting import figure, local_widths
 from wdlora.anatomy.biomarkers.tables import csv_text, image_row, nerve_rows, patient_rows, write_csv
 from wdlora.errors import InputError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from wdlora.anatomy.nerve_mask import Fibre, NerveMask
 from wdlora.anatomy.phantoms.imaging import ImageModel, appearance_at, phantom
 from wdlora.anatomy.phantoms.optics import Splats, cell_mosaic, smooth_field
-from wdlora.anatomy.plexus import Fibre, NerveMask
 from wdlora.errors import InputError
 
 OFF = ImageModel(

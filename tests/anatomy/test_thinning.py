@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wdlora.anatomy.biomarkers.thinning import thin
+from wdlora.anatomy.skeleton.thinning import thin
 
 EIGHT = np.ones((3, 3))
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from wdlora.anatomy.images import read_image
 from wdlora.cli import main
 from wdlora.cli.sample_masks import mask_seed
+from wdlora.clinic.images import read_image
 from wdlora.files import sha256
 
 

@@ -90,10 +90,11 @@ def test_nothing_heavy_is_imported_at_the_start(comfyui, figures):
 
 def prepared(server: Any, name: str, **changes: Any) -> dict[str, Any]:
     """A shipped workflow on the miniature, small; `changes`: "Title.input" → value."""
-    from wdlora.host import graph as graphs
+    from wdlora.graph.miniature import use_miniature
+    from wdlora.graph.places import set_value
 
     graph = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    graphs.use_miniature(graph, server.get("/object_info"))
+    use_miniature(graph, server.get("/object_info"))
     for node in graph.values():
         if node["class_type"] == "CCMSampleMasks":
             size = 128 if name == "disease_progression" else 64  # smaller, nothing is left at severity 2
@@ -101,7 +102,7 @@ def prepared(server: Any, name: str, **changes: Any) -> dict[str, Any]:
         if node["class_type"] == "KSampler":
             node["inputs"] |= {"steps": 2, "cfg": 1.0}
     for place, value in changes.items():
-        graphs.set_value(graph, f"{place}={json.dumps(value)}")
+        set_value(graph, f"{place}={json.dumps(value)}")
     return graph
 
 

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from wdlora.host.validation import is_link, types_fit
+from wdlora.graph.links import is_link
+from wdlora.host.validation import types_fit
 
 
 def only_error(verdict, node_id):

@@ -69,7 +69,7 @@ def test_quantised_base_equals_its_dequantised_twin(storage):
     x, dy = data()
     for found, expected in zip(outcome(model, x, dy), outcome(twin, x, dy), strict=True):
         assert (found - expected).norm() <= 2e-5 * expected.norm()
-    from wdlora.layer.storage import weight_rows
+    from wdlora.weights.rows import weight_rows
 
     rows = weight_rows(module.get_base_layer())
     assert (rows.piece(slice(3, 50)) - weight[3:50]).abs().max() <= 1e-6
@@ -81,8 +81,8 @@ def test_quantised_base_equals_its_dequantised_twin(storage):
 @pytest.mark.parametrize("scale", ["one number", "one a row"])
 def test_fp8_base_equals_its_dequantised_twin(scale):
     """Codes times scale are exact in float32, so the twins differ by the order of sums only: 2e-6."""
-    from wdlora.layer.storage import weight_rows
-    from wdlora.qwen.storage import Float8Linear, to_float8
+    from wdlora.weights.linear import Float8Linear, to_float8
+    from wdlora.weights.rows import weight_rows
 
     linear = small()[0]
     codes, scales = to_float8(linear.weight.data)
@@ -198,7 +198,7 @@ def test_nothing_of_the_weights_size_is_made(norm_gradient, dtype, monkeypatch):
 def test_the_quick_norm_of_16_bit_weights(dtype, ratio):
     """5e-5 while training (half of QUICK_TOLERANCE, which bounds the square), whether or not BA is aligned with W."""
     from wdlora.layer.function import norm_constant, norm_exact, quick_product
-    from wdlora.layer.storage import weight_rows
+    from wdlora.weights.rows import weight_rows
 
     for aligned in (False, True):
         model = inject(small(dtype), config())

@@ -147,7 +147,7 @@ def test_measured_masks_can_be_compared(run):
 def test_nodes_trace_the_picture_that_save_image_writes(run, colours):
     """The same nerves from the tensor and from the file: Save Image cuts 255 x off to whole numbers."""
     from wdlora.anatomy import phantom, sample_mask, trace
-    from wdlora.anatomy.images import read_image
+    from wdlora.clinic.images import read_image
 
     grey = phantom(sample_mask("T1DPN", seed=3, size=192), seed=1).astype(np.float32) / 255
     image = torch.from_numpy(np.stack([grey, grey**1.3, grey] if colours else [grey] * 3, -1))[None] * 0.9876

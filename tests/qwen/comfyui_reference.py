@@ -68,7 +68,7 @@ def write(folder: Path) -> None:
 
     from tests import small_model as small
     from wdlora.qwen.encode import prompt_text, token_ids
-    from wdlora.qwen.view import MERGE, PATCH, vl_view
+    from wdlora.qwen.vl_view import MERGE, PATCH, vl_view
     from wdlora.qwen.wan_names import wan_name
 
     tokenizer = small.byte_tokenizer()

@@ -5,7 +5,7 @@ import torch
 
 from wdlora.errors import InputError
 from wdlora.qwen.encode import Conditioning, encode, prompt_text, stack, token_ids
-from wdlora.qwen.view import vl_view
+from wdlora.qwen.vl_view import vl_view
 
 PROMPT = "corneal nerves, T1DPN"
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.qwen.reading import CPU, rewritten, single
 from wdlora.qwen.checkpoint import Checkpoint
 from wdlora.qwen.plans import plan_transformer
-from wdlora.qwen.storage import Float8Linear, dequantised
+from wdlora.weights.linear import Float8Linear, dequantised
 
 
 def scaled_fp8(tensors, layout):

@@ -10,7 +10,7 @@ from wdlora.errors import InputError
 from wdlora.qwen.generate import generate
 from wdlora.qwen.loading import load
 from wdlora.qwen.memory import execution_device, pick_device, pick_dtype
-from wdlora.qwen.storage import Float8Linear
+from wdlora.weights.linear import Float8Linear
 
 STEPS = {"prompt": "X", "steps": 2, "cfg": 2.0, "seed": 3}
 

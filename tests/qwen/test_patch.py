@@ -10,7 +10,7 @@ from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
 from wdlora.qwen.patch import AdapterStack, apply_adapter, stacked
 from wdlora.qwen.plans import plan_transformer
-from wdlora.qwen.storage import dequantised
+from wdlora.weights.linear import dequantised
 
 CPU = torch.device("cpu")
 NAMES = ["transformer_blocks.0.attn.to_q", "transformer_blocks.1.img_mlp.net.2"]

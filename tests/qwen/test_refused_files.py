@@ -12,8 +12,8 @@ from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
 from wdlora.qwen.loading import load
 from wdlora.qwen.plans import plan_vae
-from wdlora.qwen.storage import Float8Linear, dequantised
 from wdlora.qwen.tokenizer import load_tokenizer
+from wdlora.weights.linear import Float8Linear, dequantised
 
 
 def test_settings_that_cannot_be_met(files):

@@ -72,9 +72,9 @@ class Ran:
     """What came of a workflow: values and tables by the node's title."""
 
     def __init__(self, host: Any, graph: dict[str, Any], result: Any):
-        from wdlora.host import graph as graphs
+        from wdlora.graph.places import title_of
 
-        self.titles = {graphs.title(id, node): id for id, node in graph.items()}
+        self.titles = {title_of(id, node): id for id, node in graph.items()}
         self.host, self.result = host, result
 
     def values(self, title: str) -> tuple:
@@ -95,17 +95,18 @@ class Ran:
 
 def run(host: Any, name: str, **changes: Any) -> Ran:
     """Run a shipped workflow on the miniature. `changes`: "Title.input" → value, after the miniature took its place."""
-    from wdlora.host import graph as graphs
+    from wdlora.graph.miniature import use_miniature
+    from wdlora.graph.places import set_value
 
     graph = api(name)
-    graphs.use_miniature(graph, host.object_info())
+    use_miniature(graph, host.object_info())
     for node in graph.values():
         if node["class_type"] == "CCMSampleMasks":
             node["inputs"]["size"] = min(node["inputs"]["size"], SIDE)
         if node["class_type"] == "KSampler":
             node["inputs"] |= {"steps": 4, "cfg": 1.0}
     for place, value in changes.items():
-        graphs.set_value(graph, f"{place}={json.dumps(value)}")
+        set_value(graph, f"{place}={json.dumps(value)}")
     verdict, result = host.run(graph)
     assert result is not None and not verdict.node_errors, (verdict.error, verdict.node_errors)
     assert result.status == "success", result.failure

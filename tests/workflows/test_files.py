@@ -56,12 +56,12 @@ def test_all_files_are_known():
 
 
 def test_files_are_those_that_the_generator_writes():
-    from workflows import build
+    from tools import build
 
     written = build.texts(build.object_info())
     assert len(written) == 2 * len(NAMES)
     for name, text in written.items():
-        assert (FOLDER / name).read_text(encoding="utf-8") == text, f"run python workflows/build.py ({name})"
+        assert (FOLDER / name).read_text(encoding="utf-8") == text, f"run python -m tools.build ({name})"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from workflows import build, locales
+from tools import build, locales
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +14,13 @@ def info():
 
 
 def test_file_is_what_the_script_writes(info):
-    assert locales.ENGLISH.read_text(encoding="utf-8") == locales.text(info), "run python workflows/locales.py"
+    assert locales.ENGLISH.read_text(encoding="utf-8") == locales.text(info), "run python -m tools.locales"
 
 
 def test_every_node_input_and_output_has_its_text(info):
     """Read from the file, by the front end's keys: nodeDefs.ID.inputs.NAME.tooltip, nodeDefs.ID.outputs.INDEX.name."""
     texts = json.loads(locales.ENGLISH.read_text(encoding="utf-8"))
-    pages = {page.stem for page in (build.ROOT / "web" / "docs").glob("*.md")}
+    pages = {page.stem for page in (locales.ROOT / "web" / "docs").glob("*.md")}
     assert set(texts) == pages  # one help page a node
     for name, node in texts.items():
         assert node["display_name"] and node["description"]

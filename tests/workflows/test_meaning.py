@@ -60,19 +60,17 @@ def test_synthesis_is_reproducible_and_strengths_of_zero_are_no_adapter(host):
 
 def test_masks_of_the_cohorts_are_ordered_as_published(host):
     """Mean CNFL of 16 masks, at the same quantiles of each cohort: Control > T1NoDPN > T1DPN."""
-    from wdlora.host import graph as graphs
+    from wdlora.graph.places import set_value, title_of
 
     from .conftest import api
 
     graph = api("cohort_dataset")
-    keep = [
-        id for id, node in graph.items() if graphs.title(id, node) in ("CCM Sample Masks", "Biomarkers Of The Masks")
-    ]
+    keep = [id for id, node in graph.items() if title_of(id, node) in ("CCM Sample Masks", "Biomarkers Of The Masks")]
     means = []
     for cohort in ("Control", "T1NoDPN", "T1DPN"):
         part = {id: json.loads(json.dumps(graph[id])) for id in keep}
-        graphs.set_value(part, f"CCM Sample Masks.cohort={cohort}")
-        graphs.set_value(part, "CCM Sample Masks.count=16")
+        set_value(part, f"CCM Sample Masks.cohort={cohort}")
+        set_value(part, "CCM Sample Masks.count=16")
         verdict, result = host.run(part)
         assert result.status == "success", verdict
         (text,) = result.outputs.popitem()[1]["text"]

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from wdlora.errors import InputError
-from wdlora.host import graph as graphs
+from wdlora.graph.file import read_graph
+from wdlora.graph.miniature import use_miniature
+from wdlora.graph.places import title_of
 
 from .conftest import NAMES, api, ui
 
@@ -102,11 +104,11 @@ def test_a_verdict_or_a_sentence(host, tmp_path):
         path.write_text(torn(text, generator) if case % 7 == 6 else text, encoding="utf-8", errors="replace")
         started = time.monotonic()
         try:
-            graph = graphs.read(path)
+            graph = read_graph(path)
             if generator.random() < 0.8:
-                graphs.use_miniature(graph, info)
+                use_miniature(graph, info)
             for id, node in list(graph.items()):
-                graphs.title(id, node)
+                title_of(id, node)
             verdict = host.validate(graph)
         except InputError as error:
             unreadable += 1

@@ -11,7 +11,8 @@ from PIL import Image
 from wdlora.anatomy import sample_mask
 from wdlora.cli import main
 from wdlora.files import sha256
-from wdlora.host import graph as graphs
+from wdlora.graph.miniature import use_miniature
+from wdlora.graph.places import set_value, title_of
 
 from .conftest import FOLDER, api
 
@@ -26,8 +27,8 @@ def refusal(host, graph):
 
 def test_a_missing_adapter_is_named_with_its_hash_and_its_folder(host):
     graph = api("ccm_synthesis")
-    graphs.set_value(graph, "WDLoRA Apply.adapter=from_a_colleague.safetensors")
-    graphs.set_value(graph, f"WDLoRA Apply.sha256={HASH}")
+    set_value(graph, "WDLoRA Apply.adapter=from_a_colleague.safetensors")
+    set_value(graph, f"WDLoRA Apply.sha256={HASH}")
     said = refusal(host, graph)
     for part in ("from_a_colleague.safetensors", HASH, host.folders.get_folder_paths("loras")[0]):
         assert part in said, said
@@ -35,22 +36,22 @@ def test_a_missing_adapter_is_named_with_its_hash_and_its_folder(host):
 
 def test_another_adapter_of_the_same_name_is_refused(host):
     graph = api("ccm_synthesis")
-    graphs.set_value(graph, f"WDLoRA Apply.sha256={HASH}")
+    set_value(graph, f"WDLoRA Apply.sha256={HASH}")
     own = sha256(Path(host.folders.get_folder_paths("loras")[0]) / "ccm.safetensors")
     said = refusal(host, graph)
     assert own in said and HASH in said and "another file" in said
-    graphs.set_value(graph, f"WDLoRA Apply.sha256={own}")
+    set_value(graph, f"WDLoRA Apply.sha256={own}")
     verdict = host.validate(graph)
     assert not [id for id in verdict.node_errors if graph[id]["class_type"] == "WDLoRAApply"]
 
 
 def test_with_the_miniature_an_adapter_of_the_big_model_is_left_out_and_one_that_is_there_stays(host, info):
     graph = api("lora_vs_wdlora")
-    graphs.set_value(graph, "Plain LoRA.adapter=of_the_big_model.safetensors")
-    graphs.set_value(graph, f"Plain LoRA.sha256={HASH}")
-    graphs.use_miniature(graph, info)
+    set_value(graph, "Plain LoRA.adapter=of_the_big_model.safetensors")
+    set_value(graph, f"Plain LoRA.sha256={HASH}")
+    use_miniature(graph, info)
     plain, decomposed = (
-        next(node["inputs"] for id, node in graph.items() if graphs.title(id, node) == title)
+        next(node["inputs"] for id, node in graph.items() if title_of(id, node) == title)
         for title in ("Plain LoRA", "WDLoRA")
     )
     assert plain["adapter"] == "none" and plain["sha256"] == ""

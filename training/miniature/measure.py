@@ -17,8 +17,8 @@ from training.miniature.figures import grey, half_width, mean
 from training.miniature.floor import vae_floor
 from training.miniature.vae import VAEStage
 from wdlora.anatomy import trace
-from wdlora.anatomy.biomarkers.thinning import thin
 from wdlora.anatomy.overlap import dice
+from wdlora.anatomy.skeleton.thinning import thin
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import paint, prepare

@@ -27,7 +27,7 @@ from wdlora.qwen.encode import Conditioning, prompt_text
 from wdlora.qwen.encode import encode as _encode
 from wdlora.qwen.loading import load_tokenizer
 from wdlora.qwen.miniature_files import SPECIAL_TOKENS
-from wdlora.qwen.view import UNIT, vl_view
+from wdlora.qwen.vl_view import UNIT, vl_view
 
 VARIANT = "edit"
 CELLS = 4  # a picture token's square is read in CELLS² parts

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..weights import Weights
+from ..weights.base import Weights
 from .metadata import Metadata
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files import write_json, write_tensors
-from ..weights import TensorInfo, Weights, open_safetensors, read_header, safetensors_name
+from ..weights.base import Weights
+from ..weights.dtypes import safetensors_name
+from ..weights.header import TensorInfo, open_safetensors, read_header
 from . import names
 from .difference import Difference, difference, same_storage
 from .layer import AdapterLayer
@@ -21,7 +23,7 @@ from .read import MAGNITUDES, ROW_NORMS, Scalings, configuration, layers_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..weights import Base
+    from ..weights.base import Base
 
 DIALECTS = ("peft", "diffusers", "comfyui")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import InputError
-from ..weights import quoted
+from ..weights.header import quoted
 
 PREFIX = "wdlora."
 FORMAT_VERSION = 1

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..weights import Weights
+from ..weights.base import Weights
 from .names import block_and_target, natural
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..weights import Base
+    from ..weights.base import Base
     from .file import Adapter
     from .layer import AdapterLayer
 

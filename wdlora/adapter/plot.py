@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..figures import pixels
-from ..files import whole
+from ..files import atomic_write
+from ..plotting import pixels
 from .movement import Movement, summary
 from .names import BLOCK_MODULES, OUTER_MODULES, block_and_target
 
@@ -28,7 +28,7 @@ def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
         raise InputError(f"the picture {path} must end in .png, .svg or .pdf")
     figure = _moved_figure(moved, title)
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=160, format=path.suffix[1:].lower())
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..weights import TensorInfo, Weights, quoted, several
+from ..weights.base import Weights
+from ..weights.header import TensorInfo, quoted, several
 from . import names
 from .layer import AdapterLayer, Axis
 

@@ -3,31 +3,27 @@
 The names below are imported when they are first used, so that importing the package stays cheap.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
-    from .biomarkers.panel import Biomarkers, measure
-    from .masks.degeneration import degenerate
-    from .masks.sampler import sample_mask
-    from .phantoms.imaging import phantom
-    from .plexus import NerveMask
-    from .tracing.tracer import trace
+    from .biomarkers.panel import Biomarkers as Biomarkers
+    from .biomarkers.panel import measure as measure
+    from .masks.degeneration import degenerate as degenerate
+    from .masks.sampler import sample_mask as sample_mask
+    from .nerve_mask import NerveMask as NerveMask
+    from .phantoms.imaging import phantom as phantom
+    from .tracing.tracer import trace as trace
 
-_HOMES = {
-    "Biomarkers": "biomarkers.panel",
-    "NerveMask": "plexus",
-    "degenerate": "masks.degeneration",
-    "measure": "biomarkers.panel",
-    "phantom": "phantoms.imaging",
-    "sample_mask": "masks.sampler",
-    "trace": "tracing.tracer",
-}
-
-__all__ = ["Biomarkers", "NerveMask", "degenerate", "measure", "phantom", "sample_mask", "trace"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "biomarkers.panel": ["Biomarkers", "measure"],
+        "masks.degeneration": ["degenerate"],
+        "masks.sampler": ["sample_mask"],
+        "nerve_mask": ["NerveMask"],
+        "phantoms.imaging": ["phantom"],
+        "tracing.tracer": ["trace"],
+    },
+)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .biomarkers.thinning import thin
+from .skeleton.thinning import thin
 
 
 def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
-from ..host.refusal import refusal
+from ..graph.refusal import refusal
 from .jobs import UPLOADS, Graph, Mask
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 from ..cohorts import COHORTS
 from ..errors import InputError
 from ..files import sha256
-from ..host import graph as graphs
-from ..host.validation import is_link
+from ..graph.links import is_link
+from ..graph.places import set_value, title_of
 from ..privacy.names import Names
 from ..privacy.pseudonym import content_pseudonym
 
@@ -135,9 +135,9 @@ def find(graph: Graph, target: str, said: str | None = None) -> str:
     """ "node id.input" of "Title.input". Raises InputError where it is not exactly one unlinked input."""
     trial = copy.deepcopy(graph)
     marker = uuid.uuid4().hex
-    graphs.set_value(trial, said if said and not said.endswith("=") else f"{target}={marker}")
+    set_value(trial, said if said and not said.endswith("=") else f"{target}={marker}")
     name, _, key = target.rpartition(".")
-    ids = [id for id, node in graph.items() if graphs.title(id, node) == name] or [name]
+    ids = [id for id, node in graph.items() if title_of(id, node) == name] or [name]
     return f"{ids[0]}.{key}"
 
 
@@ -186,7 +186,7 @@ def mask_place(graph: Graph, given: str | None = None) -> str:
     samplers = [id for id, node in graph.items() if node.get("class_type") == SAMPLER]
     if not loaders and len(samplers) == 1:
         return f"{_load_instead(graph, samplers[0])}.image"
-    titles = ", ".join(repr(graphs.title(id, graph[id])) for id in loaders or samplers)
+    titles = ", ".join(repr(title_of(id, graph[id])) for id in loaders or samplers)
     known = f"it has {titles}" if titles else "it has none"
     raise InputError(f"masks need one node that loads a picture, but {known}: name it with --mask-input 'Title.image'")
 
@@ -209,7 +209,7 @@ def check_places(graph: Graph, stated: Iterable[str], at: str | None, axes: Sequ
     given = [*stated, *([at] if at else []), *(place for axis in axes for place in axis.places)]
     for place in given:
         id, _, key = place.rpartition(".")
-        name = f"{graphs.title(id, graph.get(id))}.{key}"
+        name = f"{title_of(id, graph.get(id))}.{key}"
         if given.count(place) > 1:
             raise InputError(
                 f"{name!r} is given values by two options: leave one out, or say with --cohort-input or --seed-input "
@@ -265,7 +265,7 @@ def _job(
             _put(own, place, axis.values[number])
             _put(public, place, listed[number])
             id, _, key = place.rpartition(".")
-            values[f"{graphs.title(id, told[id])}.{key}"] = said = listed[number]
+            values[f"{title_of(id, told[id])}.{key}"] = said = listed[number]
         text = _slug(said if isinstance(said, str) else json.dumps(said))
         label.append(text if axis.label in ("cohort", "seed") else f"{_slug(axis.label)}{text}")
     id = job_id(public)
@@ -289,7 +289,7 @@ def _free(node: Any, key: str) -> bool:
 
 def _load_instead(graph: Graph, sampler: str) -> str:
     """Put a Load Image (as Mask) in the place of CCM Sample Masks; returns its id, which is the sampler's."""
-    title = graphs.title(sampler, graph[sampler])
+    title = title_of(sampler, graph[sampler])
     for id, node in graph.items():
         for key, value in list(node["inputs"].items()):
             if not is_link(value) or value[0] != sampler or value[1] == 0:
@@ -299,7 +299,7 @@ def _load_instead(graph: Graph, sampler: str) -> str:
                 continue
             said = "the cohort" if value[1] == 1 else "the nerves as lines"
             raise InputError(
-                f"{graphs.title(id, node)!r} takes {said} from {title!r}, which a mask file does not have: "
+                f"{title_of(id, node)!r} takes {said} from {title!r}, which a mask file does not have: "
                 "leave --masks out, or use a graph that loads its mask"
             )
     graph[sampler] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import sha256, whole
-from ..host.refusal import miniature_hint, refusal
+from ..files import atomic_write, sha256
+from ..graph.refusal import miniature_hint, refusal
 from ..privacy.names import Names
 from .jobs import UPLOADS, Graph, Job, Mask
 from .results import Shown, shown
@@ -50,7 +50,7 @@ def place_mask(host: Any, mask: Mask) -> None:
     """Copy a mask to the host's input folder, unless it is there."""
     target = host.folders.input / UPLOADS / mask.stored
     if not target.is_file() or target.stat().st_size != mask.path.stat().st_size:
-        with whole(target) as temporary:
+        with atomic_write(target) as temporary:
             shutil.copyfile(mask.path, temporary)
 
 
@@ -122,6 +122,6 @@ def _collect(host: Any, output: Shown, scratch: Path, staged: Path, names: Names
 
 
 def _title(job: Job, id: str) -> str:
-    from ..host import graph as graphs
+    from ..graph.places import title_of
 
-    return graphs.title(id, job.graph.get(id, {}))
+    return title_of(id, job.graph.get(id, {}))

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-from ..anatomy.images import ClinicImage, as_mask, read_image
+from ..clinic.images import ClinicImage, as_mask, read_image
 from ..errors import InputError
-from ..host import graph as graphs
-from ..host.validation import is_link
+from ..graph.links import is_link
+from ..graph.places import title_of
 from .jobs import Graph, Mask
 
 _KEY = "pixel_size_um"
@@ -48,8 +48,8 @@ def _check_pixel_size(graph: Graph, mask: Mask, sides: tuple[float, float], used
     if not wrong:
         return
     own = (sides[0] * sides[1]) ** 0.5
-    titles = [graphs.title(id, node) for id, node in graph.items()]
-    names = [title if titles.count(title := graphs.title(id, graph[id])) == 1 else id for id in wrong]
+    titles = [title_of(id, node) for id, node in graph.items()]
+    names = [title if titles.count(title := title_of(id, graph[id])) == 1 else id for id in wrong]
     options = " ".join(f"--set '{name}.{_KEY}={own:.4f}'" for name in names)
     raise InputError(
         f"{mask.path} says that its pixels are {own:.4f} µm, and the graph measures with {used[wrong[0]]:g}: add "

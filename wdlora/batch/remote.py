@@ -247,7 +247,7 @@ def _completed(entry: dict[str, Any]) -> bool:
 
 
 def _failure(entry: dict[str, Any], job: Job) -> JobFailed:
-    from ..host import graph as graphs
+    from ..graph.places import title_of
 
     for message in entry["status"].get("messages") or []:
         if len(message) == 2 and message[0] == "execution_error":
@@ -256,7 +256,7 @@ def _failure(entry: dict[str, Any], job: Job) -> JobFailed:
             said = " ".join(str(error.get("exception_message", "")).split())
             kind = str(error.get("exception_type", ""))
             again = not kind.endswith("InputError")
-            title = graphs.title(id, job.graph.get(id, {}))
+            title = title_of(id, job.graph.get(id, {}))
             return JobFailed(f"{title}: {said}" + (f" ({kind})" if again else ""), again)
     return JobFailed("the job was interrupted on the server", again=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 from .. import __version__
 from ..errors import InputError
 from ..files import sha256, write_json, write_text
-from ..host import graph as graphs
+from ..graph.places import title_of
 from ..privacy.names import Names
 from ..privacy.tree import hide_picture
 from .jobs import Graph, Job
@@ -50,7 +50,7 @@ def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
         texts = [text for text in values.get("text", ()) if isinstance(text, str)]
         tables = [table for table in values.get("ccm_table", ()) if isinstance(table, dict)]
         if files or texts or tables:
-            found.append(Shown(id, graphs.title(id, graph.get(id)), files, texts, tables))
+            found.append(Shown(id, title_of(id, graph.get(id)), files, texts, tables))
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ..errors import InputError
-from ..quiet import hush_kernels
+from ..quiet import silence_kernel_warning
 
 COMMANDS = {
     "inspect": "show what an adapter file holds and how far it moves its base",
@@ -43,7 +43,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
     argv = list(sys.argv[1:] if argv is None else argv)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # no library below may reach for the network
         os.environ.setdefault(name, "1")
-    hush_kernels()
+    silence_kernel_warning()
     overview = argparse.ArgumentParser(
         prog=prog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -81,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
     from ..batch.results import Results, check_manifest
     from ..batch.work import Work
     from ..files import sha256, write_json
-    from ..host import graph as graphs
+    from ..graph.file import read_graph
+    from ..graph.miniature import use_miniature
+    from ..graph.places import set_value
     from ..privacy.names import Names
     from ..privacy.pseudonym import Pseudonyms, read_or_make_key
     from ..privacy.tree import finder
@@ -97,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{', '.join(of_here)} and --server exclude each other: servers have folders and devices of their own"
         )
-    graph = graphs.read(args.workflow)
+    graph = read_graph(args.workflow)
     jobs.check_graph(graph)
     given = copy.deepcopy(graph)
     stated = set()
     for assignment in args.set:
-        graphs.set_value(graph, assignment)
+        set_value(graph, assignment)
         stated.add(jobs.find(graph, assignment.partition("=")[0]))
     masks = jobs.find_masks(args.masks, args.keep_names) if args.masks else []
     out = Path(args.out)
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     results = Results(out, names)
     with Journal(results.out / "journal.jsonl") as journal:
         if args.miniature:
-            graphs.use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
+            use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
         planned = _plan(args, graph, masks, names, stated)
         models = local.model_hashes(graph, host.folders) if host else _pinned(graph)
         told = names.hide(graph)

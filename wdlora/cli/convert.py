@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file."""
-    from ..weights import Weights
+    from ..weights.base import Weights
 
     base = None if args.base is None else Weights(args.base)
     adapter = Adapter.load(args.adapter, base)

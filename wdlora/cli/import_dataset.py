@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Import, print; 1 where images had to be left out."""
     from tqdm import tqdm
 
-    from ..anatomy.images import parse_pixel_size
+    from ..clinic.images import parse_pixel_size
     from ..dataset.importer import Choices, import_dataset
     from ..privacy.pseudonym import read_key
 

@@ -14,7 +14,7 @@ from ..files import check_writable
 
 if TYPE_CHECKING:
     from ..adapter.movement import Movement
-    from ..weights import Base, Weights
+    from ..weights.base import Base, Weights
 
 EXAMPLE = "python -m wdlora inspect ccm.safetensors --base qwen_image_edit_bf16.safetensors --plot ccm.png"
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     adapter = Adapter.load(args.adapter, args.base)
     base = None
     if args.base:
-        from ..weights import Weights
+        from ..weights.base import Weights
 
         base = Weights(args.base)
         announce(base)
@@ -59,7 +59,7 @@ def described(
     if base is None:
         return report, None
     from ..adapter.movement import by_block, movements, summary
-    from ..weights import Weights
+    from ..weights.base import Weights
 
     weights = Weights(base)
     report["base"] = compared(adapter, weights)

@@ -22,7 +22,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..anatomy.biomarkers.panel import Biomarkers
-    from ..anatomy.images import ClinicImage
+    from ..clinic.images import ClinicImage
 
 EXAMPLE = "python -m wdlora measure masks/*.png --pixel-size-um hrt --csv biomarkers.csv --overlay pictures"
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..anatomy.biomarkers import tables
     from ..anatomy.biomarkers.rules import rule_set
-    from ..anatomy.images import parse_pixel_size
+    from ..clinic.images import parse_pixel_size
     from ..files import check_writable
 
     rules = rule_set(args.rules)
@@ -128,7 +128,7 @@ def _named(name: str) -> Iterator[None]:
 def _roster(path: str | None, key: str | None, keep_names: bool) -> dict[str, Any] | None:
     if not path:
         return None
-    from ..anatomy.roster import read_roster
+    from ..clinic.roster import read_roster
     from ..privacy.pseudonym import read_key
 
     return read_roster(path, read_key(key) if key else None, keep_names)
@@ -178,8 +178,8 @@ def _check_outputs(args: argparse.Namespace, named: list[dict[str, str]]) -> Non
 
 def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]":
     """The picture, its pixel size, and where that comes from."""
-    from ..anatomy.images import read_image
     from ..anatomy.scale import PIXEL_SIZE_UM
+    from ..clinic.images import read_image
 
     picture = read_image(name, size)
     if picture.pixel_size_um is None and picture.pixels.shape == (384, 384):
@@ -192,8 +192,8 @@ def _measure(
     picture: "ClinicImage", pixel_um: tuple[float, float], rules: Any, trace_first: bool
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
-    from ..anatomy.images import as_mask
     from ..anatomy.tracing.tracer import trace
+    from ..clinic.images import as_mask
 
     if not trace_first:
         mask = as_mask(picture.pixels)
@@ -208,11 +208,11 @@ def _draw(
 ) -> None:
     from PIL import Image
 
-    from ..anatomy.biomarkers.figure import figure
-    from ..files import whole
+    from ..anatomy.biomarkers.plotting import figure
+    from ..files import atomic_write
 
     title = "  ·  ".join(value for value in (place.stem, *(v for k, v in columns.items() if k != "image")) if value)
-    with whole(place) as file:
+    with atomic_write(place) as file:
         Image.fromarray(figure(result, mask, image, f"Image {title}")).save(file, format="PNG")
 
 

@@ -45,21 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the graph and say which files came of it; status 1 where a part of it had to be left out."""
-    from ..host import Host, graph
-    from ..host.refusal import miniature_hint, refusal, said
+    from ..graph.file import read_graph
+    from ..graph.miniature import use_miniature
+    from ..graph.places import set_value, title_of
+    from ..graph.refusal import miniature_hint, refusal, said
+    from ..host import Host
     from ..host.terminal import TerminalProgress
 
-    prompt = graph.read(args.workflow)
+    prompt = read_graph(args.workflow)
     for assignment in args.set:
-        graph.set_value(prompt, assignment)
-    titles = {id: graph.title(id, node) for id, node in prompt.items()}
+        set_value(prompt, assignment)
+    titles = {id: title_of(id, node) for id, node in prompt.items()}
     with TerminalProgress(titles) as progress:
         host = Host(args.data, args.models, args.out, progress, args.device)
         for file in args.input:
             _copy(Path(file), host.folders.input, prompt)
         if args.miniature:
-            graph.use_miniature(prompt, host.object_info())
-            titles.update({id: graph.title(id, node) for id, node in prompt.items()})
+            use_miniature(prompt, host.object_info())
+            titles.update({id: title_of(id, node) for id, node in prompt.items()})
         started = time.monotonic()
         verdict, result = host.run(prompt)
         seconds = time.monotonic() - started
@@ -114,7 +117,7 @@ def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]
 
 
 def _copy(file: Path, folder: Path, prompt: dict[str, Any]) -> None:
-    from ..files import sha256, whole
+    from ..files import atomic_write, sha256
     from ..privacy.names import widgets
     from ..privacy.pseudonym import content_pseudonym
 
@@ -127,5 +130,5 @@ def _copy(file: Path, folder: Path, prompt: dict[str, Any]) -> None:
     target = folder / file.name
     if target.exists() and sha256(target) != sha256(file):
         raise InputError(f"{target} is another file of that name; rename {file}, or take the other one away")
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         shutil.copyfile(file, temporary)

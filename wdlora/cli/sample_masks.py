@@ -175,11 +175,11 @@ def _write(path: Path, pixels: np.ndarray, recipe: dict[str, Any], record: dict[
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from ..files import whole
+    from ..files import atomic_write
 
     text = PngInfo()
     text.add_text(RECORD, json.dumps({"recipe": recipe, "record": record}))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         dpi = 25400 / recipe["pixel_size_um"]
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text, dpi=(dpi, dpi))
 

@@ -50,10 +50,10 @@ def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamp
     from tqdm import tqdm
 
     from ..anatomy.biomarkers.panel import measure
-    from ..anatomy.images import read_image
     from ..anatomy.overlap import cl_dice, dice
-    from ..anatomy.roster import read_roster
     from ..anatomy.tracing.tracer import trace
+    from ..clinic.images import read_image
+    from ..clinic.roster import read_roster
     from ..dataset.layouts import read_annotation, read_layout, require_annotations
 
     sources = read_layout(folder, "qilu").sources

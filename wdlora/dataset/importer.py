@@ -39,9 +39,9 @@ EYES = {"right": "OD", "left": "OS", "": ""}
 class Choices:
     """How to import.
 
-    `pixel_size_um` as for `wdlora.anatomy.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
+    `pixel_size_um` as for `wdlora.clinic.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
     CORN) to a cohort or "none"; the group "" stands for all that are not named. `roster` is a table of patients
-    with the secret `key` (see `wdlora.anatomy.roster`). `trace`: draw the masks that are missing with the tracer.
+    with the secret `key` (see `wdlora.clinic.roster`). `trace`: draw the masks that are missing with the tracer.
     `line_width_um`: draw centrelines this wide; only for data sets that have some.
     """
 
@@ -141,7 +141,7 @@ def import_dataset(
 
 def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[_Item], int]:
     """The images with patient and cohort, checked, and how many were not wanted."""
-    from ..anatomy.roster import Entry, read_roster
+    from ..clinic.roster import Entry, read_roster
 
     cohorts = {group: name if name == NONE else find_cohort(name).name for group, name in choices.cohorts.items()}
     if unknown := sorted(set(cohorts) - {source.group for source in layout.sources} - {""}):
@@ -246,8 +246,8 @@ def _check_unchanged(place: Path, items: Sequence[_Item], held: Mapping[tuple[st
 def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
     """Pixels, mask and biomarkers of one image, and what to say about it."""
     from ..anatomy.biomarkers.panel import measure
-    from ..anatomy.images import as_uint8, read_image
     from ..anatomy.tracing.tracer import trace
+    from ..clinic.images import as_uint8, read_image
 
     source = item.source
     notes: list[str] = []
@@ -303,7 +303,7 @@ def _widened(mask: np.ndarray, width_um: float, pixel_um: float) -> np.ndarray:
     """Centrelines drawn anew: every pixel whose centre is nearer than half of `width_um`, and the line itself."""
     from scipy.ndimage import distance_transform_edt
 
-    from ..anatomy.biomarkers.thinning import thin
+    from ..anatomy.skeleton.thinning import thin
 
     line = thin(np.pad(mask, 1))[1:-1, 1:-1]
     return line | (distance_transform_edt(~line) < width_um / pixel_um / 2) if line.any() else line

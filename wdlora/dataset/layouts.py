@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..anatomy.roster import tells_patients
+from ..clinic.roster import tells_patients
 from ..errors import InputError
 from .folder import IMAGE_SUFFIXES
 
@@ -101,7 +101,7 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
     `image` [H, W] are the pixels of the image itself; where an information bar was cut off it, the same rows of the
     annotation go. Raises InputError where the two are of different sizes or no lines can be told from the image.
     """
-    from ..anatomy.images import as_mask, read_image
+    from ..clinic.images import as_mask, read_image
 
     if source.annotation is None:
         raise InputError(f"{source.image.name} has no annotation")
@@ -127,7 +127,7 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
 
 def _coloured_lines(pixels: np.ndarray, name: str) -> np.ndarray:
     """bool [H, W] of the coloured pixels, or, of a picture of two colours, of the brighter one."""
-    from ..anatomy.images import as_mask
+    from ..clinic.images import as_mask
 
     if len(np.unique(pixels.reshape(-1, 3), axis=0)) == 2:
         return as_mask(pixels.sum(2) - pixels.sum(2).min())
@@ -139,7 +139,7 @@ def _coloured_lines(pixels: np.ndarray, name: str) -> np.ndarray:
 
 def _drawn_over(pixels: np.ndarray, image: np.ndarray) -> np.ndarray | None:
     """bool [H, W], where an annotation shows the image itself; None where it is a picture of its own."""
-    from ..anatomy.images import as_uint8
+    from ..clinic.images import as_uint8
 
     ours, its = as_uint8(pixels).astype(int), as_uint8(image).astype(int)
     same = np.abs(ours - its) <= CHANGED
@@ -152,7 +152,7 @@ def _colours(path: Path) -> np.ndarray | None:
     """uint8 [H, W, 3] of a picture that has coloured pixels; None for a grey one or no picture."""
     from PIL import Image
 
-    from ..anatomy.images import MAX_PIXELS
+    from ..clinic.images import MAX_PIXELS
 
     try:
         with Image.open(path, formats=("PNG", "TIFF", "BMP", "JPEG")) as picture:

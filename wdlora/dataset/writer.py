@@ -24,7 +24,7 @@ import numpy as np
 from ..cohorts import PROMPT_VERSION
 from ..cohorts import cohort as find_cohort
 from ..errors import InputError
-from ..files import whole, write_json, write_text
+from ..files import atomic_write, write_json, write_text
 from .folder import PENDING, TABLE
 
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "reference", "synthetic")
@@ -244,7 +244,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -49,15 +49,18 @@ def paint_cohorts(folder: Path, adapter: str, seeds: dict[str, list[int]], size:
     `folder` is the embedded host's: models/loras holds the adapter, output the saved pictures. A phantom of the same
     mask comes along, which is what the adapter was trained on. Raises InputError where the workflow fails.
     """
-    from ..host import Host, graph
+    from ..graph.file import read_graph
+    from ..graph.miniature import use_miniature
+    from ..graph.places import set_value, title_of
+    from ..host import Host
     from ..host.terminal import TerminalProgress
 
-    prompt = graph.read(WORKFLOW)
-    titles = {id: graph.title(id, node) for id, node in prompt.items()}
+    prompt = read_graph(WORKFLOW)
+    titles = {id: title_of(id, node) for id, node in prompt.items()}
     painted = []
     with TerminalProgress(titles) as progress:
         host = Host(folder, sink=progress)
-        graph.use_miniature(prompt, host.object_info())
+        use_miniature(prompt, host.object_info())
         for name, of_cohort in seeds.items():
             for seed in of_cohort:
                 for title, value in {
@@ -71,7 +74,7 @@ def paint_cohorts(folder: Path, adapter: str, seeds: dict[str, list[int]], size:
                     "KSampler.cfg": 1.0,
                     "Save The Picture.filename_prefix": f"{name}-{seed}",
                 }.items():
-                    graph.set_value(prompt, f"{title}={value}")
+                    set_value(prompt, f"{title}={value}")
                 painted.append(_result(host, prompt, titles, name, seed, size))
     return painted
 

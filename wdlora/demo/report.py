@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..anatomy.biomarkers.overlay import COLOURS, ELSEWHERE, ON_TRUNK
 from ..anatomy.biomarkers.units import UNITS
 from ..cohorts import COHORTS, SOURCE
-from ..files import whole, write_text
+from ..files import atomic_write, write_text
 from .pictures import Painted
 
 SHOWN = {
@@ -56,7 +56,7 @@ def write_report(painted: list[Painted], out: Path, training: dict[str, Any], se
     `training` holds the fine-tune's last `judgement`, its number of `steps`, its `folder`'s name and whether an
     earlier run had `begun` it; `data` is the embedded host's folder.
     """
-    with whole(out / "contact-sheet.png") as temporary:
+    with atomic_write(out / "contact-sheet.png") as temporary:
         contact_sheet(painted).save(temporary, format="PNG")
     blocks = []
     for name, cohort in COHORTS.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..figures import pixels
+from ..plotting import pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,12 +4,14 @@ It offers this pack's nodes and the core nodes that the shipped workflows use, o
 What it does not support it refuses by name.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .host import Host as Host
 
-__all__ = ["Host", "install_api"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"host": ["Host"]})
 
 
 def install_api() -> None:
@@ -17,11 +19,3 @@ def install_api() -> None:
     from .api import install
 
     install()
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Host":
-        from .host import Host
-
-        return Host
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..weight_types import torch_type
+from ..weights.dtypes import torch_type
 from .context import Progress, check_interrupted
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..graph.links import is_link
 from . import context
 from .context import Interrupted
 from .folders import Folders, using
 from .registry import Registry
-from .validation import is_link
 
 log = logging.getLogger(__name__)
 EVERYBODY = "*"

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from ..quiet import hush_kernels
+from ..quiet import silence_kernel_warning
 from . import core_nodes, pack
 from .api import install
 from .engine import HostEngine
@@ -34,7 +34,7 @@ class Host:
         device: str | None = None,
     ):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # bitsandbytes and transformers must not ask their hub
-        hush_kernels()
+        silence_kernel_warning()
         install()
         if device is not None:
             from ..qwen.memory import pick_device

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..graph.links import is_link
 from .registry import NodeType, Registry
 
 _CONVERT = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -26,17 +27,6 @@ class Verdict:
     outputs: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
     node_errors: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def is_link(value: object) -> bool:
-    """Whether an input is a link [node id, output index]."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-        and not isinstance(value[1], bool)
-    )
 
 
 def validate(prompt: Any, registry: Registry, targets: list[str] | None = None) -> Verdict:

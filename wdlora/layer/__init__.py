@@ -28,9 +28,9 @@ def inject(model: "Model", config: "LoraConfig", adapter_name: str = "default", 
     Returns `model`. Raises InputError for a target that is no linear layer, for a layer that peft has adapted
     by itself, and for settings that belong to other LoRA variants.
     """
-    from ..quiet import hush_kernels
+    from ..quiet import silence_kernel_warning
 
-    hush_kernels()
+    silence_kernel_warning()
     from .injection import inject_adapter
 
     return inject_adapter(model, config, adapter_name, norm_gradient)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..decomposition import factored_sq, row_chunks, settle_norm
-from .storage import WeightRows
+from ..weights.rows import WeightRows
 
 SIXTEEN_BIT = (torch.bfloat16, torch.float16)
 # The part of a squared norm up to which the 16-bit product's rounding is let through while training.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ..decomposition import apply_gain, compute_dtype, gain_of
 from ..decomposition import gain as pristine_gain
 from ..errors import InputError
+from ..weights.rows import weight_rows
 from .function import AdaptedLinear, norm_constant, norm_exact, norm_with_gradient
-from .storage import weight_rows
 
 
 class Magnitude(nn.Module):

@@ -167,9 +167,9 @@ class Names:
             parts = name.replace("\\", "/").split("/")
             self._note(name, pseudonym)
             self._note(quote(name), pseudonym)
-            self._note(parts[-1], pseudonym, not folder or telling(parts[-1]))
+            self._note(parts[-1], pseudonym, not folder or is_identifying(parts[-1]))
             for part in (*parts[:-1], parts[-1] if folder else bare(parts[-1])):
-                self._note(part, stem, telling(part))
+                self._note(part, stem, is_identifying(part))
 
     def _note(self, text: str, pseudonym: str, wanted: bool = True) -> None:
         if not wanted or not text:
@@ -256,7 +256,7 @@ def bare(name: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def telling(part: str) -> bool:
+def is_identifying(part: str) -> bool:
     """Whether a part of a path is distinct enough to be replaced in prose: no short and no plain lower-case word."""
     plain = re.fullmatch(r"[a-z]+", part) is not None
     return len(part) >= 4 and not plain and part.casefold() not in _COMMON and not is_pseudonym(part)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import below, whole
+from ..files import atomic_write, below
 from . import png
 from .find import Finder, fold
 from .names import Names, input_name, widgets
@@ -104,7 +104,7 @@ def hide_picture(path: Path, names: Names) -> bool:
     new = png.rewritten(data, lambda _, text: _hidden(text, names))
     if new == data:
         return False
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(new)
     return True
 
@@ -237,7 +237,7 @@ def _rewrite(file: Path, names: Names) -> bool:
     document = json.loads(text)
     indent = re.match(r"[\[{]\n?\r?\n([ \t]+)", text)
     new = json.dumps(names.hide(document), ensure_ascii=False, indent=indent[1] if indent else None)
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text(new + "\n" * text.endswith("\n"), encoding="utf-8")
     return True
 

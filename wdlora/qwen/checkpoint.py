@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from ..weights import FLOAT8, SCALES, Weights, several
+from ..weights.base import FLOAT8, SCALES, Weights
+from ..weights.header import several
 
 FULL_PRECISION = {"F64", "F32", "F16", "BF16"}
 MARKER_2511 = "__index_timestep_zero__"
@@ -53,7 +54,7 @@ class Checkpoint(Weights):
 
     def metadata(self, key: str) -> str | None:
         """An entry of a safetensors file's metadata."""
-        from ..weights import read_header
+        from ..weights.header import read_header
 
         for file in self.files:
             text = read_header(file)[1].get(key)

@@ -18,7 +18,7 @@ import torch
 
 from ..errors import InputError
 from .memory import execution_device
-from .view import MERGE, patches, vl_view
+from .vl_view import MERGE, patches, vl_view
 
 VARIANTS = ("edit", "2509", "2511")
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..weights.linear import require_nf4
 from .checkpoint import Checkpoint, transformer_config
 from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .plans import Plan, plan_text_encoder, plan_transformer, plan_vae
 from .sampling import OFFICIAL
-from .storage import require_nf4
 from .tokenizer import load_tokenizer, tokenizer_places
 from .variant import decide_variant
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .storage import dequantised, is_quantised
+from ..weights.linear import dequantised, is_quantised
 
 if TYPE_CHECKING:
     from ..adapter import Adapter, AdapterLayer

@@ -13,12 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..quiet import hush_kernels
-from ..weights import several
+from ..quiet import silence_kernel_warning
+from ..weights.header import several
+from ..weights.linear import Float8Linear, to_float8, to_nf4
 from . import checkpoint as layouts
 from .checkpoint import Checkpoint
-from .still import for_stills
-from .storage import Float8Linear, to_float8, to_nf4
+from .vae_2d import for_stills
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -96,7 +96,7 @@ def plan_transformer(weights: Checkpoint, zero_cond_t: bool | None = None, stora
     `zero_cond_t`: whether references are modulated at timestep zero (2511); by default as the checkpoint says.
     The layers of its blocks are stored as `storage` says, everything else in the compute type.
     """
-    hush_kernels()
+    silence_kernel_warning()
     from accelerate import init_empty_weights
     from diffusers import QwenImageTransformer2DModel
 
@@ -118,7 +118,7 @@ def plan_transformer(weights: Checkpoint, zero_cond_t: bool | None = None, stora
 
 def plan_text_encoder(weights: Checkpoint, tokenizer: Any) -> Plan:
     """Transformers' Qwen2_5_VLModel, without the language-model head, from a checkpoint; fp8 layers stay fp8."""
-    hush_kernels()
+    silence_kernel_warning()
     from accelerate import init_empty_weights
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
@@ -133,7 +133,7 @@ def plan_text_encoder(weights: Checkpoint, tokenizer: Any) -> Plan:
 
 def plan_vae(weights: Checkpoint) -> Plan:
     """Diffusers' AutoencoderKLQwenImage from ComfyUI's (Wan's) or diffusers' layout."""
-    hush_kernels()
+    silence_kernel_warning()
     from accelerate import init_empty_weights
     from diffusers import AutoencoderKLQwenImage
 

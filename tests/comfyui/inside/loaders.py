@@ -11,7 +11,7 @@ from common import DIFFUSERS, ENGINE, digest, fresh, miniature, patching, relati
 def check_tokens() -> dict[str, Any]:
     """The miniature's CLIP keeps every token of a prompt after the template, with one picture and with two."""
     encode = importlib.import_module("pack.wdlora.qwen.encode")
-    view = importlib.import_module("pack.wdlora.qwen.view")
+    view = importlib.import_module("pack.wdlora.qwen.vl_view")
     clip = ENGINE.load_clip(str(miniature.text_encoder))
     words = importlib.import_module("pack.wdlora.qwen.tokenizer").load_tokenizer(miniature.tokenizer)
     found = {}

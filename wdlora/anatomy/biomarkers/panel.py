@@ -8,11 +8,11 @@ import numpy as np
 
 from ...errors import InputError
 from ..scale import PIXEL_SIZE_UM, pixel_sides
-from . import paths as _paths
-from .courses import arm_directions
-from .crossings import is_crossing, merge_crossings
+from ..skeleton import paths as _paths
+from ..skeleton.arms import arm_directions
+from ..skeleton.crossings import is_crossing, merge_crossings
+from ..skeleton.graph import SkeletonGraph, skeleton_graph
 from .descriptors import box_counting_dimension, nerve_areas
-from .graph import SkeletonGraph, skeleton_graph
 from .rules import RuleSet, rule_set
 from .trunks import find_trunks, join_nerves
 from .units import UNITS

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from .courses import arm_nodes, meetings, mutually_straightest
-from .graph import SkeletonGraph, chains, raw_lengths
+from ..skeleton.arms import arm_nodes, meetings, mutually_straightest
+from ..skeleton.graph import SkeletonGraph, chains, raw_lengths
 from .rules import RuleSet
 from .windows import Windows, border
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..scale import FIELD_UM
-from .graph import SkeletonGraph
+from ..skeleton.graph import SkeletonGraph
 
 LEAST_SEEN = 0.75
 """A window of a mosaic counts when at least this part of it was seen."""

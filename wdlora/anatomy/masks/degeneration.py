@@ -16,10 +16,10 @@ import numpy as np
 from ...cohorts import COHORTS, FIELD_MM2, nearest
 from ...errors import InputError
 from ..biomarkers.panel import measure
-from ..plexus import Fibre, NerveMask
+from ..nerve_mask import Fibre, NerveMask
 from ..scale import FIELD_UM
-from .decline import Decline, Piece, lateral_shift
 from .drawing import draw
+from .dying_back import DyingBack, Piece, lateral_shift
 from .sampler import LOST_AT_BRANCH_UM, LOST_AT_TIP_UM, Order
 from .strand import Field, Strand
 from .targets import MAX_BRANCH_POINTS, MAX_TRUNKS, draw_targets
@@ -130,7 +130,7 @@ class _Path:
             for fibre in origin.centrelines
         ]
         thickness = [float(fibre.width_um.mean()) / origin.target["width_um"] for fibre in origin.centrelines]
-        decline = Decline(self.rng, strands, thickness, self.field, LOST_AT_BRANCH_UM, LOST_AT_TIP_UM)
+        decline = DyingBack(self.rng, strands, thickness, self.field, LOST_AT_BRANCH_UM, LOST_AT_TIP_UM)
         assert origin.biomarkers is not None
         # What the estimate of the measured length misses at the start it misses throughout.
         share = decline.length / max(1000 * origin.biomarkers.length_mm, 1e-9)
@@ -168,7 +168,7 @@ class _Path:
         assert self.origin.biomarkers is not None
         return float(self.origin.biomarkers.mean_width_um * ratio)
 
-    def _draw(self, decline: Decline, severity: float, area_um2: float) -> tuple[np.ndarray, tuple[Fibre, ...]]:
+    def _draw(self, decline: DyingBack, severity: float, area_um2: float) -> tuple[np.ndarray, tuple[Fibre, ...]]:
         """Draw the pieces, displaced, with all widths scaled until they cover the area."""
         origin, pixel = self.origin, self.origin.pixel_size_um
         direction = self._direction()
@@ -192,7 +192,7 @@ class _Path:
             scale *= area_um2 / covered
         return mask, fibres
 
-    def _stretch(self, decline: Decline, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _stretch(self, decline: DyingBack, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points and widths of a piece in µm, and by how much its new ends taper."""
         strand = decline.strands[piece.fibre]
         fibre = self.origin.centrelines[piece.fibre]

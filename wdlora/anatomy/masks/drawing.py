@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..plexus import Fibre
+from ..nerve_mask import Fibre
 
 STEP_PX = 0.6
 LEAST_RADIUS_PX = 0.75

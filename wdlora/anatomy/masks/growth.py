@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from .occupancy import Occupancy
 from .orientation import STEP_UM, Course, arc_lengths, draw_course, evaluate, waves
-from .room import Room
 from .strand import LEAST_BRANCH_UM, LEAST_FREE_UM, LEAST_FROM_EDGE_UM, OVERHANG_UM, Field, Strand
 
 REACH_UM = 11.0
@@ -36,7 +36,7 @@ class Plexus:
         self.whorl = whorl
         self.strands: list[Strand] = []
         self.roots: list[tuple[int, float]] = []
-        self.room = Room(field.width, field.height, REACH_UM)
+        self.room = Occupancy(field.width, field.height, REACH_UM)
         self.course: Course | None = None
 
     @property

@@ -10,7 +10,7 @@ from ...cohorts import FIELD_MM2, nearest
 from ...cohorts import cohort as find_cohort
 from ...errors import InputError
 from ..biomarkers.panel import Biomarkers, measure
-from ..plexus import NerveMask
+from ..nerve_mask import NerveMask
 from ..scale import FIELD_UM, PIXEL_SIZE_UM
 from .drawing import draw
 from .growth import Plexus

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..plexus import Fibre
+from ..nerve_mask import Fibre
 from .orientation import evaluate, waves
 from .strand import Strand
 

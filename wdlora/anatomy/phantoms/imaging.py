@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ...errors import InputError
-from ..plexus import NerveMask
+from ..nerve_mask import NerveMask
 from .optics import Splats, along, cell_mosaic, generator, haze_field, smooth_field
 
 

@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from ...errors import InputError
 from ..scale import PIXEL_SIZE_UM, pixel_sides
-from .caliber import calibrate, draw
 from .linefilter import Grid, line_score, normalise, working_grid
 from .ridges import Cleaning, Evidence, centrelines
+from .widths import draw, measure_widths
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
 """A learned segmenter: the image [H, W] as given → probability of nerve [H, W], 0–1."""
@@ -76,7 +76,7 @@ def _from_filters(
     ridge = score > max(0.5 * typical, 2 * tracer.evidence.low)
     cells = _bright_cells(normalised, ridge, grid, pixels, tracer.cell_height)
     skeleton = centrelines(score, tracer.evidence.scaled(rise), grid.um, tracer.cleaning, cells)
-    rows, columns, width = calibrate(image, pixels, skeleton, angle, grid)
+    rows, columns, width = measure_widths(image, pixels, skeleton, angle, grid)
     return draw(rows, columns, width, pixels, image.shape)
 
 

@@ -55,7 +55,7 @@ def save_png(
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from ...files import whole
+    from ...files import atomic_write
     from ...privacy.names import Names
     from ...privacy.pseudonym import Pseudonyms
     from ...privacy.tree import finder
@@ -79,7 +79,7 @@ def save_png(
         pixels = np.clip(255.0 * image.cpu().float().numpy(), 0, 255).astype(np.uint8)
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         name = f"{stem.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
-        with whole(Path(folder) / name) as temporary:
+        with atomic_write(Path(folder) / name) as temporary:
             picture.save(temporary, pnginfo=text, compress_level=compress_level)
         results.append(SavedResult(name, subfolder, folder_type))
     return results

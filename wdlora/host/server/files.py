@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
-from ...files import whole
+from ...files import atomic_write
 from ..folders import Folders, inside
 from .security import is_active
 
@@ -103,13 +103,13 @@ class FileRoutes:
             while path.exists() and path.read_bytes() != content:
                 path = path.with_name(f"{stem} ({number}){ending}")
                 number += 1
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
         return {"name": path.name, "subfolder": subfolder, "type": kind}
 
     async def view_metadata(self, request: web.Request) -> web.Response:
         """The metadata in a safetensors file's header."""
-        from ...weights import read_header
+        from ...weights.header import read_header
 
         name = request.query.get("filename", "")
         with contextlib.suppress(InputError, OSError):

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
-from ...files import whole, write_json, write_text
+from ...files import atomic_write, write_json, write_text
 from ..folders import Folders, inside
 from .security import is_active
 
@@ -139,7 +139,7 @@ class UserRoutes:
         if path.is_dir():
             raise web.HTTPBadRequest(text="there is a folder of that name")
         content = await request.read()
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
         return self._told(request, path)
 

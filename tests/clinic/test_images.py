@@ -1,0 +1,362 @@
+"""Images as clinics have them: formats, pixel sizes, information bars, mosaics, and files that are none."""
+
+import contextlib
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from wdlora.clinic import images
+from wdlora.clinic.images import as_mask, as_uint8, parse_pixel_size, read_image
+from wdlora.errors import InputError
+
+
+@pytest.fixture
+def picture():
+    """A textured grey image without black, uint8 [96, 128]."""
+    rng = np.random.default_rng(0)
+    return rng.integers(20, 230, (96, 128)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png", "tif", "jpg"])
+def test_eight_bits(tmp_path, picture, suffix):
+    file = tmp_path / f"a.{suffix}"
+    Image.fromarray(picture).save(file, **({"quality": 100} if suffix == "jpg" else {}))
+    image = read_image(file)
+    assert image.pixels.dtype == np.uint8 and image.pixels.shape == (96, 128)
+    assert np.abs(image.pixels.astype(int) - picture).max() <= (3 if suffix == "jpg" else 0)
+    assert image.pixel_size_um is None and image.cropped is None and image.valid.all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits(tmp_path, picture, suffix):
+    deep = picture.astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
+    image = read_image(tmp_path / f"a.{suffix}")
+    assert image.pixels.dtype == np.uint16 and (image.pixels == deep).all()
+
+
+def test_float_tiff(tmp_path, picture):
+    Image.fromarray(picture.astype(np.float32) / 255).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif").pixels.dtype == np.float32
+    Image.fromarray(np.full((9, 9), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(InputError, match="not finite"):
+        read_image(tmp_path / "nan.tif")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA"])
+def test_grey_stored_as_colour_comes_back_unchanged(tmp_path, picture, mode):
+    Image.fromarray(picture).convert(mode).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png").pixels == picture).all()
+
+
+def test_colour_becomes_luma(tmp_path):
+    Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png").pixels == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)).all()
+
+
+def test_pixel_size_from_resolution_tags(tmp_path, picture):
+    grey = Image.fromarray(picture)
+    grey.save(tmp_path / "a.png", dpi=(25400 / 1.04, 25400 / 1.3))  # columns 1.04 µm, rows 1.3 µm
+    assert read_image(tmp_path / "a.png").pixel_size_um == pytest.approx((1.3, 1.04), rel=1e-3)
+    grey.save(tmp_path / "a.tif", tiffinfo={282: 10000 / 0.5, 283: 10000 / 0.5, 296: 3})
+    assert read_image(tmp_path / "a.tif").pixel_size_um == pytest.approx((0.5, 0.5), rel=1e-4)
+
+
+def test_pixel_size_from_imagej_and_ome(tmp_path, picture):
+    grey = Image.fromarray(picture)
+    grey.save(tmp_path / "j.tif", tiffinfo={270: "ImageJ=1.53\nunit=micron\n", 282: 2.0, 283: 2.0, 296: 1})
+    assert read_image(tmp_path / "j.tif").pixel_size_um == pytest.approx((0.5, 0.5))
+    text = '<OME><Pixels PhysicalSizeX="0.8" PhysicalSizeXUnit="µm" PhysicalSizeY="900" PhysicalSizeYUnit="nm"/></OME>'
+    grey.save(tmp_path / "o.tif", tiffinfo={270: text.encode()})
+    assert read_image(tmp_path / "o.tif").pixel_size_um == pytest.approx((0.9, 0.8))
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 300, 1])
+def test_print_resolutions_are_no_pixel_size(tmp_path, picture, dpi):
+    Image.fromarray(picture).save(tmp_path / "a.png", dpi=(dpi, dpi))
+    image = read_image(tmp_path / "a.png")
+    assert image.pixel_size_um is None
+    with pytest.raises(InputError, match=r"--pixel-size-um"):
+        image.require_pixel_size("a.png")
+
+
+def test_an_argument_overrides_the_metadata(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.png", dpi=(25400, 25400))
+    assert read_image(tmp_path / "a.png", 0.7).pixel_size_um == (0.7, 0.7)
+    assert read_image(tmp_path / "a.png", (0.7, 0.9)).pixel_size_um == (0.7, 0.9)
+    assert read_image(tmp_path / "a.png", "0.7,0.9").require_pixel_size() == (0.7, 0.9)
+    with pytest.raises(InputError, match="pixel size"):
+        read_image(tmp_path / "a.png", -1.0)
+
+
+def test_hrt_must_be_said_and_must_fit(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "small.png")
+    with pytest.raises(InputError, match="384 × 384"):
+        read_image(tmp_path / "small.png", "hrt")
+    Image.fromarray(np.tile(picture, (4, 3))).save(tmp_path / "field.png")
+    assert read_image(tmp_path / "field.png").pixel_size_um is None  # never assumed
+    assert read_image(tmp_path / "field.png", "hrt").pixel_size_um == (400 / 384, 400 / 384)
+
+
+@pytest.mark.parametrize("text", ["", "a", "0", "-1", "1,2,3", "nan", "inf"])
+def test_pixel_sizes_that_are_none(text):
+    with pytest.raises(InputError):
+        parse_pixel_size(text)
+    assert parse_pixel_size("HRT") == "hrt" and parse_pixel_size("1.5") == (1.5, 1.5)
+    assert parse_pixel_size("1.04,1.10") == (1.04, 1.10)
+    with pytest.raises(InputError, match="would be pixels of 1 by 4 µm: write decimals with a point"):
+        parse_pixel_size("1,04")
+
+
+def test_grey_values_of_unknown_range_are_refused():
+    levels = np.array([[0, 0.5, 1]], np.float32)
+    assert as_uint8(levels).tolist() == [[0, 128, 255]]
+    for pixels in (255 * levels, levels - 0.5, np.array([[np.nan, 1]], np.float32)):
+        with pytest.raises(InputError, match="do not say what is white"):
+            as_uint8(pixels)
+
+
+@pytest.mark.parametrize("where", ["bottom", "top"])
+def test_an_information_bar_is_cut_off_and_said(tmp_path, picture, where):
+    field = np.tile(picture, (4, 3))
+    bar = np.full((66, 384), 236, np.uint8)
+    bar[10:50:4, 20:300:3] = 0  # something like text
+    Image.fromarray(np.vstack([field, bar] if where == "bottom" else [bar, field])).save(tmp_path / "a.bmp")
+    image = read_image(tmp_path / "a.bmp", "hrt")
+    assert (image.pixels == field).all()
+    assert image.cropped == f"an information bar of 66 rows at the {where} was cut off"
+
+
+def test_a_tall_image_without_a_bar_stays(tmp_path, picture):
+    tall = np.tile(picture, (5, 3))[:450]
+    Image.fromarray(tall).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.pixels.shape == (450, 384) and image.cropped is None
+
+
+def test_the_black_surroundings_of_a_mosaic_are_not_valid(tmp_path, picture):
+    mosaic = np.zeros((300, 400), np.uint8)
+    mosaic[60:156, 40:168] = picture
+    mosaic[140:236, 150:278] = picture
+    mosaic[100:110, 80:90] = 0  # a hole inside is image
+    Image.fromarray(mosaic).save(tmp_path / "m.png")
+    valid = read_image(tmp_path / "m.png").valid
+    expected = np.zeros_like(mosaic, bool)
+    expected[60:156, 40:168] = expected[140:236, 150:278] = True
+    assert (valid != expected).mean() < 0.002  # corners of the outline, by the opening
+    assert valid[100:110, 80:90].all()
+
+
+def test_dark_and_black_images_are_valid_everywhere(tmp_path, picture):
+    dark = np.clip(picture.astype(int) - 120, 0, 255).astype(np.uint8)  # half of the pixels clip to 0
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    assert read_image(tmp_path / "dark.png").valid.mean() > 0.99
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(tmp_path / "black.png")
+    assert read_image(tmp_path / "black.png").valid.all()
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png", "tif", "jpg"])
+def test_truncated_files_are_refused_by_name(tmp_path, picture, suffix):
+    whole = tmp_path / f"whole.{suffix}"
+    Image.fromarray(picture).save(whole)
+    data = whole.read_bytes()
+    for share in (0.02, 0.3, 0.7):
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(data[: max(int(len(data) * share), 3)])
+        with pytest.raises(InputError, match=rf"cut\.{suffix}"):
+            read_image(cut)
+
+
+def test_damaged_bytes_never_escape_as_another_error(tmp_path, picture):
+    rng = np.random.default_rng(1)
+    for suffix in ("bmp", "png", "tif", "jpg"):
+        Image.fromarray(picture).save(tmp_path / f"a.{suffix}")
+        data = np.frombuffer((tmp_path / f"a.{suffix}").read_bytes(), np.uint8)
+        for _ in range(40):
+            broken = data.copy()
+            places = rng.integers(0, min(len(data), 400), 6)
+            broken[places] = rng.integers(0, 256, 6)
+            (tmp_path / f"b.{suffix}").write_bytes(broken.tobytes())
+            with contextlib.suppress(InputError):
+                assert read_image(tmp_path / f"b.{suffix}").pixels.ndim == 2
+
+
+def test_what_is_no_image(tmp_path, picture):
+    with pytest.raises(InputError, match="no file"):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(InputError, match="folder"):
+        read_image(tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InputError, match="empty"):
+        read_image(tmp_path / "empty.png")
+    (tmp_path / "text.png").write_text("not an image at all, but long enough to have a header\n" * 9)
+    with pytest.raises(InputError, match="not an image"):
+        read_image(tmp_path / "text.png")
+    frames = [Image.fromarray(picture), Image.fromarray(picture)]
+    frames[0].save(tmp_path / "stack.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="2 frames"):
+        read_image(tmp_path / "stack.tif")
+
+
+@pytest.mark.parametrize("side", [13_000, 60_000])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, side):
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(data)
+    with pytest.raises(InputError, match="150000000"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_nothing_personal_leaves_the_reader(tmp_path, picture):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Patient", "Miller")
+    exif = Image.Exif()
+    exif[0x010E] = "Miller"
+    Image.fromarray(picture).save(tmp_path / "miller.png", pnginfo=notes, exif=exif)
+    image = read_image(tmp_path / "miller.png")
+    assert "iller" not in repr(image)
+    assert set(vars(image)) == {"pixels", "pixel_size_um", "valid", "cropped"}
+
+
+def dicom(tmp_path, pixels, **tags):
+    """A DICOM file of one image."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    data.PatientName = "Miller^Anna"
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
+    data.BitsAllocated = data.BitsStored = pixels.dtype.itemsize * 8
+    data.HighBit = data.BitsStored - 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    file = tmp_path / "a.dcm"
+    pydicom.dcmwrite(file, data, enforce_file_format=True)
+    return file
+
+
+def test_dicom(tmp_path, picture):
+    image = read_image(dicom(tmp_path, picture, PixelSpacing=[0.0011, 0.0010]))
+    assert (image.pixels == picture).all() and image.pixels.dtype == np.uint8
+    assert image.pixel_size_um == pytest.approx((1.1, 1.0))
+    assert "iller" not in repr(image)
+    deep = picture.astype(np.uint16) * 200
+    image = read_image(dicom(tmp_path, deep, PixelSpacing=[0.2, 0.2]))  # 200 µm: no microscope
+    assert (image.pixels == deep).all() and image.pixel_size_um is None
+
+
+def test_dicom_where_the_largest_value_is_black(tmp_path, picture):
+    image = read_image(dicom(tmp_path, picture, PhotometricInterpretation="MONOCHROME1"))
+    assert (image.pixels == 255 - picture).all()
+    signed = picture.astype(np.int16) * 100 - 12000
+    turned = dicom(tmp_path, signed, PhotometricInterpretation="MONOCHROME1", PixelRepresentation=1)
+    assert (read_image(turned).pixels == -1 - signed.astype(int)).all()
+
+
+def test_dicom_with_colours_or_a_spacing_with_commas(tmp_path, picture):
+    with pytest.raises(InputError, match="numbers of colours"):
+        read_image(dicom(tmp_path, picture, PhotometricInterpretation="PALETTE COLOR"))
+    file = dicom(tmp_path, picture, PixelSpacing=[0.001, 0.001])
+    file.write_bytes(file.read_bytes().replace(b"0.001", b"0,001"))
+    assert read_image(file).pixel_size_um is None
+
+
+def test_damaged_dicom(tmp_path, picture):
+    file = dicom(tmp_path, picture)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"a\.dcm"):
+        read_image(file)
+    file.write_bytes(b"no dicom")
+    with pytest.raises(InputError, match="no DICOM"):
+        read_image(file)
+
+
+def test_dicom_without_pydicom_says_how_to_install_it(tmp_path, picture, monkeypatch):
+    file = dicom(tmp_path, picture)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match="pip install"):
+        read_image(file)
+
+
+def test_the_limit_is_checked_for_dicom_too(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    with pytest.raises(InputError, match="limit"):
+        read_image(dicom(tmp_path, picture))
+
+
+def nerves(grey: int = 255, width: int = 3, fine: int = 1, side: int = 192) -> Image.Image:
+    """Ten oblique nerves, every other one in `grey`, drawn on a grid `fine` times as fine."""
+    picture = Image.new("L", (side * fine, side * fine))
+    draw = ImageDraw.Draw(picture)
+    for number in range(10):
+        left, shift = fine * (9 + 18 * number), fine * (3 * number - 14)
+        draw.line([(left, 0), (left + shift, side * fine)], fill=255 if number % 2 else grey, width=width * fine)
+    return picture
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6])
+@pytest.mark.parametrize("how", [Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+def test_grey_rims_of_smoothed_nerves_are_cut(width, how):
+    """A third of what is three pixels wide is rim; the cut leaves the nerve as wide as drawn, to a fifth of a pixel."""
+    fine = nerves(width=width, fine=8)
+    mask = as_mask(np.asarray(fine.resize((192, 192), how)))
+    assert mask.mean() == pytest.approx(np.mean(np.asarray(fine) > 0), rel=0.2 / width)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("side", [150, 256, 384, 512])
+def test_scaled_masks_and_jpeg_are_masks(width, side):
+    drawn = nerves(width=width)
+    scaled = as_mask(np.asarray(drawn.resize((side, side), Image.Resampling.BILINEAR)))
+    assert scaled.mean() == pytest.approx(np.mean(np.asarray(drawn) > 0), rel=0.2 / width)
+    memory = io.BytesIO()
+    drawn.save(memory, "JPEG", quality=50)
+    with Image.open(memory) as stored:
+        assert (as_mask(np.asarray(stored)) != (np.asarray(drawn) > 0)).mean() < 0.002
+
+
+def test_nerves_that_the_cut_would_take_away_are_refused():
+    for grey in (60, 100, 127):
+        with pytest.raises(InputError, match="of what is drawn is grey"):
+            as_mask(np.asarray(nerves(grey)))
+    assert (as_mask(np.asarray(nerves(160))) == (np.asarray(nerves()) > 0)).all()  # bright enough to stay
+
+
+def test_labels_are_no_mask():
+    labels = np.asarray(nerves()) // 255
+    assert (as_mask(labels) == labels.astype(bool)).all()
+    labels[:96] *= 3
+    with pytest.raises(InputError, match="0, 1, 3 are labels"):
+        as_mask(labels)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_pictures_that_are_transparent_in_parts_are_refused(tmp_path, mode):
+    """Black strokes on a transparent ground: every channel but alpha is empty."""
+    strokes = Image.merge("LA", (Image.new("L", (192, 192)), nerves())).convert("RGBA")
+    if mode == "P":
+        Image.fromarray(np.asarray(nerves()) // 255, "P").save(tmp_path / "a.png", transparency=0)
+    else:
+        strokes.convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is transparent in parts"):
+        read_image(tmp_path / "a.png")
+    Image.new("RGBA", (192, 192), (90, 90, 90, 0)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png is transparent all over"):
+        read_image(tmp_path / "a.png")

@@ -1,0 +1,81 @@
+"""The workflow disease_progression."""
+
+from typing import Any
+
+from tools.flow import Flow
+from tools.shipped import parts
+
+
+def disease_progression(info: dict[str, Any], version: str) -> Flow:
+    """One plexus at three severities, as a strip."""
+    flow = Flow("disease_progression", info, version)
+    loader, fast, adapter, shift, norm = parts.add_model(flow)
+    masks = flow.add("CCMSampleMasks", "The Plexus", width=380, cohort="Control", count=1, size=384, seed=5)
+    rows = []
+    for severity in (0, 1, 2):
+        name = f"Severity {severity}"
+        declined = flow.add("CCMDegenerate", name, plexus=masks["plexus"], severity=float(severity))
+        words = parts.add_conditioning(flow, loader, declined, f"Conditioning {severity}")
+        paint = parts.add_painting(flow, norm["patched_model"], words, f"Paint {severity}")
+        decode = flow.add("VAEDecode", f"Decode {severity}", samples=paint["LATENT"], vae=loader["vae"])
+        crop = flow.add("CCMCropToMask", f"Crop {severity}", image=decode["IMAGE"], mask=declined["masks"])
+        trace = flow.add("CCMTrace", f"Trace {severity}", images=crop["image"])
+        found = parts.add_biomarkers(flow, f"Biomarkers At {severity}", trace["masks"], crop["image"])
+        grey = flow.add("MaskToImage", f"Mask {severity}", mask=declined["masks"])
+        rows.append((declined, grey, words, paint, decode, crop, trace, found))
+    strips = []
+    for what, index, output in (("Masks", 1, "IMAGE"), ("Pictures", 5, "image")):
+        first = flow.add(
+            "ImageStitch",
+            f"{what} 0 And 1",
+            image1=rows[0][index][output],
+            image2=rows[1][index][output],
+            spacing_width=8,
+        )
+        whole = flow.add(
+            "ImageStitch", f"{what} 0, 1 And 2", image1=first["IMAGE"], image2=rows[2][index][output], spacing_width=8
+        )
+        strips.append((first, whole))
+    strip = flow.add(
+        "ImageStitch",
+        "Masks Above Pictures",
+        image1=strips[0][1]["IMAGE"],
+        image2=strips[1][1]["IMAGE"],
+        direction="down",
+        spacing_width=8,
+    )
+    save = flow.add(
+        "SaveImage", "The Strip", width=1070, room=740, images=strip["IMAGE"], filename_prefix="ccm/progression"
+    )
+    note = flow.note(
+        "# One plexus, three severities\n"
+        "The same nerves as they would look healthy (0), with type 1 diabetes (1) and with neuropathy (2): branches "
+        "let go, fibres die back, trunks break. Each mask is painted with the prompt of its nearest cohort and the "
+        "same noise.\n\n"
+        "**What to change:** *seed* of The Plexus; *severity* of the three CCM Degenerate nodes, from 0 to 2 in any "
+        "steps; the *same* seed in all KSamplers.\n\n"
+        "**What it is not:** the published data are cross-sectional. This is a model of the differences between "
+        "groups, not of anybody's future.\n\n"
+        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}",
+        400,
+        600,
+    )
+    flow.place(0, 0, note)
+    flow.rows(
+        480,
+        0,
+        [[loader, fast], [adapter, shift, norm], [masks]],
+        *(
+            [[declined, grey], [words], [paint], [decode, crop, trace], [found]]
+            for declined, grey, words, paint, decode, crop, trace, found in rows
+        ),
+    )
+    side = rows[0][0].pos[1] - 30
+    for column, nodes in enumerate((*strips, [strip])):
+        flow.place(2660 + 370 * column, side, *nodes)
+    flow.place(2660, side + 2 * (strip.height + 80) + 20, save)
+    flow.group("1  Model, adapter and plexus", parts.BLUE, loader, fast, adapter, norm, masks)
+    for number, row in enumerate(rows):
+        flow.group(f"2{'abc'[number]}  Severity {number}", (parts.GREEN, parts.VIOLET, parts.AMBER)[number], *row)
+    flow.group("3  Strip", parts.BLUE, *strips[0], *strips[1], strip, save)
+    return flow

@@ -1,0 +1,47 @@
+"""The workflow quickstart_cpu."""
+
+from typing import Any
+
+from tools.flow import Flow
+from tools.shipped import parts
+
+
+def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
+    """The synthesis on the miniature: any machine, no download."""
+    flow = Flow("quickstart_cpu", info, version)
+    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, room=parts.SAID, source="miniature")
+    adapter = flow.add("WDLoRAApply", width=360, model=loader["model"])
+    shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
+    masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
+    words = parts.add_conditioning(flow, loader, masks, variant="edit")
+    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0, sampler_name="heun")
+    decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
+    save = flow.add(
+        "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
+    )
+    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], decode["IMAGE"], 380)
+    note = flow.note(
+        "# Quick start on any machine\n"
+        "The whole way from a nerve mask to a measured picture, on the **miniature**: a small Qwen-Image-Edit that "
+        "comes with this pack. It needs no GPU and no download, and paints in seconds. Press **Run**.\n\n"
+        "**What to change:** *cohort* and *seed* in CCM Sample Masks, *seed* in KSampler.\n\n"
+        "The miniature learned to draw bright lines, never corneas: its pictures show how the nodes work together, not "
+        "what the full model paints. An adapter that was fine-tuned on it (`python -m training finetune --preset "
+        "miniature`) can be chosen in WDLoRA Apply.\n\n"
+        "**Next:** *ccm_synthesis*, the same graph for the full model on a GPU.\n\n"
+        f"{parts.RESEARCH_NOTE}",
+        400,
+        360,
+    )
+    flow.place(0, 0, note)
+    flow.rows(
+        480,
+        0,
+        [[loader], [adapter, shift], [masks], [words]],
+        [[paint, decode], [save], [trace, own, found], [overlay]],
+    )
+    flow.group("1  Model", parts.BLUE, loader, adapter, shift)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, words)
+    flow.group("3  Picture", parts.VIOLET, paint, decode, save)
+    flow.group("4  Biomarkers", parts.AMBER, trace, found, overlay)
+    return flow
