@@ -11,7 +11,7 @@ from wdlora.errors import InputError
 from wdlora.files import sha256
 from wdlora.host.api import io
 from wdlora.host.context import Interrupted, Progress, check_interrupted
-from wdlora.host.executor import EVERYBODY, Job, execution_order
+from wdlora.host.executor import EVERYBODY, Job
 
 
 class Counter(io.ComfyNode):
@@ -77,11 +77,6 @@ def test_the_picture_and_its_graph_are_saved(host, graph):
         assert json.loads(saved.text["prompt"]) == told
         assert json.loads(saved.text["workflow"]) == {"id": "w"}
         assert np.array_equal(np.asarray(saved)[..., 0], np.asarray(given))
-
-
-def test_parents_come_first():
-    prompt = {"c": count(["a", 0], after=["b", 0]), "b": count(["a", 0]), "a": count(1)}
-    assert execution_order(prompt, ["c"]) == ["a", "b", "c"]
 
 
 def test_what_did_not_change_is_not_run_again(host, graph):
