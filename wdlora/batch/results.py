@@ -1,7 +1,5 @@
 """Where the results of a batch lie: one folder a job, which appears whole, and the manifest over all of them."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -13,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..csv_table import write_csv
 from ..errors import InputError
-from ..files import sha256, write_json, write_text
+from ..files import sha256, write_json
 from ..graph import Graph
 from ..graph.places import title_of
 from ..privacy.names import Names
@@ -162,7 +161,11 @@ class Results:
         rows: dict[str, list[dict[str, Any]]] = {}
         for record in [*done, *others]:
             _add_rows(rows, record)
-        tables = {name: _write_table(self.out / f"{name}.csv", lines) for name, lines in sorted(rows.items())}
+        tables = {}
+        for name, lines in sorted(rows.items()):
+            table = self.out / f"{name}.csv"
+            write_csv(table, lines)
+            tables[name] = {"file": table.name, "sha256": sha256(table)}
         count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
         manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
         manifest |= {"tables": tables, "jobs": listed}
@@ -209,16 +212,6 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], record: dict[str, Any]) -> 
                     known["mask_file"] = record["mask"]["file"]
                 flat = {key: item for key, item in member.items() if isinstance(item, (int, float, str, type(None)))}
                 rows.setdefault(name, []).append({**known, **flat})
-
-
-def _write_table(path: Path, lines: list[dict[str, Any]]) -> dict[str, str]:
-    names = list(dict.fromkeys(key for line in lines for key in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, text.getvalue())
-    return {"file": path.name, "sha256": sha256(path)}
 
 
 def _parsed(text: str) -> Any:

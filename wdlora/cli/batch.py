@@ -214,10 +214,12 @@ def _plan(
     at = mask_place(graph, *args.mask_input) if masks else None
     axes = []
     if args.cohort:
-        axes.append(Axis("cohort", places_of(graph, "cohort", args.cohort_input), tuple(parse_cohorts(args.cohort))))
+        cohorts = parse_cohorts(args.cohort)
+        axes.append(Axis("cohort", places_of(graph, "cohort", args.cohort_input), tuple(cohorts)))
     axes += [parse_variation(graph, text) for text in args.vary]
     if args.seeds:
-        axes.append(Axis("seed", places_of(graph, "seed", args.seed_input), tuple(parse_seeds(args.seeds))))
+        seeds = parse_seeds(args.seeds)
+        axes.append(Axis("seed", places_of(graph, "seed", args.seed_input), tuple(seeds)))
     design = Design(masks, at, axes)
     check_places(graph, stated, design)
     if at is not None:
