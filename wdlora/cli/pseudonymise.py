@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..privacy.tree import Report
+    from ..privacy.tree import PrivacyReport
 
 EXAMPLE = "python -m wdlora pseudonymise ComfyUI/output/study --names patients.txt --check"
 _MOST_LINES = 20
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     return int(bool((args.check and report.found) or report.left or report.unreadable))
 
 
-def _print(report: "Report", check: bool) -> None:
+def _print(report: "PrivacyReport", check: bool) -> None:
     for name, pseudonym in report.names.items():
         print(f"{name} → {pseudonym}")
     for file, names in report.found.items():

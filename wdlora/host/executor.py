@@ -56,7 +56,7 @@ class Silence:
 
 
 @dataclass
-class Job:
+class PromptJob:
     """A graph to run.
 
     outputs: the output nodes that validation found sound. stop: set it, and the job ends at its next report of
@@ -123,7 +123,7 @@ class Executor:
         """Forget all kept results."""
         self._cache.clear()
 
-    def execute(self, job: Job) -> Result:
+    def execute(self, job: PromptJob) -> Result:
         """Run a job to its end. Never raises for what a node does: the result tells."""
         import torch
 
@@ -133,7 +133,7 @@ class Executor:
 
 
 class _Run:
-    def __init__(self, executor: Executor, job: Job):
+    def __init__(self, executor: Executor, job: PromptJob):
         self.registry, self.sink = executor.registry, executor.sink
         self.job, self.stop = job, job.stop
         self.result = Result()

@@ -172,10 +172,10 @@ class Names:
             return
         for spelling in (text, text.upper(), text.casefold()):  # Weiß, WEISS, weiss
             for form in ("NFC", "NFD"):
-                told = unicodedata.normalize(form, spelling)
-                self._spelt.add(told)
-                if fold(told) not in self._prose:
-                    self._prose[fold(told)] = pseudonym
+                normal = unicodedata.normalize(form, spelling)
+                self._spelt.add(normal)
+                if fold(normal) not in self._prose:
+                    self._prose[fold(normal)] = pseudonym
                     self._finder = None
 
     def telltales(self) -> list[str]:
