@@ -128,12 +128,12 @@ class CCMConditioning(io.ComfyNode):
         encoded: dict[str, list[Any]] = {"positive": [], "negative": []}
         latents: list[list[Any]] = []
         for index, picture in enumerate(pictures):
-            images = [picture, *([references[index % len(references)]] if references else [])]
+            shown = [picture, *([references[index % len(references)]] if references else [])]
             for name, words in (("positive", prompt), ("negative", negative)):
-                encoded[name].append(host.encode(clip, words, images, variant))
+                encoded[name].append(host.encode(clip, words, shown, variant))
                 progress.advance()
             grids = []
-            for one in images:
+            for one in shown:
                 grids.append(host.vae_encode(vae, one))
                 progress.advance()
             latents.append(grids)

@@ -156,27 +156,22 @@ class WDLoRATrain(io.ComfyNode):
         result = process.result()
         if not result["finished"]:
             raise InputError(f"training stopped after step {result['step']}: run again to go on")
-        return _finished(name, out, log, result)
+        from ..wdlora.curve import curve, curve_picture
 
-
-def _finished(name: str, out: Path, log: list[dict[str, Any]], result: dict[str, Any]) -> Any:
-    """What the node gives of a finished run, after its adapter was published."""
-    from ..wdlora.curve import curve, curve_picture
-
-    adapter = published(Path(result["adapter"]), name)
-    report = {
-        "adapter": adapter,
-        "steps": result["step"],
-        "judgement": result.get("judgement"),
-        "folder": str(out.name),
-    }
-    sheets = [
-        {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
-        for sheet in sorted((out / "sheets").glob("*.png"))
-    ]
-    ui = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
-    image = tensors.as_image([curve_picture(log, f"Training of {name}")])
-    return io.NodeOutput(adapter, image, json.dumps(report, indent=1), ui=ui)
+        adapter = published(Path(result["adapter"]), name)
+        report = {
+            "adapter": adapter,
+            "steps": result["step"],
+            "judgement": result.get("judgement"),
+            "folder": str(out.name),
+        }
+        sheets = [
+            {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
+            for sheet in sorted((out / "sheets").glob("*.png"))
+        ]
+        shown = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
+        image = tensors.as_image([curve_picture(log, f"Training of {name}")])
+        return io.NodeOutput(adapter, image, json.dumps(report, indent=1), ui=shown)
 
 
 def model_arguments(given: tuple[str, str, str, str, str], variant: str) -> list[str]:
@@ -207,7 +202,7 @@ def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]
     from ..wdlora.curve import curve_picture
 
     log: list[dict[str, Any]] = []
-    began, undrawn, running, drawn, last_sheet = False, False, True, 0.0, ""
+    began, undrawn, running, drawn, shown = False, False, True, 0.0, ""
     progress = host.progress(1)
     try:
         progress.text("loading the model and encoding the data")
@@ -220,8 +215,8 @@ def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]
             if undrawn and (not running or time.monotonic() - drawn > REDRAWN_S):
                 undrawn, drawn = False, time.monotonic()
                 sheet = _newest(process.out / "sheets")
-                if running and sheet is not None and sheet.name != last_sheet:
-                    preview, last_sheet = _opened(sheet), sheet.name
+                if running and sheet is not None and sheet.name != shown:
+                    preview, shown = _opened(sheet), sheet.name
                 else:
                     preview = _picture(curve_picture(log, f"Training of {name}"))
             if changed or preview is not None:

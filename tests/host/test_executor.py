@@ -10,7 +10,7 @@ from PIL import Image
 from wdlora.errors import InputError
 from wdlora.files import sha256
 from wdlora.host.api import io
-from wdlora.host.context import Interrupted, NodeProgress, check_interrupted
+from wdlora.host.context import HostProgress, Interrupted, check_interrupted
 from wdlora.host.executor import EVERYBODY, PromptJob
 
 
@@ -40,7 +40,7 @@ class Counter(io.ComfyNode):
         cls.runs.append((value, cls.hidden.extra_pnginfo))
         if value == 13:
             raise InputError("thirteen is not a number that anybody wants; give another")
-        progress = NodeProgress(4)
+        progress = HostProgress(4)
         progress.text("counting")
         for step in range(4):
             preview = Image.new("RGB", (8, 8)) if value == 2 else None
@@ -205,7 +205,7 @@ def test_progress_is_throttled_but_the_end_is_told(host, sink):
 
     now = [0.0]
     with context.node(context.NodeContext("1", Ears(), threading.Event())):
-        progress = NodeProgress(1000, clock=lambda: now[0])
+        progress = HostProgress(1000, clock=lambda: now[0])
         for _ in range(1000):
             now[0] += 0.001  # a second in all: a message every 50 ms at most
             progress.advance()
@@ -214,7 +214,7 @@ def test_progress_is_throttled_but_the_end_is_told(host, sink):
 
 
 def test_progress_outside_a_run_does_nothing():
-    NodeProgress(3).advance()
+    HostProgress(3).advance()
     check_interrupted()
 
 
