@@ -198,7 +198,10 @@ def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a data set's table; the usual columns and no rows where there is none yet."""
     if not table.is_file():
         return list(COLUMNS), []
-    return read_csv(table, NEEDED)
+    try:
+        return read_csv(table, NEEDED)
+    except InputError as error:
+        raise InputError(f"{error}: it is no data set to add to") from None
 
 
 def _recover(place: Path) -> None:
