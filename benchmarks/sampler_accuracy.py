@@ -136,7 +136,7 @@ def run() -> str:
     )
 
 
-def plot() -> None:
+def _plot() -> None:
     """Write the plots: targets and masks against Table V, a sheet of masks, one plexus followed."""
     import matplotlib
 
@@ -182,4 +182,4 @@ def plot() -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(replace_section(PAGE.read_text(encoding="utf-8"), "accuracy", run()), encoding="utf-8")
-    plot()
+    _plot()

@@ -171,7 +171,7 @@ class WDLoRAInspect(io.ComfyNode):
     def execute(cls, adapter: str, base: str) -> Any:
         from ..wdlora.adapter import Adapter
         from ..wdlora.adapter.plot import moved_picture, size_picture
-        from ..wdlora.cli.inspect import described, text
+        from ..wdlora.adapter.report import adapter_report, report_text
 
         path, other = _inspected(adapter, base)
         loaded = Adapter.load(path, other)
@@ -184,13 +184,12 @@ class WDLoRAInspect(io.ComfyNode):
                 yield layer
                 progress.advance()
 
-        report, moved = described(loaded, other, watched)
+        report, moved = adapter_report(loaded, other, watched)
         title = f"What {adapter} changes"
         picture = size_picture(loaded, title) if moved is None else moved_picture(moved, title)
         image = tensors.as_image([picture])
-        said = text(report)
-        shown = _preview(image)
-        return io.NodeOutput(image, said, json.dumps(report, indent=1), ui={**shown, "text": [said]})
+        text = report_text(report)
+        return io.NodeOutput(image, text, json.dumps(report, indent=1), ui={**_preview(image), "text": [text]})
 
 
 def _preview(image: Any) -> dict[str, Any]:

@@ -115,13 +115,10 @@ def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
 
 def as_csv(measured: list[dict[str, Any]]) -> str:
     """One line a mask, after a line of names; only what is a number or a text."""
+    from ..wdlora.csv_table import csv_text
+
     names = [key for key, value in measured[0].items() if isinstance(value, (int, float, str, type(None)))]
-    lines = [",".join(["mask", *names])]
-    lines += [
-        ",".join([str(index), *("" if one[name] is None else str(one[name]) for name in names)])
-        for index, one in enumerate(measured)
-    ]
-    return "\n".join(lines) + "\n"
+    return csv_text([{"mask": index, **one} for index, one in enumerate(measured)], ["mask", *names])
 
 
 NODES = [CCMBiomarkers]

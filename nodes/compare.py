@@ -115,11 +115,11 @@ def _interval(value: float, low: float, high: float, digits: int) -> str:
 
 
 def _csv(found: Any) -> str:
-    lines = ["biomarker,n_a,n_b,mean_a,mean_b,sd_a,sd_b,difference,low,high,hedges_g"]
-    for one in found:
-        numbers = [*one.n, *one.mean, *one.sd, one.difference, one.low, one.high, one.effect]
-        lines.append(",".join([one.key, *("" if not math.isfinite(x) else repr(x) for x in numbers)]))
-    return "\n".join(lines) + "\n"
+    from ..wdlora.csv_table import csv_text
+
+    names = ["biomarker", "n_a", "n_b", "mean_a", "mean_b", "sd_a", "sd_b", "difference", "low", "high", "hedges_g"]
+    lines = [(one.key, *one.n, *one.mean, *one.sd, one.difference, one.low, one.high, one.effect) for one in found]
+    return csv_text([dict(zip(names, line, strict=True)) for line in lines], names)
 
 
 NODES = [CCMCompareBiomarkers]

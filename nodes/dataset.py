@@ -94,7 +94,6 @@ class CCMSaveDataset(io.ComfyNode):
     ) -> Any:
         import folder_paths
 
-        from ..wdlora.anatomy import measure
         from ..wdlora.dataset.writer import Entry, append
         from .provenance import provenance
 
@@ -104,16 +103,7 @@ class CCMSaveDataset(io.ComfyNode):
         arrays = tensors.mask_arrays(masks, "masks")
         tensors.same_size(pictures, arrays, ("images", "masks"))
         progress = engine.current().progress(len(arrays))
-        if biomarkers is None:
-            panels = [measure(array, pixel_size_um=pixel_size_um).to_dict() for array in arrays]
-        else:
-            from .compare import parsed
-
-            panels = parsed(biomarkers, "biomarkers")
-            if len(panels) != len(arrays):
-                raise InputError(
-                    f"biomarkers holds {len(panels)} measurements for {len(arrays)} images: link their own"
-                )
+        panels = _panels(biomarkers, arrays, pixel_size_um)
         origin = provenance(cls.hidden.prompt, cls.hidden.unique_id, hash_models, progress.text)
         entries = [
             Entry(
@@ -138,9 +128,9 @@ class CCMSaveDataset(io.ComfyNode):
             "written": [one.image.name for one in written if one.new],
             "already_there": [one.image.name for one in written if not one.new],
         }
-        shown = [{"filename": one.image.name, "subfolder": f"{folder}/images", "type": "output"} for one in written]
+        listed = [{"filename": one.image.name, "subfolder": f"{folder}/images", "type": "output"} for one in written]
         text = json.dumps(report, indent=1)
-        return io.NodeOutput(text, ui={"images": shown, "text": [text]})
+        return io.NodeOutput(text, ui={"images": listed, "text": [text]})
 
 
 class CCMLoadDataset(io.ComfyNode):
@@ -262,6 +252,19 @@ def dataset_folder(name: str) -> Path:
     if not (place / TABLE).is_file():
         raise InputError(f"there is no data set {name!r}: put its folder, with dataset.csv, into {root}")
     return place
+
+
+def _panels(biomarkers: str | None, masks: list[Any], pixel_size_um: float) -> list[dict[str, Any]]:
+    """The biomarkers of every mask: those that were given as JSON, or else measured."""
+    from ..wdlora.anatomy import measure
+    from .compare import parsed
+
+    if biomarkers is None:
+        return [measure(mask, pixel_size_um=pixel_size_um).to_dict() for mask in masks]
+    panels = parsed(biomarkers, "biomarkers")
+    if len(panels) != len(masks):
+        raise InputError(f"biomarkers holds {len(panels)} measurements for {len(masks)} images: link their own")
+    return panels
 
 
 def _check_texts(folder: Any, patient: Any, visit: Any) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..wdlora.errors import MISSING_FILE, InputError
+from ..wdlora.errors import ErrorSentence, InputError
 from ..wdlora.files import below
 
 NONE = "none"
@@ -33,7 +33,7 @@ def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
     path = folder_paths.get_full_path(kind, name) if name in folder_paths.get_filename_list(kind) else None
     if path is None:
         known = f" (SHA-256 {sha256})" if sha256 else ""
-        raise InputError(f"the {what} {name!r}{known} {MISSING_FILE} {place}")
+        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {place}", missing_file=True)
     return Path(path)
 
 
@@ -55,12 +55,13 @@ def stamp(path: str | os.PathLike) -> str:
 def sentence(check: Any, *arguments: Any) -> bool | str:
     """True where `check(*arguments)` passes, else its sentence: what `validate_inputs` returns.
 
-    An argument that is None is linked, so not known yet: then the node checks when it runs.
+    An argument that is None is linked, so not known yet: then the node checks when it runs. The sentence carries its
+    error, so that the embedded host knows its kind.
     """
     if None in arguments:
         return True
     try:
         check(*arguments)
     except InputError as problem:
-        return str(problem)
+        return ErrorSentence(problem)
     return True

@@ -162,7 +162,8 @@ def places(
         return whole, whole, whole
     if source != SINGLE:
         raise InputError(f"the source {source!r} is not known: choose one of {', '.join(SOURCES)}")
-    found, missing = [], []
+    found: list[Path] = []
+    missing: list[InputError] = []
     for kind, name, what in (
         ("diffusion_models", diffusion_model, "diffusion model"),
         ("text_encoders", text_encoder, "text encoder"),
@@ -171,9 +172,9 @@ def places(
         try:
             found.append(files.model_file(kind, name, what))
         except InputError as error:
-            missing.append(str(error))
+            missing.append(error)
     if missing:
-        raise InputError("; ".join(missing))
+        raise InputError("; ".join(map(str, missing)), missing_file=any(error.missing_file for error in missing))
     return found[0], found[1], found[2]
 
 

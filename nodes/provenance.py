@@ -12,22 +12,22 @@ KINDS = ("diffusion_models", "text_encoders", "vae", "loras")
 
 
 def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """The graph above a node, and SHA-256 of its files, as JSON values.
+    """The graph above a node (all of it where the node is unknown), and SHA-256 of its files, as JSON values.
 
     Names of pictures and folders in the input folder are pseudonyms, titles are left out: neither may tell who a
     patient is. `prompt` is the API-format graph or None; `say` hears which file is read.
     """
     from ..wdlora.cohorts import PROMPT_VERSION
+    from ..wdlora.graph.links import ancestors, parents_in
     from ..wdlora.privacy.names import Names
     from ..wdlora.privacy.pseudonym import Pseudonyms
 
     found: dict[str, Any] = {"prompt_version": PROMPT_VERSION}
     if not isinstance(prompt, dict):
         return found
-    graph = {
-        name: {"class_type": node["class_type"], "inputs": node["inputs"]}
-        for name, node in _above(prompt, str(node_id))
-    }
+    name = str(node_id)
+    needed = ancestors(name, parents_in(prompt)) if name in prompt else prompt
+    graph = {id: {"class_type": prompt[id]["class_type"], "inputs": prompt[id]["inputs"]} for id in needed}
     pseudonyms = Pseudonyms(_input_path)
     found["graph"] = Names(pseudonyms).hide(graph)
     if pseudonyms.hashes:
@@ -40,21 +40,6 @@ def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str]
                 hashes[label] = _hash(path)
         found["files"] = hashes
     return found
-
-
-def _above(prompt: dict[str, Any], node_id: str) -> Iterator[tuple[str, Any]]:
-    """The nodes that `node_id` needs, itself included; all nodes where it is unknown."""
-    if node_id not in prompt:
-        yield from prompt.items()
-        return
-    seen, todo = {node_id}, [node_id]
-    while todo:
-        name = todo.pop()
-        yield name, prompt[name]
-        for value in prompt[name]["inputs"].values():
-            if isinstance(value, list) and len(value) == 2 and value[0] in prompt and value[0] not in seen:
-                seen.add(value[0])
-                todo.append(value[0])
 
 
 def _input_path(name: str) -> Path | None:

@@ -21,7 +21,7 @@ def root(tmp_path):
 def confined(root, name):
     from wdlora.host import pack
 
-    pack.load()
+    pack.load_pack()
     from wdlora_pack.nodes import files
 
     return files.confined(root, name, "mask")

@@ -193,10 +193,10 @@ def draw(page: Any, nodes: Nodes, names: list[str]) -> None:
     for key, one in nodes.items():
         if key != one["type"] or (names and key not in names):
             continue
-        shown = [key, f"{key} shown"] if f"{key} shown" in nodes else [key]
-        page.evaluate(SHOW, [shown, GAP])
+        keys = [key, f"{key} shown"] if f"{key} shown" in nodes else [key]
+        page.evaluate(SHOW, [keys, GAP])
         page.wait_for_timeout(700)
-        width, height = page.evaluate(SHOW, [shown, GAP])
+        width, height = page.evaluate(SHOW, [keys, GAP])
         page.wait_for_timeout(300)
         left, top = page.evaluate("(({left, top}) => [left, top])(window.app.canvas.canvas.getBoundingClientRect())")
         assert 0 < width < 1200 and 0 < height < 1200, f"{key}: {width} × {height}"

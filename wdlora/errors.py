@@ -5,9 +5,22 @@ class InputError(ValueError):
     """Something the user gave cannot be used.
 
     The message is one sentence: what was wrong, with which value, and what to do. The command line prints
-    it without a traceback and exits with status 2; nodes show it in the node.
+    it without a traceback and exits with status 2; nodes show it in the node. `missing_file`: a model's file is not in
+    its folder, so that the miniature may stand in for the model.
     """
 
+    def __init__(self, sentence: str, *, missing_file: bool = False):
+        super().__init__(sentence)
+        self.missing_file = missing_file
 
-MISSING_FILE = "is missing: put the file into"
-"""How every refusal for want of a model's file says so; `wdlora.graph.refusal` tells them by it."""
+
+class ErrorSentence(str):
+    """An error's message, for an interface that takes a text alone; the error goes with it."""
+
+    error: Exception
+
+    def __new__(cls, error: Exception) -> "ErrorSentence":
+        """The message of `error`."""
+        sentence = super().__new__(cls, error)
+        sentence.error = error
+        return sentence

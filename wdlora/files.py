@@ -68,9 +68,9 @@ def below(root: str | os.PathLike, *parts: str, what: str = "path") -> Path | No
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text whole or not at all, with its line ends as they are on every system."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from wdlora.adapter import Adapter
-from wdlora.cli.inspect import describe, text
+from wdlora.adapter.report import describe, report_text
 from wdlora.errors import InputError
 from wdlora.weights.base import Weights
 
@@ -111,7 +111,7 @@ def outcome(path, content: bytes) -> Adapter | None:
         assert torch.isfinite(layer.lora_a.float()).all()
     report = describe(adapter)
     json.dumps(report, allow_nan=False)
-    assert text(report).replace("\n", "").isprintable()
+    assert report_text(report).replace("\n", "").isprintable()
     try:
         again = Adapter.from_tensors(adapter.state_dict("peft"), adapter.peft_config())
     except InputError as error:

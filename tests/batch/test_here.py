@@ -51,6 +51,18 @@ def test_masks_keep_their_names_where_asked(place, capsys):
     assert [job["name"][:6] for job in jobs] == ["mask00", "mask01", "mask02"]
 
 
+def test_a_mask_whose_name_would_be_a_formula_is_none_in_a_table(place):
+    (place / "masks" / "mask00.png").rename(place / "masks" / "=mask00.png")
+    measured = {"class_type": "CCMBiomarkers", "inputs": {"masks": ["1", 0], "pixel_size_um": 1.0}}
+    shown = {"class_type": "PreviewAny", "inputs": {"source": ["4", 0]}, "_meta": {"title": "Measured"}}
+    (place / "flow.json").write_text(json.dumps({**GRAPH, "4": measured, "5": shown}))
+    assert batch("--keep-names") == 0
+    with (place / "out" / "ccmbiomarkers.csv").open(newline="") as file:
+        assert [row["mask_file"] for row in csv.DictReader(file)] == ["'=mask00.png", "mask01.png", "mask02.png"]
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    assert manifest["jobs"][0]["mask"]["file"] == "=mask00.png"  # JSON knows no formulas
+
+
 def test_what_is_done_is_not_done_again_and_more_can_be_added(place, capsys):
     assert batch() == 0
     before = {path: path.stat().st_mtime_ns for path in (place / "out" / "results").rglob("*")}

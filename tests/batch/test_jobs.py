@@ -6,8 +6,11 @@ import uuid
 import pytest
 
 from wdlora.batch import jobs
+from wdlora.batch.jobs import Axis, Design
+from wdlora.batch.masks import find_masks, mask_place
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
+from wdlora.graph.places import Place
 from wdlora.privacy.names import Names
 from wdlora.privacy.pseudonym import Pseudonyms
 
@@ -53,10 +56,10 @@ def test_cohorts():
 def test_every_combination_is_a_job_of_its_own():
     graph = painted()
     axes = [
-        jobs.Axis("cohort", jobs.places_of(graph, "cohort"), ("Control", "T1DPN")),
-        jobs.Axis("seed", jobs.places_of(graph, "seed", ["Paint.seed"]), (0, 1, 2)),
+        Axis("cohort", jobs.places_of(graph, "cohort"), ("Control", "T1DPN")),
+        Axis("seed", jobs.places_of(graph, "seed", ["Paint.seed"]), (0, 1, 2)),
     ]
-    planned = jobs.plan(graph, [], None, axes, NOBODY)
+    planned = jobs.plan(graph, Design(axes=axes), NOBODY)
     assert len(planned) == 6 and len({job.id for job in planned}) == 6
     assert planned[4].values == {
         "CCMSampleMasks.cohort": "T1DPN",
@@ -67,14 +70,14 @@ def test_every_combination_is_a_job_of_its_own():
     assert planned[4].name == f"T1DPN-1-{planned[4].id[:8]}"
     assert all(str(uuid.UUID(job.id)) == job.id and uuid.UUID(job.id).version == 5 for job in planned)
     assert graph == painted()  # planning changes nothing
-    again = jobs.plan(painted(), [], None, axes, NOBODY)
+    again = jobs.plan(painted(), Design(axes=axes), NOBODY)
     assert [job.id for job in again] == [job.id for job in planned]
 
 
 def test_values_that_together_look_like_a_link_are_hidden():
     graph = {"a": {"class_type": "LoadImage", "inputs": {"image": "x.png"}, "_meta": {"title": "Load"}}}
     names = Names(Pseudonyms(key=lambda: b"0123456789abcdef"))
-    planned = jobs.plan(graph, [], None, [jobs.Axis("image", ("a.image",), ("Smith.png", 3))], names)
+    planned = jobs.plan(graph, Design(axes=[Axis("image", (Place("a", "image"),), ("Smith.png", 3))]), names)
     assert [job.values for job in planned] == [{"Load.image": names.files["Smith.png"]}, {"Load.image": 3}]
     assert [job.graph["a"]["inputs"]["image"] for job in planned] == ["Smith.png", 3]
 
@@ -85,17 +88,17 @@ def test_ids_follow_the_content_of_a_mask_and_not_its_place(tmp_path):
     ids = []
     for folder in ("one", "two"):
         graph = copy.deepcopy(GRAPH)
-        masks = jobs.find_masks(tmp_path / folder)
-        ids.append([job.id for job in jobs.plan(graph, masks, jobs.mask_place(graph), [], NOBODY)])
+        masks = find_masks(tmp_path / folder)
+        ids.append([job.id for job in jobs.plan(graph, Design(masks, mask_place(graph)), NOBODY)])
     assert ids[0] == ids[1] and len(set(ids[0])) == 2
     (tmp_path / "one" / "mask00.png").write_bytes((tmp_path / "one" / "mask01.png").read_bytes())
     graph = copy.deepcopy(GRAPH)
-    changed = jobs.plan(graph, jobs.find_masks(tmp_path / "one"), jobs.mask_place(graph), [], NOBODY)
+    changed = jobs.plan(graph, Design(find_masks(tmp_path / "one"), mask_place(graph)), NOBODY)
     assert changed[0].id != ids[0][0]
 
 
 def test_what_a_job_saves_goes_to_a_folder_of_its_own():
-    (job,) = jobs.plan(painted(), [], None, [], NOBODY)
+    (job,) = jobs.plan(painted(), Design(), NOBODY)
     assert job.prompt()["d"]["inputs"]["filename_prefix"] == f"wdlora-batch/{job.id}/ccm/picture"
     assert job.prompt(2)["d"]["inputs"]["filename_prefix"] == f"wdlora-batch/{job.id}-2/ccm/picture"
     assert job.graph["d"]["inputs"]["filename_prefix"] == "ccm/picture"
@@ -103,44 +106,44 @@ def test_what_a_job_saves_goes_to_a_folder_of_its_own():
 
 def test_mask_files_take_the_place_of_the_sampler():
     graph = painted(linked_cohort=["a", 1])
-    assert jobs.mask_place(graph) == "a.image"
+    assert mask_place(graph) == Place("a", "image")
     assert graph["a"]["class_type"] == "LoadImageMask" and graph["b"]["inputs"]["mask"] == ["a", 0]
     assert "linked_cohort" not in graph["b"]["inputs"]  # the conditioning's own cohort counts now
-    assert jobs.places_of(graph, "cohort") == ("b.cohort",)
+    assert jobs.places_of(graph, "cohort") == (Place("b", "cohort"),)
 
 
 def test_a_value_for_a_node_whose_place_masks_take_is_refused():
     graph = painted(linked_cohort=["a", 1])
-    at = jobs.mask_place(graph)
-    jobs.check_places(graph, ["b.cohort", "gone.unet_name"], at, [])
+    at = mask_place(graph)
+    jobs.check_places(graph, [Place("b", "cohort"), Place("gone", "unet_name")], Design(mask_place=at))
     with pytest.raises(InputError, match="--set gives a cohort to a node whose place the masks take"):
-        jobs.check_places(graph, ["a.cohort"], at, [])
+        jobs.check_places(graph, [Place("a", "cohort")], Design(mask_place=at))
 
 
 def test_a_value_that_another_option_would_replace_is_refused():
     graph = painted()
-    axes = [jobs.Axis("seed", jobs.places_of(graph, "seed"), (0, 1))]
+    axes = [Axis("seed", jobs.places_of(graph, "seed"), (0, 1))]
     with pytest.raises(InputError, match=r"'Paint.seed' is given values by two options.*--seed-input"):
-        jobs.check_places(graph, ["c.seed"], None, axes)
-    only_masks = [jobs.Axis("seed", jobs.places_of(graph, "seed", ["CCMSampleMasks.seed"]), (0, 1))]
-    jobs.check_places(graph, ["c.seed"], None, only_masks)
+        jobs.check_places(graph, [Place("c", "seed")], Design(axes=axes))
+    only_masks = [Axis("seed", jobs.places_of(graph, "seed", ["CCMSampleMasks.seed"]), (0, 1))]
+    jobs.check_places(graph, [Place("c", "seed")], Design(axes=only_masks))
 
 
 def test_a_graph_that_needs_the_nerves_as_lines_takes_no_mask_files():
     graph = painted()
     graph["e"] = {"class_type": "CCMDegenerate", "inputs": {"plexus": ["a", 2], "severity": 1.0}}
     with pytest.raises(InputError, match="nerves as lines"):
-        jobs.mask_place(graph)
+        mask_place(graph)
 
 
 def test_a_mask_that_could_go_to_two_places_is_asked_for():
     graph = copy.deepcopy(GRAPH)
     graph["9"] = {"class_type": "LoadImage", "inputs": {"image": "b.png"}, "_meta": {"title": "Other"}}
     with pytest.raises(InputError, match=r"it has 'The mask', 'Other'.*--mask-input"):
-        jobs.mask_place(graph)
-    assert jobs.mask_place(graph, "Other.image") == "9.image"
+        mask_place(graph)
+    assert mask_place(graph, "Other.image") == Place("9", "image")
     with pytest.raises(InputError, match="it has none"):
-        jobs.mask_place({"1": {"class_type": "KSampler", "inputs": {}}})
+        mask_place({"1": {"class_type": "KSampler", "inputs": {}}})
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_nothing_to_set_is_a_sentence():
 
 def test_masks_are_looked_for(tmp_path):
     with pytest.raises(InputError, match="no folder"):
-        jobs.find_masks(tmp_path / "nowhere")
+        find_masks(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(InputError, match="holds no masks"):
-        jobs.find_masks(tmp_path)
+        find_masks(tmp_path)

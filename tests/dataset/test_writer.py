@@ -69,6 +69,20 @@ def test_columns_of_others_are_kept(tmp_path):
     assert rows[0]["device"] == "HRT" and rows[1]["device"] == "" and len(read_folder(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("name", ["-001.png", "=1.png"])
+def test_a_file_whose_name_would_be_a_formula_stays_in_the_data_set(tmp_path, name):
+    """Its cell is guarded when the table is written anew, and read as it was."""
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / part / name)
+    (tmp_path / "dataset.csv").write_text(f"file,cohort,patient,shift\n{name},Control,P1,-3.5\n", encoding="utf-8")
+    for number in (1, 2):
+        append(tmp_path, [entry(number)])
+    rows = table(tmp_path / "dataset.csv")
+    assert rows[0]["file"] == f"'{name}" and rows[0]["shift"] == "-3.5"
+    assert [record.file for record in read_folder(tmp_path)] == [name, "Control-000001.png", "Control-000002.png"]
+
+
 def test_what_a_killed_writer_left_is_passed_over_and_removed(tmp_path):
     """As after a kill between the files and the table."""
     append(tmp_path, [entry(1)])

@@ -27,7 +27,7 @@ async def running(client):
 def slow_nodes(host):
     """Adds a node that runs until it is interrupted."""
     from wdlora.host.api import io
-    from wdlora.host.context import Progress
+    from wdlora.host.context import HostProgress
 
     class Slow(io.ComfyNode):
         @classmethod
@@ -38,7 +38,7 @@ def slow_nodes(host):
         def execute(cls, n):
             import time
 
-            progress = Progress(1000)
+            progress = HostProgress(1000)
             for step in range(1000):
                 progress.update(step, preview=Image.new("RGB", (16, 16), "red") if step == 3 else None)
                 time.sleep(0.01)

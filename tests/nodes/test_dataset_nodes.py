@@ -121,7 +121,7 @@ def test_provenance_has_graph_and_hashes_but_no_names(run):
 def test_hashes_of_model_files(run):
     from wdlora.host import pack
 
-    pack.load()
+    pack.load_pack()
     from wdlora_pack.nodes.provenance import provenance
 
     lora = run.host.folders.base / "models" / "loras" / "some.safetensors"
@@ -188,7 +188,7 @@ def test_a_visit_is_judged_before_the_work_as_the_writer_judges_it(run, visit):
     """Validation lets through what the data set takes and nothing else, so no painting is lost to a code."""
     from wdlora.host import pack
 
-    pack.load()
+    pack.load_pack()
     from wdlora_pack.nodes.dataset import CCMSaveDataset
 
     image = np.zeros((8, 8), np.uint8)

@@ -57,14 +57,14 @@ class Stopper:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_is_stopped_resumed_and_its_adapter_applied(run, strokes):
-    from wdlora.host.executor import Job
+    from wdlora.host.executor import PromptJob
 
     host = run.host
     graph = {"node": {"class_type": "WDLoRATrain", "inputs": dict(VALUES)}}
     verdict = host.validate(graph)
     assert verdict.outputs == ["node"], verdict
     ears = host.executor.sink = Stopper()
-    interrupted = host.executor.execute(Job("j", graph, verdict.outputs, stop=ears.stop))
+    interrupted = host.executor.execute(PromptJob("j", graph, verdict.outputs, stop=ears.stop))
     assert interrupted.messages[-1][0] == "execution_interrupted"
     out = host.folders.output / "training" / "first"
     assert not (out / "stop").exists() and not (out / "adapter.safetensors").exists()

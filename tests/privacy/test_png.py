@@ -39,7 +39,7 @@ def test_texts_change_and_nothing_else():
     old, changed = png.read(data)[0], png.read(new)[0]
     assert [chunk.kind for chunk in old] == [chunk.kind for chunk in changed]
     for one, other in zip(old, changed, strict=True):
-        assert one.raw == other.raw or png.text(one) is not None
+        assert one.raw == other.raw or png.chunk_text(one) is not None
         assert int.from_bytes(other.raw[-4:], "big") == zlib.crc32(other.raw[4:-4])
     assert b"animated image-1" in new
 
@@ -65,9 +65,9 @@ def test_a_file_cut_short_is_a_sentence(cut):
 def test_texts_that_cannot_be_read_are_a_sentence():
     bomb = png._chunk(b"zTXt", b"prompt\0\0" + zlib.compress(b"a" * (png.LARGEST_TEXT + 1)))
     with pytest.raises(InputError, match="larger than 64 MB"):
-        png.text(bomb)
+        png.chunk_text(bomb)
     for content in (b"prompt\0\0not packed", b"prompt\0"):
         with pytest.raises(InputError, match="cannot be read"):
-            png.text(png._chunk(b"zTXt", content))
+            png.chunk_text(png._chunk(b"zTXt", content))
     with pytest.raises(InputError, match="cannot be read"):
-        png.text(png._chunk(b"iTXt", b"prompt\0\0\0de"))
+        png.chunk_text(png._chunk(b"iTXt", b"prompt\0\0\0de"))

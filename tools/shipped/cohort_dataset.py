@@ -5,6 +5,22 @@ from typing import Any
 from tools.flow import Flow
 from tools.shipped import parts
 
+NOTE = (
+    "# A labelled data set for one cohort\n"
+    "Draws masks whose biomarkers follow a cohort's published distribution, paints an image of each, and adds "
+    "images, masks, cohort, biomarkers and provenance (graph and file hashes) to a data set in the output "
+    "folder.\n\n"
+    "**What to change:** *cohort*, *count* and *seed* in CCM Sample Masks, *seed* in KSampler, *folder* in CCM "
+    "Save Data Set. Mask i has the seed: seed + i, so the next run starts at seed + count. Running again adds; "
+    "what is there already is not written twice.\n\n"
+    "**Thousands of images:** `python -m wdlora batch workflows/api/cohort_dataset.json --cohort all "
+    "--seeds 0:1000 --set 'CCM Sample Masks.count=1' --out batch` runs this graph here or, with `--server URL`, on "
+    "ComfyUI servers, and continues after a crash.\n\n"
+    f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
+    "**Before using the data:** look at *Masks Against Pictures*. The columns should agree.\n\n"
+    f"{parts.RESEARCH_NOTE}"
+)
+
 
 def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
     """Masks of a cohort → images → biomarkers → a data set."""
@@ -42,23 +58,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
         cohort="T1DPN",
         synthetic=True,
     )
-    note = flow.note(
-        "# A labelled data set for one cohort\n"
-        "Draws masks whose biomarkers follow a cohort's published distribution, paints an image of each, and adds "
-        "images, masks, cohort, biomarkers and provenance (graph and file hashes) to a data set in the output "
-        "folder.\n\n"
-        "**What to change:** *cohort*, *count* and *seed* in CCM Sample Masks, *seed* in KSampler, *folder* in CCM "
-        "Save Data Set. Mask i has the seed: seed + i, so the next run starts at seed + count. Running again adds; "
-        "what is there already is not written twice.\n\n"
-        "**Thousands of images:** `python -m wdlora batch workflows/api/cohort_dataset.json --cohort all "
-        "--seeds 0:1000 --set 'CCM Sample Masks.count=1' --out batch` runs this graph here or, with `--server URL`, on "
-        "ComfyUI servers, and continues after a crash.\n\n"
-        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
-        "**Before using the data:** look at *Masks Against Pictures*. The columns should agree.\n\n"
-        f"{parts.RESEARCH_NOTE}",
-        400,
-        660,
-    )
+    note = flow.note(NOTE, 400, 660)
     flow.place(0, 0, note)
     flow.rows(
         480,

@@ -2,8 +2,20 @@
 
 from typing import Any
 
-from tools.flow import Flow
+from tools.flow import Flow, Node, Socket
 from tools.shipped import parts
+
+NOTE = (
+    "# One plexus, three severities\n"
+    "The same nerves as they would look healthy (0), with type 1 diabetes (1) and with neuropathy (2): branches "
+    "let go, fibres die back, trunks break. Each mask is painted with the prompt of its nearest cohort and the "
+    "same noise.\n\n"
+    "**What to change:** *seed* of The Plexus; *severity* of the three CCM Degenerate nodes, from 0 to 2 in any "
+    "steps; the *same* seed in all KSamplers.\n\n"
+    "**What it is not:** the published data are cross-sectional. This is a model of the differences between "
+    "groups, not of anybody's future.\n\n"
+    f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}"
+)
 
 
 def disease_progression(info: dict[str, Any], version: str) -> Flow:
@@ -23,19 +35,10 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         found = parts.add_biomarkers(flow, f"Biomarkers At {severity}", trace["masks"], crop["image"])
         grey = flow.add("MaskToImage", f"Mask {severity}", mask=declined["masks"])
         rows.append((declined, grey, words, paint, decode, crop, trace, found))
-    strips = []
-    for what, index, output in (("Masks", 1, "IMAGE"), ("Pictures", 5, "image")):
-        first = flow.add(
-            "ImageStitch",
-            f"{what} 0 And 1",
-            image1=rows[0][index][output],
-            image2=rows[1][index][output],
-            spacing_width=8,
-        )
-        whole = flow.add(
-            "ImageStitch", f"{what} 0, 1 And 2", image1=first["IMAGE"], image2=rows[2][index][output], spacing_width=8
-        )
-        strips.append((first, whole))
+    strips = [
+        _strip(flow, "Masks", [row[1]["IMAGE"] for row in rows]),
+        _strip(flow, "Pictures", [row[5]["image"] for row in rows]),
+    ]
     strip = flow.add(
         "ImageStitch",
         "Masks Above Pictures",
@@ -47,19 +50,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
     save = flow.add(
         "SaveImage", "The Strip", width=1070, room=740, images=strip["IMAGE"], filename_prefix="ccm/progression"
     )
-    note = flow.note(
-        "# One plexus, three severities\n"
-        "The same nerves as they would look healthy (0), with type 1 diabetes (1) and with neuropathy (2): branches "
-        "let go, fibres die back, trunks break. Each mask is painted with the prompt of its nearest cohort and the "
-        "same noise.\n\n"
-        "**What to change:** *seed* of The Plexus; *severity* of the three CCM Degenerate nodes, from 0 to 2 in any "
-        "steps; the *same* seed in all KSamplers.\n\n"
-        "**What it is not:** the published data are cross-sectional. This is a model of the differences between "
-        "groups, not of anybody's future.\n\n"
-        f"{parts.ADAPTER_NOTE}\n{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n{parts.RESEARCH_NOTE}",
-        400,
-        600,
-    )
+    note = flow.note(NOTE, 400, 600)
     flow.place(0, 0, note)
     flow.rows(
         480,
@@ -79,3 +70,10 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
         flow.group(f"2{'abc'[number]}  Severity {number}", (parts.GREEN, parts.VIOLET, parts.AMBER)[number], *row)
     flow.group("3  Strip", parts.BLUE, *strips[0], *strips[1], strip, save)
     return flow
+
+
+def _strip(flow: Flow, what: str, images: list[Socket]) -> tuple[Node, Node]:
+    """Three images side by side: the first two, then all."""
+    first = flow.add("ImageStitch", f"{what} 0 And 1", image1=images[0], image2=images[1], spacing_width=8)
+    title = f"{what} 0, 1 And 2"
+    return first, flow.add("ImageStitch", title, image1=first["IMAGE"], image2=images[2], spacing_width=8)

@@ -5,6 +5,22 @@ from typing import Any
 from tools.flow import Flow
 from tools.shipped import parts
 
+NOTE = (
+    "# LoRA against WDLoRA, side by side\n"
+    "The same mask, prompt and noise, painted with a plain low-rank adapter and with a weight-decomposed one. From "
+    "left to right: mask, LoRA, WDLoRA.\n\n"
+    "**What to change:** the two adapters, which should be trained alike but for the method (`python -m training "
+    "finetune --preset lora_r16` and `--preset paper_r16`); *cohort* and *seed* in CCM Sample Masks; the *same* "
+    "seed in both KSamplers.\n\n"
+    "**Direction and magnitude:** *direction_strength* and *magnitude_strength* in WDLoRA switch the two parts of "
+    "the adapter on and off, each for itself. 0 and 0 is the model without it, bit for bit.\n\n"
+    "**Adapters:** `ccm_lora.safetensors` and `ccm.safetensors` in `models/loras`.\n\n"
+    f"{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
+    "One picture proves nothing: judge over many masks and several training seeds (`python -m training "
+    "compare`).\n\n"
+    f"{parts.RESEARCH_NOTE}"
+)
+
 
 def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     """A plain LoRA and a WDLoRA on the same mask, prompt and noise."""
@@ -43,23 +59,7 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
         images=both["IMAGE"],
         filename_prefix="ccm/lora_vs_wdlora",
     )
-    note = flow.note(
-        "# LoRA against WDLoRA, side by side\n"
-        "The same mask, prompt and noise, painted with a plain low-rank adapter and with a weight-decomposed one. From "
-        "left to right: mask, LoRA, WDLoRA.\n\n"
-        "**What to change:** the two adapters, which should be trained alike but for the method (`python -m training "
-        "finetune --preset lora_r16` and `--preset paper_r16`); *cohort* and *seed* in CCM Sample Masks; the *same* "
-        "seed in both KSamplers.\n\n"
-        "**Direction and magnitude:** *direction_strength* and *magnitude_strength* in WDLoRA switch the two parts of "
-        "the adapter on and off, each for itself. 0 and 0 is the model without it, bit for bit.\n\n"
-        "**Adapters:** `ccm_lora.safetensors` and `ccm.safetensors` in `models/loras`.\n\n"
-        f"{parts.FILES_NOTE}\n{parts.CARD_NOTE}\n{parts.FAST_NOTE}\n"
-        "One picture proves nothing: judge over many masks and several training seeds (`python -m training "
-        "compare`).\n\n"
-        f"{parts.RESEARCH_NOTE}",
-        400,
-        660,
-    )
+    note = flow.note(NOTE, 400, 660)
     flow.place(0, 0, note)
     flow.rows(
         480,

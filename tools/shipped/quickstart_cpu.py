@@ -5,6 +5,18 @@ from typing import Any
 from tools.flow import Flow
 from tools.shipped import parts
 
+NOTE = (
+    "# Quick start on any machine\n"
+    "The whole way from a nerve mask to a measured picture, on the **miniature**: a small Qwen-Image-Edit that "
+    "comes with this pack. It needs no GPU and no download, and paints in seconds. Press **Run**.\n\n"
+    "**What to change:** *cohort* and *seed* in CCM Sample Masks, *seed* in KSampler.\n\n"
+    "The miniature learned to draw bright lines, never corneas: its pictures show how the nodes work together, not "
+    "what the full model paints. An adapter that was fine-tuned on it (`python -m training finetune --preset "
+    "miniature`) can be chosen in WDLoRA Apply.\n\n"
+    "**Next:** *ccm_synthesis*, the same graph for the full model on a GPU.\n\n"
+    f"{parts.RESEARCH_NOTE}"
+)
+
 
 def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     """The synthesis on the miniature: any machine, no download."""
@@ -20,19 +32,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
     )
     trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], decode["IMAGE"], 380)
-    note = flow.note(
-        "# Quick start on any machine\n"
-        "The whole way from a nerve mask to a measured picture, on the **miniature**: a small Qwen-Image-Edit that "
-        "comes with this pack. It needs no GPU and no download, and paints in seconds. Press **Run**.\n\n"
-        "**What to change:** *cohort* and *seed* in CCM Sample Masks, *seed* in KSampler.\n\n"
-        "The miniature learned to draw bright lines, never corneas: its pictures show how the nodes work together, not "
-        "what the full model paints. An adapter that was fine-tuned on it (`python -m training finetune --preset "
-        "miniature`) can be chosen in WDLoRA Apply.\n\n"
-        "**Next:** *ccm_synthesis*, the same graph for the full model on a GPU.\n\n"
-        f"{parts.RESEARCH_NOTE}",
-        400,
-        360,
-    )
+    note = flow.note(NOTE, 400, 360)
     flow.place(0, 0, note)
     flow.rows(
         480,

@@ -5,6 +5,24 @@ from typing import Any
 from tools.flow import Flow
 from tools.shipped import parts
 
+NOTE = (
+    "# Train an adapter, then look at it\n"
+    "Fine-tunes Qwen-Image-Edit-2511 in a process of its own, puts the adapter into `models/loras` and paints a "
+    "mask that it has not seen.\n\n"
+    "**As it stands** it learns from *phantoms*, images of known nerves drawn by image formation alone: good for "
+    "a trial. For your own images, put a folder with `images`, `masks` and `dataset.csv` below ComfyUI's input "
+    "folder and choose it in *data*.\n\n"
+    "**What to change:** *name*, *preset*, *data*. `consumer_24gb` is for one card of 24 GB, `paper_*` are the "
+    "published settings, `lora_*` the plain LoRA to compare with. Single settings go into *settings*, one a line, "
+    "such as `rank=32`. Stopping keeps a checkpoint; running again goes on.\n\n"
+    "**Packages:** training needs diffusers, transformers, accelerate and bitsandbytes; the node says how to "
+    "install what is missing.\n\n"
+    f"{parts.FILES_NOTE}\n"
+    "The adapter's name comes from WDLoRA Train by its link. Use it in *ccm_synthesis* by choosing it in WDLoRA "
+    "Apply.\n\n"
+    f"{parts.RESEARCH_NOTE}"
+)
+
 
 def train_adapter(info: dict[str, Any], version: str) -> Flow:
     """Fine-tune an adapter, then paint with it."""
@@ -34,25 +52,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     save = flow.add(
         "SaveImage", "First Picture", width=460, room=430, images=crop["image"], filename_prefix="ccm/after_training"
     )
-    note = flow.note(
-        "# Train an adapter, then look at it\n"
-        "Fine-tunes Qwen-Image-Edit-2511 in a process of its own, puts the adapter into `models/loras` and paints a "
-        "mask that it has not seen.\n\n"
-        "**As it stands** it learns from *phantoms*, images of known nerves drawn by image formation alone: good for "
-        "a trial. For your own images, put a folder with `images`, `masks` and `dataset.csv` below ComfyUI's input "
-        "folder and choose it in *data*.\n\n"
-        "**What to change:** *name*, *preset*, *data*. `consumer_24gb` is for one card of 24 GB, `paper_*` are the "
-        "published settings, `lora_*` the plain LoRA to compare with. Single settings go into *settings*, one a line, "
-        "such as `rank=32`. Stopping keeps a checkpoint; running again goes on.\n\n"
-        "**Packages:** training needs diffusers, transformers, accelerate and bitsandbytes; the node says how to "
-        "install what is missing.\n\n"
-        f"{parts.FILES_NOTE}\n"
-        "The adapter's name comes from WDLoRA Train by its link. Use it in *ccm_synthesis* by choosing it in WDLoRA "
-        "Apply.\n\n"
-        f"{parts.RESEARCH_NOTE}",
-        400,
-        600,
-    )
+    note = flow.note(NOTE, 400, 600)
     flow.place(0, 0, note)
     flow.rows(
         480,

@@ -6,7 +6,6 @@ seen stay apart as well); read from each picture token how much of each sixteent
 Then it is frozen, and the MMDiT learns on its states.
 """
 
-import inspect
 import json
 import re
 import shutil
@@ -23,17 +22,13 @@ from torch import Tensor, nn
 
 from training.miniature import images, prompts
 from training.miniature.runner import Budget, train
-from wdlora.qwen.encode import Conditioning, prompt_text
-from wdlora.qwen.encode import encode as _encode
+from wdlora.qwen.encode import Conditioning, encode_with_gradient, prompt_text
 from wdlora.qwen.loading import load_tokenizer
 from wdlora.qwen.miniature_files import SPECIAL_TOKENS
 from wdlora.qwen.vl_view import UNIT, vl_view
 
 VARIANT = "edit"
 CELLS = 4  # a picture token's square is read in CELLS² parts
-
-encode_with_gradient = inspect.unwrap(_encode)
-"""`wdlora.qwen.encode` without its `no_grad`."""
 
 
 @dataclass(frozen=True)

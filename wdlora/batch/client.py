@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError
+from ..graph import Graph
 from ..graph.refusal import refusal
-from .jobs import UPLOADS, Graph, Mask
+from .masks import UPLOADS, Mask
 
 if TYPE_CHECKING:
     import aiohttp

@@ -13,44 +13,21 @@ from typing import Any
 
 from ..cohorts import COHORTS
 from ..errors import InputError
-from ..files import sha256
-from ..graph.links import is_link
-from ..graph.places import set_value, title_of
+from ..graph import Graph
+from ..graph.places import Place, find_place, free_places, parse_value
 from ..privacy.names import Names
-from ..privacy.pseudonym import content_pseudonym
-
-Graph = dict[str, Any]
+from .masks import UPLOADS, Mask
 
 NAMESPACE = uuid.UUID("c4d7c0e7-6d2e-5d6a-9d0b-2f3a4f1c7a55")
 """Of the UUID5 of every job."""
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-UPLOADS = "wdlora-batch"
-"""Subfolder of the input folder where masks go, and of the output folder where results come from."""
-
-SAMPLER = "CCMSampleMasks"
-_LOADERS = ("LoadImageMask", "LoadImage", "CCMLoadImage")
 _LARGEST_SEED = 2**53 - 1
 _MOST_JOBS = 500_000
 """Each holds its graph, some eight kilobytes."""
 
 
 @dataclass(frozen=True)
-class Mask:
-    """A mask file. `name` is what outputs call it, `stored` its name in a host's input folder."""
-
-    path: Path
-    name: str
-    sha256: str
-
-    @property
-    def stored(self) -> str:
-        """Its pseudonym: it says what is in the file, so no host mistakes it for another one, and not who it is of."""
-        return content_pseudonym(self.sha256, self.path.name)
-
-
-@dataclass(frozen=True)
-class Job:
+class BatchJob:
     """One run of the graph. `id` is the UUID5 of the graph that is run; `values` are those that differ, by place.
 
     `graph` is what hosts get; names of input files are pseudonyms in all else, also in the graph that `id` is made of,
@@ -79,11 +56,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that differs between jobs: values for the inputs named by `places` ("node id.input")."""
+    """One thing that differs between jobs: values for the inputs at `places`, which all get the same one."""
 
     label: str
-    places: tuple[str, ...]
+    places: tuple[Place, ...]
     values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What differs between the jobs of a batch: masks, which go to `mask_place`, and the values of some axes."""
+
+    masks: Sequence[Mask] = ()
+    mask_place: Place | None = None
+    axes: Sequence[Axis] = ()
+
+    @property
+    def places(self) -> list[Place]:
+        """Every place that gets values, as often as it gets some."""
+        masks = [] if self.mask_place is None else [self.mask_place]
+        return [*masks, *(place for axis in self.axes for place in axis.places)]
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -118,124 +110,78 @@ def parse_cohorts(names: Iterable[str]) -> list[str]:
 
 def parse_variation(graph: Graph, text: str) -> Axis:
     """ "Title.input=1,2,3" or "Title.input=["a", "b"]". Raises InputError."""
-    target, equals, listed = text.partition("=")
-    place = find(graph, target, text if equals else f"{text}=")
-    try:
-        values = json.loads(listed)
-    except ValueError:
-        values = None
+    target, _, listed = text.partition("=")
+    place = find_place(graph, target)
+    values = parse_value(listed)
     if not isinstance(values, list):
-        values = [_value(part.strip()) for part in listed.split(",")]
+        values = [parse_value(part.strip()) for part in listed.split(",")]
     if not values or not listed.strip():
         raise InputError(f"{text!r} names no values; write --vary 'Title.input=1,2,3'")
-    return Axis(target.rpartition(".")[2], (place,), tuple(values))
+    return Axis(place.input, (place,), tuple(values))
 
 
-def find(graph: Graph, target: str, said: str | None = None) -> str:
-    """ "node id.input" of "Title.input". Raises InputError where it is not exactly one unlinked input."""
-    trial = copy.deepcopy(graph)
-    marker = uuid.uuid4().hex
-    set_value(trial, said if said and not said.endswith("=") else f"{target}={marker}")
-    name, _, key = target.rpartition(".")
-    ids = [id for id, node in graph.items() if title_of(id, node) == name] or [name]
-    return f"{ids[0]}.{key}"
-
-
-def find_masks(folder: str | Path, keep_names: bool = False) -> list[Mask]:
-    """The pictures of a folder and the folders in it, in the order of their names.
-
-    Of a folder that holds a folder `masks`, as `sample-masks` and data sets have it, only that is searched. Outputs
-    call them by the SHA-256 of their content; with `keep_names` by their path below the folder. Raises InputError
-    where there are none.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputError(f"there is no folder {root} with masks")
-    paths = sorted(
-        path
-        for path in (root / "masks" if (root / "masks").is_dir() else root).rglob("*")
-        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
-    )
-    if not paths:
-        raise InputError(f"the folder {root} holds no masks; they are pictures: {', '.join(sorted(PICTURES))}")
-    return [
-        Mask(path, path.relative_to(root).as_posix() if keep_names else content_pseudonym(hash, path.name), hash)
-        for path, hash in ((path, sha256(path)) for path in paths)
-    ]
-
-
-def check_graph(graph: Graph) -> None:
-    """Raise InputError unless every node of the graph is an object with inputs."""
-    for id, node in graph.items():
-        if not isinstance(node, dict) or not isinstance(node.get("inputs", {}), dict):
-            raise InputError(f"the node {id!r} of the graph is no node: it needs class_type and inputs")
-        node.setdefault("inputs", {})
-
-
-def mask_place(graph: Graph, given: str | None = None) -> str:
-    """Where the mask goes: `given` ("Title.input"), or the `image` of the one node that loads a picture.
-
-    A graph that draws its masks with CCM Sample Masks gets a Load Image (as Mask) in its place, and its cohort is then
-    the conditioning's own. Raises InputError where it is not clear which node is meant.
-    """
-    if given is not None:
-        return find(graph, given)
-    loaders = [id for id, node in graph.items() if _free(node, "image") and node.get("class_type") in _LOADERS]
-    if len(loaders) == 1:
-        return f"{loaders[0]}.image"
-    samplers = [id for id, node in graph.items() if node.get("class_type") == SAMPLER]
-    if not loaders and len(samplers) == 1:
-        return f"{_load_instead(graph, samplers[0])}.image"
-    titles = ", ".join(repr(title_of(id, graph[id])) for id in loaders or samplers)
-    known = f"it has {titles}" if titles else "it has none"
-    raise InputError(f"masks need one node that loads a picture, but {known}: name it with --mask-input 'Title.image'")
-
-
-def places_of(graph: Graph, key: str, given: Sequence[str] = ()) -> tuple[str, ...]:
+def places_of(graph: Graph, key: str, given: Sequence[str] = ()) -> tuple[Place, ...]:
     """Where "seed" or "cohort" goes: `given`, or every node that has such an input with a value of its own."""
     if given:
-        return tuple(find(graph, target) for target in given)
-    found = tuple(f"{id}.{key}" for id, node in graph.items() if _free(node, key))
+        return tuple(find_place(graph, target) for target in given)
+    found = free_places(graph, key)
     if not found:
         raise InputError(f"no node of the graph has a {key} to set; name the input with --vary 'Title.input=…'")
     return found
 
 
-def check_places(graph: Graph, stated: Iterable[str], at: str | None, axes: Sequence[Axis]) -> None:
+def check_places(graph: Graph, stated: Iterable[Place], design: Design) -> None:
     """Raise InputError where a value would be lost: given by two options, or to a node whose place the masks take.
 
-    `stated` are the places of --set, `at` is that of the masks.
+    `stated` are the places of --set.
     """
-    given = [*stated, *([at] if at else []), *(place for axis in axes for place in axis.places)]
+    given = [*stated, *design.places]
     for place in given:
-        id, _, key = place.rpartition(".")
-        name = f"{title_of(id, graph.get(id))}.{key}"
         if given.count(place) > 1:
             raise InputError(
-                f"{name!r} is given values by two options: leave one out, or say with --cohort-input or --seed-input "
-                "which inputs the other sets"
+                f"{place.title(graph)!r} is given values by two options: leave one out, or say with --cohort-input or "
+                "--seed-input which inputs the other sets"
             )
-        if id in graph and key not in graph[id]["inputs"]:
-            raise InputError(f"--set gives a {key} to a node whose place the masks take: leave it out, or --masks")
+        if place.node in graph and place.input not in graph[place.node]["inputs"]:
+            raise InputError(
+                f"--set gives a {place.input} to a node whose place the masks take: leave it out, or --masks"
+            )
 
 
-def plan(graph: Graph, masks: Sequence[Mask], at: str | None, axes: Sequence[Axis], names: Names) -> list[Job]:
+@dataclass(frozen=True)
+class _Level:
+    """One value of an axis: what its places get in the graph that runs and, without names, in what is written of it.
+
+    `word` is what the job's name says of it, `mask` the mask file that the value stands for.
+    """
+
+    places: tuple[Place, ...]
+    own: tuple[Any, ...]
+    public: tuple[Any, ...]
+    word: str
+    mask: Mask | None = None
+
+
+def plan(graph: Graph, design: Design, names: Names) -> list[BatchJob]:
     """Every combination of masks and the axes' values, the last axis fastest. Raises InputError for a wrong value."""
-    count = max(len(masks), 1) * math.prod(len(axis.values) for axis in axes)
+    count = max(len(design.masks), 1) * math.prod(len(axis.values) for axis in design.axes)
     if count > _MOST_JOBS:
         raise InputError(f"the batch would have {count:,} jobs; the most is {_MOST_JOBS:,}")
-    listings = [_listing(graph, axis) for axis in axes]
+    listings = [_listing(graph, axis) for axis in design.axes]
     names.collect([graph, listings])
-    told, shown = names.hide(graph), [[_listed(node) for node in names.hide(listing)] for listing in listings]
-    chosen = list(itertools.product(*(range(len(axis.values)) for axis in axes)))
-    each: Sequence[Mask | None] = masks or [None]
-    return [_job(graph, told, mask, at, axes, shown, numbers) for mask in each for numbers in chosen]
+    public = names.hide(graph)
+    levels = [_mask_levels(design)] if design.masks else []
+    for axis, listing in zip(design.axes, listings, strict=True):
+        levels.append(_levels(axis, [_listed(node) for node in names.hide(listing)]))
+    return [_job(graph, public, chosen) for chosen in itertools.product(*levels)]
 
 
 def _listing(graph: Graph, axis: Axis) -> list[dict[str, Any]]:
     """A node for each place of an axis; its input holds the list of all values in a list, which is no link."""
-    placed = [place.rpartition(".")[::2] for place in axis.places]
-    return [{"class_type": str(graph[id].get("class_type")), "inputs": {key: [[*axis.values]]}} for id, key in placed]
+    return [
+        {"class_type": str(graph[place.node].get("class_type")), "inputs": {place.input: [[*axis.values]]}}
+        for place in axis.places
+    ]
 
 
 def _listed(node: dict[str, Any]) -> list[Any]:
@@ -244,77 +190,49 @@ def _listed(node: dict[str, Any]) -> list[Any]:
     return values
 
 
-def _job(
-    graph: Graph,
-    told: Graph,
-    mask: Mask | None,
-    at: str | None,
-    axes: Sequence[Axis],
-    shown: Sequence[list[list[Any]]],
-    numbers: Sequence[int],
-) -> Job:
-    """The job of the values with these numbers; `told` and `shown` are graph and values without names."""
-    own, public = ({id: {**node, "inputs": dict(node["inputs"])} for id, node in one.items()} for one in (graph, told))
+def _levels(axis: Axis, public: Sequence[Sequence[Any]]) -> list[_Level]:
+    """The levels of an axis; `public` are its values without names, for each of its places."""
+    levels = []
+    for value, *without_names in zip(axis.values, *public, strict=True):
+        last = without_names[-1]
+        word = _slug(last if isinstance(last, str) else json.dumps(last))
+        if axis.label not in ("cohort", "seed"):
+            word = _slug(axis.label) + word
+        levels.append(_Level(axis.places, (value,) * len(axis.places), tuple(without_names), word))
+    return levels
+
+
+def _mask_levels(design: Design) -> list[_Level]:
+    assert design.mask_place is not None
+    levels = []
+    for mask in design.masks:
+        stored = f"{UPLOADS}/{mask.stored}"
+        word = _slug(Path(mask.name).with_suffix("").as_posix())
+        levels.append(_Level((design.mask_place,), (stored,), (stored,), word, mask))
+    return levels
+
+
+def _job(graph: Graph, public_graph: Graph, levels: Sequence[_Level]) -> BatchJob:
+    """The job of some levels; `public_graph` is the graph without names."""
+    own, public = (
+        {id: {**node, "inputs": dict(node["inputs"])} for id, node in one.items()} for one in (graph, public_graph)
+    )
     values: dict[str, Any] = {}
-    label = [] if mask is None else [_slug(Path(mask.name).with_suffix("").as_posix())]
-    if mask is not None and at is not None:
-        for one in (own, public):
-            _put(one, at, f"{UPLOADS}/{mask.stored}")
-    for axis, hidden, number in zip(axes, shown, numbers, strict=True):
-        for place, listed in zip(axis.places, hidden, strict=True):
-            _put(own, place, axis.values[number])
-            _put(public, place, listed[number])
-            id, _, key = place.rpartition(".")
-            values[f"{title_of(id, told[id])}.{key}"] = said = listed[number]
-        text = _slug(said if isinstance(said, str) else json.dumps(said))
-        label.append(text if axis.label in ("cohort", "seed") else f"{_slug(axis.label)}{text}")
+    for level in levels:
+        for place, value, without_names in zip(level.places, level.own, level.public, strict=True):
+            place.put(own, value)
+            place.put(public, without_names)
+            if level.mask is None:
+                values[place.title(public_graph)] = without_names
     id = job_id(public)
-    return Job(id, "-".join([*(part for part in label if part), id[:8]])[-120:].lstrip("-."), values, mask, own)
+    name = "-".join([*(level.word for level in levels if level.word), id[:8]])[-120:].lstrip("-.")
+    return BatchJob(id, name, values, next((level.mask for level in levels if level.mask), None), own)
 
 
 def job_id(graph: Graph) -> str:
     """UUID5 of a graph: the same graph, the same job. Masks are named by their content in it."""
     text = json.dumps(graph, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return str(uuid.uuid5(NAMESPACE, text))
-
-
-def _put(graph: Graph, place: str, value: Any) -> None:
-    id, _, key = place.rpartition(".")
-    graph[id]["inputs"][key] = value
-
-
-def _free(node: Any, key: str) -> bool:
-    return key in node["inputs"] and not is_link(node["inputs"][key])
-
-
-def _load_instead(graph: Graph, sampler: str) -> str:
-    """Put a Load Image (as Mask) in the place of CCM Sample Masks; returns its id, which is the sampler's."""
-    title = title_of(sampler, graph[sampler])
-    for id, node in graph.items():
-        for key, value in list(node["inputs"].items()):
-            if not is_link(value) or value[0] != sampler or value[1] == 0:
-                continue
-            if value[1] == 1 and key.startswith("linked_"):
-                del node["inputs"][key]  # the node's own widget counts then
-                continue
-            said = "the cohort" if value[1] == 1 else "the nerves as lines"
-            raise InputError(
-                f"{title_of(id, node)!r} takes {said} from {title!r}, which a mask file does not have: "
-                "leave --masks out, or use a graph that loads its mask"
-            )
-    graph[sampler] = {
-        "class_type": "LoadImageMask",
-        "inputs": {"image": "", "channel": "red"},
-        "_meta": {"title": f"Mask file in place of {title}"},
-    }
-    return sampler
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _slug(text: str) -> str:

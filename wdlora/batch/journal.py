@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import InputError
+from ..locks import locked
 
 
 class Journal:
@@ -19,14 +21,15 @@ class Journal:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        self._open = ExitStack()
         try:
-            _lock(self._file)
-        except OSError:
-            os.close(self._file)
+            self._open.enter_context(locked(self.path))
+        except BlockingIOError:
             raise InputError(
                 f"another batch is at work in {self.path.parent}: wait for it, or give another --out"
             ) from None
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        self._open.callback(os.close, self._file)
         self.events = read(self.path)
         if _torn(self.path):
             os.write(self._file, b"\n")
@@ -47,7 +50,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._open.close()
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -73,15 +76,3 @@ def _torn(path: Path) -> bool:
             return False
         file.seek(-1, os.SEEK_END)
         return file.read(1) != b"\n"
-
-
-def _lock(file: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        os.lseek(file, 2**40, os.SEEK_SET)  # far behind the content: Windows locks bytes against reading
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,10 +8,13 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import atomic_write, sha256
+from ..graph import Graph
+from ..graph.places import title_of
 from ..graph.refusal import miniature_hint, refusal
 from ..privacy.names import Names
-from .jobs import UPLOADS, Graph, Job, Mask
-from .results import Shown, shown
+from .jobs import BatchJob
+from .masks import UPLOADS, Mask
+from .results import NodeResult, node_results
 from .work import JobFailed, Work
 
 _ADAPTERS = ("adapter", "lora_name")
@@ -35,7 +38,7 @@ def model_hashes(graph: Graph, folders: Any) -> list[dict[str, Any]]:
     return [found[key] for key in sorted(found)]
 
 
-def check(host: Any, job: Job) -> None:
+def check_runs_here(host: Any, job: BatchJob) -> None:
     """Raise InputError unless the embedded host can run the whole graph."""
     if job.mask is not None:
         place_mask(host, job.mask)
@@ -54,7 +57,7 @@ def place_mask(host: Any, mask: Mask) -> None:
             shutil.copyfile(mask.path, temporary)
 
 
-def run(work: Work, host: Any) -> None:
+def run_here(work: Work, host: Any) -> None:
     """Run every job, one after another. A job that fails is noted, and the batch goes on."""
     for job in work.jobs:
         work.journal.append("started", id=job.id, name=job.name)
@@ -72,7 +75,7 @@ def run(work: Work, host: Any) -> None:
             break
 
 
-def _run(work: Work, host: Any, job: Job, attempt: int) -> float:
+def _run(work: Work, host: Any, job: BatchJob, attempt: int) -> float:
     if job.mask is not None:
         place_mask(host, job.mask)
     scratch = host.folders.output / job.folder(attempt)
@@ -83,7 +86,7 @@ def _run(work: Work, host: Any, job: Job, attempt: int) -> float:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _into(work: Work, host: Any, job: Job, attempt: int, scratch: Path) -> float:
+def _into(work: Work, host: Any, job: BatchJob, attempt: int, scratch: Path) -> float:
     """Run a job that saves into `scratch`, and commit its result; returns the seconds it took."""
     staged = work.results.stage(job)
     started = time.monotonic()
@@ -92,18 +95,21 @@ def _into(work: Work, host: Any, job: Job, attempt: int, scratch: Path) -> float
     if result is None or verdict.node_errors:
         raise JobFailed(refusal(verdict.error, verdict.node_errors, prompt), again=False)
     if result.failure is not None:
-        said = " ".join(result.failure["exception_message"].split())
+        message = " ".join(result.failure["exception_message"].split())
         again = not isinstance(result.error, InputError)
         kind = f" ({result.failure['exception_type']})" if again else ""
-        raise JobFailed(f"{_title(job, result.failure['node_id'])}: {said}{kind}", again)
+        node_id = result.failure["node_id"]
+        raise JobFailed(f"{title_of(node_id, job.graph.get(node_id))}: {message}{kind}", again)
     seconds = round(time.monotonic() - started, 3)
     names = work.results.names
-    found = [(output, _collect(host, output, scratch, staged, names)) for output in shown(result.outputs, job.graph)]
+    found = [
+        (output, _collect(host, output, scratch, staged, names)) for output in node_results(result.outputs, job.graph)
+    ]
     work.results.commit(job, found, seconds=seconds, server=None)
     return seconds
 
 
-def _collect(host: Any, output: Shown, scratch: Path, staged: Path, names: Names) -> list[Path]:
+def _collect(host: Any, output: NodeResult, scratch: Path, staged: Path, names: Names) -> list[Path]:
     """Bring a node's files to the staged folder: the job's own are moved, others copied."""
     paths = []
     for file in output.files:
@@ -119,9 +125,3 @@ def _collect(host: Any, output: Shown, scratch: Path, staged: Path, names: Names
             shutil.copyfile(source, target)
         paths.append(target)
     return paths
-
-
-def _title(job: Job, id: str) -> str:
-    from ..graph.places import title_of
-
-    return title_of(id, job.graph.get(id, {}))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..graph.places import title_of
 from .client import Refused, Server, Unreachable, open_session
-from .jobs import Job
-from .results import Shown, shown
+from .jobs import BatchJob
+from .results import NodeResult, node_results
 from .work import JobFailed, Work
 
 IN_FLIGHT = 2
@@ -26,7 +27,7 @@ class _Lost(Exception):
     """The server knows nothing of a job that it took."""
 
 
-class Pool:
+class ServerPool:
     """Servers at work on a batch.
 
     patience_s: how long to look for a server that does not answer before it is given up; others take its jobs at once.
@@ -58,23 +59,23 @@ class Pool:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
         if self._open:
-            said = "; ".join(f"{url}: {why}" for url, why in self.gone.items())
-            raise InputError(f"no server is left for {len(self._open)} jobs ({said}); the same command continues")
+            reasons = "; ".join(f"{url}: {why}" for url, why in self.gone.items())
+            raise InputError(f"no server is left for {len(self._open)} jobs ({reasons}); the same command continues")
 
     async def _serve(self, server: Server) -> None:
         while (job := await self._take(server)) is not None:
-            said = ""
+            silence = ""
             try:
                 await self._through(server, job)
             except Unreachable as problem:
-                said = str(problem)
+                silence = str(problem)
                 self._silent.add(server.url)
             finally:
                 async with self._changed:
                     self._taken.discard(job.id)
                     self._changed.notify_all()
-            if said and not await self._back(server):
-                await self._give_up(server, f"does not answer ({said})")
+            if silence and not await self._back(server):
+                await self._give_up(server, f"does not answer ({silence})")
 
     async def _back(self, server: Server) -> bool:
         """Wait for a silent server; False where it stays silent, or there is nothing left to do."""
@@ -93,7 +94,7 @@ class Pool:
             return True
         return not self._open
 
-    async def _take(self, server: Server) -> Job | None:
+    async def _take(self, server: Server) -> BatchJob | None:
         """The next job for a server: first those that it was sent, then those that no answering server was sent."""
         async with self._changed:
             while True:
@@ -122,7 +123,7 @@ class Pool:
                 self._end_if_refused(job)
             self._changed.notify_all()
 
-    async def _through(self, server: Server, job: Job) -> None:
+    async def _through(self, server: Server, job: BatchJob) -> None:
         """One job on one server, tried again while it is worth it. Raises Unreachable when the server is silent."""
         silent = False
         while True:
@@ -150,7 +151,7 @@ class Pool:
                     return
                 await asyncio.sleep(self.work.pause_s(attempt))
 
-    async def _once(self, server: Server, job: Job, attempt: int) -> dict[str, Any]:
+    async def _once(self, server: Server, job: BatchJob, attempt: int) -> dict[str, Any]:
         entry = await server.finished(job.id)
         if entry is not None and (attempt or not _completed(entry)):
             await server.forget(job.id)  # a failure of an earlier try: nothing to keep
@@ -171,7 +172,7 @@ class Pool:
             raise _failure(entry, job)
         return await self._fetch(server, job, entry, _seconds(entry, time.monotonic() - started))
 
-    async def _wait(self, server: Server, job: Job) -> dict[str, Any]:
+    async def _wait(self, server: Server, job: BatchJob) -> dict[str, Any]:
         pause, unknown = _POLL_S[0], 0
         while True:
             await asyncio.sleep(pause)
@@ -183,11 +184,11 @@ class Pool:
             if unknown >= _LOST_AFTER:  # the history can be a little later than the end of the job
                 raise _Lost(f"{server.url} lost the job; it was restarted, or its queue was cleared")
 
-    async def _fetch(self, server: Server, job: Job, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
+    async def _fetch(self, server: Server, job: BatchJob, entry: dict[str, Any], seconds: float) -> dict[str, Any]:
         staged = self.work.results.stage(job)
-        found: list[tuple[Shown, list[Path]]] = []
+        found: list[tuple[NodeResult, list[Path]]] = []
         taken: set[str] = set()
-        for output in shown(entry.get("outputs") or {}, job.graph):
+        for output in node_results(entry.get("outputs") or {}, job.graph):
             paths = []
             for file in output.files:
                 target = staged / _free_name(self.work.results.names.hide_text(file["filename"]), taken)
@@ -198,7 +199,7 @@ class Pool:
         self.work.results.commit(job, found, seconds=seconds, server=server.url)
         return {"seconds": seconds, "server": server.url}
 
-    async def _note_refusal(self, server: Server, job: Job, sentence: str) -> None:
+    async def _note_refusal(self, server: Server, job: BatchJob, sentence: str) -> None:
         self._refused.setdefault(job.id, {})[server.url] = sentence
         self._sent.pop(job.id, None)
         self._in_a_row[server.url] = self._in_a_row.get(server.url, 0) + 1
@@ -208,7 +209,7 @@ class Pool:
             self._end_if_refused(job)
             self._changed.notify_all()
 
-    def _end_if_refused(self, job: Job) -> None:
+    def _end_if_refused(self, job: BatchJob) -> None:
         """Give a job up that every living server has refused, unless they refuse all jobs."""
         refusals = self._refused.get(job.id, {})
         alive = {server.url for server in self.servers} - set(self.gone)
@@ -216,48 +217,46 @@ class Pool:
             self._finish(job)
             self.work.failed(job, next(iter(refusals.values())))
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, job: BatchJob) -> None:
         self._open.pop(job.id, None)
         if not self._open:
             self._over.set()
 
 
-async def run(work: Work, urls: Sequence[str]) -> None:
+async def run_on_servers(work: Work, urls: Sequence[str]) -> None:
     """Do the work on the servers. Raises InputError where none is left before the end."""
     async with open_session() as session:
         servers = [Server(url, session) for url in dict.fromkeys(urls)]
-        await Pool(work, servers).run()
+        await ServerPool(work, servers).run()
 
 
-async def object_info(urls: Sequence[str]) -> dict[str, Any]:
+async def object_info_of(urls: Sequence[str]) -> dict[str, Any]:
     """What nodes the first server that answers has. Raises InputError where none does."""
-    said = []
+    silent = []
     async with open_session() as session:
         for url in urls:
             server = Server(url, session)
             try:
                 return await server.object_info()
             except Unreachable as problem:
-                said.append(f"{server.url} does not answer ({problem})")
-    raise InputError("; ".join(said))
+                silent.append(f"{server.url} does not answer ({problem})")
+    raise InputError("; ".join(silent))
 
 
 def _completed(entry: dict[str, Any]) -> bool:
     return entry["status"].get("status_str") == "success"
 
 
-def _failure(entry: dict[str, Any], job: Job) -> JobFailed:
-    from ..graph.places import title_of
-
+def _failure(entry: dict[str, Any], job: BatchJob) -> JobFailed:
     for message in entry["status"].get("messages") or []:
         if len(message) == 2 and message[0] == "execution_error":
             error = message[1]
             id = str(error.get("node_id"))
-            said = " ".join(str(error.get("exception_message", "")).split())
+            text = " ".join(str(error.get("exception_message", "")).split())
             kind = str(error.get("exception_type", ""))
             again = not kind.endswith("InputError")
             title = title_of(id, job.graph.get(id, {}))
-            return JobFailed(f"{title}: {said}" + (f" ({kind})" if again else ""), again)
+            return JobFailed(f"{title}: {text}" + (f" ({kind})" if again else ""), again)
     return JobFailed("the job was interrupted on the server", again=True)
 
 

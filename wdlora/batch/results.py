@@ -1,7 +1,5 @@
 """Where the results of a batch lie: one folder a job, which appears whole, and the manifest over all of them."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -13,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..csv_table import write_csv
 from ..errors import InputError
-from ..files import sha256, write_json, write_text
+from ..files import sha256, write_json
+from ..graph import Graph
 from ..graph.places import title_of
 from ..privacy.names import Names
 from ..privacy.tree import hide_picture
-from .jobs import Graph, Job
+from .jobs import BatchJob
 
 RECORD = "result.json"
 _STAGING = ".unfinished"
@@ -26,7 +26,7 @@ _HASHED = "wdlora-batch/1"
 
 
 @dataclass(frozen=True)
-class Shown:
+class NodeResult:
     """What one output node showed: files as hosts name them, texts, and tables."""
 
     node: str
@@ -36,7 +36,7 @@ class Shown:
     tables: list[Any] = field(default_factory=list)
 
 
-def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
+def node_results(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[NodeResult]:
     """The outputs of a host, in the graph's order. Previews, which hosts throw away, are left out."""
     found = []
     for id in sorted(outputs, key=lambda id: (len(id), id)):
@@ -50,7 +50,7 @@ def shown(outputs: dict[str, dict[str, Any]], graph: Graph) -> list[Shown]:
         texts = [text for text in values.get("text", ()) if isinstance(text, str)]
         tables = [table for table in values.get("ccm_table", ()) if isinstance(table, dict)]
         if files or texts or tables:
-            found.append(Shown(id, title_of(id, graph.get(id)), files, texts, tables))
+            found.append(NodeResult(id, title_of(id, graph.get(id)), files, texts, tables))
     return found
 
 
@@ -86,25 +86,25 @@ class Results:
         """Remove what a killed batch left half done."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def of(self, job: Job) -> dict[str, Any] | None:
+    def of(self, job: BatchJob) -> dict[str, Any] | None:
         """The record of a job that is done, or None. A folder that lacks a file of its record does not count."""
         record = _record(self.folder / job.name)
         return record if record is not None and record.get("id") == job.id else None
 
-    def _others(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    def _others(self, jobs: Sequence[BatchJob]) -> list[dict[str, Any]]:
         """The records of results that lie here from other jobs of the batch, in the order of their names."""
         ids = {job.id for job in jobs}
         records = [_record(place) for place in sorted(self.folder.iterdir())]
         return [record for record in records if record is not None and record["id"] not in ids]
 
-    def stage(self, job: Job) -> Path:
+    def stage(self, job: BatchJob) -> Path:
         """An empty folder to put a job's files in."""
         place = self.staging / job.name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         return place
 
-    def commit(self, job: Job, found: Iterable[tuple[Shown, Sequence[Path]]], **facts: Any) -> dict[str, Any]:
+    def commit(self, job: BatchJob, found: Iterable[tuple[NodeResult, Sequence[Path]]], **facts: Any) -> dict[str, Any]:
         """Make the staged folder the job's result. `found`: what each node showed and its files in the folder."""
         place = self.staging / job.name
         outputs = []
@@ -134,7 +134,9 @@ class Results:
         _flush_folder(self.folder)
         return record
 
-    def write_summary(self, jobs: Sequence[Job], facts: dict[str, Any], failures: dict[str, str]) -> dict[str, Any]:
+    def write_summary(
+        self, jobs: Sequence[BatchJob], facts: dict[str, Any], failures: dict[str, str]
+    ) -> dict[str, Any]:
         """Write `manifest.json` and one table a text output that holds measurements; returns the manifest.
 
         Both cover `jobs` and the results of earlier jobs in the folder.
@@ -159,7 +161,11 @@ class Results:
         rows: dict[str, list[dict[str, Any]]] = {}
         for record in [*done, *others]:
             _add_rows(rows, record)
-        tables = {name: _write_table(self.out / f"{name}.csv", lines) for name, lines in sorted(rows.items())}
+        tables = {}
+        for name, lines in sorted(rows.items()):
+            table = self.out / f"{name}.csv"
+            write_csv(table, lines)
+            tables[name] = {"file": table.name, "sha256": sha256(table)}
         count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
         manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
         manifest |= {"tables": tables, "jobs": listed}
@@ -206,16 +212,6 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], record: dict[str, Any]) -> 
                     known["mask_file"] = record["mask"]["file"]
                 flat = {key: item for key, item in member.items() if isinstance(item, (int, float, str, type(None)))}
                 rows.setdefault(name, []).append({**known, **flat})
-
-
-def _write_table(path: Path, lines: list[dict[str, Any]]) -> dict[str, str]:
-    names = list(dict.fromkeys(key for line in lines for key in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path, text.getvalue())
-    return {"file": path.name, "sha256": sha256(path)}
 
 
 def _parsed(text: str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .jobs import Job
+from .jobs import BatchJob
 from .journal import Journal
 from .results import Results
 
@@ -24,24 +24,24 @@ class Work:
     tell: called with each job that is done or given up.
     """
 
-    jobs: Sequence[Job]
+    jobs: Sequence[BatchJob]
     journal: Journal
     results: Results
     attempts: int = 3
     first_pause_s: float = 1.0
-    tell: Callable[[Job, str | None], None] = lambda job, error: None
+    tell: Callable[[BatchJob, str | None], None] = lambda job, error: None
     failures: dict[str, str] = field(default_factory=dict)
 
     def pause_s(self, attempt: int) -> float:
         """How long to wait before the next try, twice as long each time, at most a minute."""
         return min(self.first_pause_s * 2**attempt, 60.0)
 
-    def done(self, job: Job, **facts: Any) -> None:
+    def done(self, job: BatchJob, **facts: Any) -> None:
         """Note a result that lies in its place."""
         self.journal.append("done", id=job.id, name=job.name, **facts)
         self.tell(job, None)
 
-    def failed(self, job: Job, sentence: str) -> None:
+    def failed(self, job: BatchJob, sentence: str) -> None:
         """Note that a job was given up."""
         self.failures[job.id] = sentence
         self.journal.append("failed", id=job.id, name=job.name, error=self.results.names.hide_text(sentence))

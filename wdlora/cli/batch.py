@@ -12,13 +12,24 @@ import asyncio
 import copy
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ..errors import InputError
 from .serve import DATA, add_host_arguments
+
+if TYPE_CHECKING:
+    from ..batch.jobs import BatchJob
+    from ..batch.journal import Journal
+    from ..batch.masks import Mask
+    from ..batch.results import Results
+    from ..batch.work import Work
+    from ..graph import Graph
+    from ..graph.places import Place
+    from ..privacy.names import Names
 
 EXAMPLE = (
     "python -m wdlora batch workflows/api/ccm_synthesis.json --masks masks --cohort Control T1DPN --seeds 0:100 "
@@ -76,12 +87,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the jobs that are open; 0 where all are done, 1 where some failed."""
-    from ..batch import jobs, local, remote
+    from ..batch import remote
+    from ..batch.jobs import job_id
     from ..batch.journal import Journal
+    from ..batch.local import model_hashes
+    from ..batch.masks import find_masks
     from ..batch.results import Results, check_manifest
     from ..batch.work import Work
     from ..files import sha256, write_json
-    from ..graph.file import read_graph
+    from ..graph.file import check_graph, read_graph
     from ..graph.miniature import use_miniature
     from ..graph.places import set_value
     from ..privacy.names import Names
@@ -89,6 +103,46 @@ def run(args: argparse.Namespace) -> int:
     from ..privacy.tree import finder
 
     key = read_or_make_key(args.key) if args.key else None
+    _check_options(args)
+    graph = read_graph(args.workflow)
+    check_graph(graph)
+    given = copy.deepcopy(graph)
+    stated = {set_value(graph, assignment) for assignment in args.set}
+    masks = find_masks(args.masks, args.keep_names) if args.masks else []
+    out = Path(args.out)
+    check_manifest(out)
+    host = None if args.server else _host(args, out)
+    find = finder((host.folders.input, host.folders.output) if host else ())
+    names = Names(Pseudonyms(find, lambda: key or read_or_make_key()))
+    results = Results(out, names)
+    with Journal(results.out / "journal.jsonl") as journal:
+        if args.miniature:
+            use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info_of(args.server)))
+        planned = _plan(args, graph, masks, names, stated)
+        models = model_hashes(graph, host.folders) if host else _pinned(graph)
+        public = names.hide(graph)
+        _same_batch(journal, job_id(public), models)
+        write_json(results.out / "workflow.json", public)
+        results.clear()
+        facts: dict[str, Any] = {
+            "workflow": _workflow(Path(args.workflow), names.hide(given) == given),
+            "graph": {"file": "workflow.json", "sha256": sha256(results.out / "workflow.json")},
+            "models": models,
+        }
+        work = Work(_open(planned, results, journal), journal, results, args.attempts)
+        try:
+            interrupted = _work_through(args, work, host, len(planned))
+        finally:
+            results.clear()
+            manifest = results.write_summary(planned, facts, work.failures)
+    status = _report(args, manifest, results.out)
+    if interrupted:
+        raise KeyboardInterrupt
+    return status
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise InputError for options that exclude each other or do nothing."""
     if args.attempts < 1:
         raise InputError(f"--attempts is {args.attempts}; give 1 or more")
     for place, values in (("mask", "masks"), ("cohort", "cohort"), ("seed", "seeds")):
@@ -99,66 +153,36 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{', '.join(of_here)} and --server exclude each other: servers have folders and devices of their own"
         )
-    graph = read_graph(args.workflow)
-    jobs.check_graph(graph)
-    given = copy.deepcopy(graph)
-    stated = set()
-    for assignment in args.set:
-        set_value(graph, assignment)
-        stated.add(jobs.find(graph, assignment.partition("=")[0]))
-    masks = jobs.find_masks(args.masks, args.keep_names) if args.masks else []
-    out = Path(args.out)
-    check_manifest(out)
-    host = None if args.server else _host(args, out)
-    find = finder((host.folders.input, host.folders.output) if host else ())
-    names = Names(Pseudonyms(find, lambda: key or read_or_make_key()))
-    results = Results(out, names)
-    with Journal(results.out / "journal.jsonl") as journal:
-        if args.miniature:
-            use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info(args.server)))
-        planned = _plan(args, graph, masks, names, stated)
-        models = local.model_hashes(graph, host.folders) if host else _pinned(graph)
-        told = names.hide(graph)
-        _same_batch(journal, jobs.job_id(told), models)
-        write_json(results.out / "workflow.json", told)
-        results.clear()
-        facts: dict[str, Any] = {
-            "workflow": _workflow(Path(args.workflow), names.hide(given) == given),
-            "graph": {"file": "workflow.json", "sha256": sha256(results.out / "workflow.json")},
-            "models": models,
-        }
-        todo = [job for job in planned if results.of(job) is None]
-        noted = {event.get("id") for event in journal.events if event["event"] == "done"}
-        for job in planned:
-            if job not in todo and job.id not in noted:  # killed between putting the result in its place and noting it
-                journal.append("done", id=job.id, name=job.name, found=True)
-        bar = tqdm(
-            total=len(planned),
-            initial=len(planned) - len(todo),
-            unit="job",
-            file=sys.stderr,
-            disable=None if not args.json else True,
-        )
-        work = Work(todo, journal, results, args.attempts)
+
+
+def _open(planned: "Sequence[BatchJob]", results: "Results", journal: "Journal") -> "list[BatchJob]":
+    """The jobs without a result; a result that a kill left out of the journal is noted."""
+    todo = [job for job in planned if results.of(job) is None]
+    known = {job.id for job in todo} | {event.get("id") for event in journal.events if event["event"] == "done"}
+    for job in planned:
+        if job.id not in known:
+            journal.append("done", id=job.id, name=job.name, found=True)
+    return todo
+
+
+def _work_through(args: argparse.Namespace, work: "Work", host: Any, planned: int) -> bool:
+    """Do the work here or on servers, behind a bar; returns whether the user stopped it."""
+    from ..batch import local, remote
+
+    done = planned - len(work.jobs)
+    silent = True if args.json else None  # None: where standard error is no terminal
+    with tqdm(total=planned, initial=done, unit="job", file=sys.stderr, disable=silent) as bar:
         work.tell = lambda job, error: _tell(bar, work, job, error)
-        interrupted = False
         try:
             if host is not None:
-                if todo:
-                    local.check(host, todo[0])
-                local.run(work, host)
-            elif todo:
-                asyncio.run(remote.run(work, args.server))
+                if work.jobs:
+                    local.check_runs_here(host, work.jobs[0])
+                local.run_here(work, host)
+            elif work.jobs:
+                asyncio.run(remote.run_on_servers(work, args.server))
         except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            bar.close()
-            results.clear()
-            manifest = results.write_summary(planned, facts, work.failures)
-    status = _report(args, manifest, results.out)
-    if interrupted:
-        raise KeyboardInterrupt
-    return status
+            return True
+    return False
 
 
 def _host(args: argparse.Namespace, out: Path) -> Any:
@@ -178,32 +202,35 @@ def _workflow(file: Path, nameless: bool) -> dict[str, str]:
     return {"file": file.name, "sha256": hashed} if nameless else {"file": file.name}
 
 
-def _plan(args: argparse.Namespace, graph: dict[str, Any], masks: list[Any], names: Any, stated: set[str]) -> list[Any]:
+def _plan(
+    args: argparse.Namespace, graph: "Graph", masks: "Sequence[Mask]", names: "Names", stated: "set[Place]"
+) -> "list[BatchJob]":
     """The jobs. `stated` are the places of --set."""
-    from ..batch import jobs
-    from ..batch.mask_check import check_masks
+    from ..batch.jobs import Axis, Design, check_places, parse_cohorts, parse_seeds, parse_variation, places_of, plan
+    from ..batch.masks import check_masks, mask_place
 
     if len(args.mask_input) > 1:
         raise InputError("a job has one mask, so give --mask-input once")
-    at = jobs.mask_place(graph, *args.mask_input) if masks else None
+    at = mask_place(graph, *args.mask_input) if masks else None
     axes = []
     if args.cohort:
-        cohorts = jobs.parse_cohorts(args.cohort)
-        axes.append(jobs.Axis("cohort", jobs.places_of(graph, "cohort", args.cohort_input), tuple(cohorts)))
-    axes += [jobs.parse_variation(graph, text) for text in args.vary]
+        cohorts = parse_cohorts(args.cohort)
+        axes.append(Axis("cohort", places_of(graph, "cohort", args.cohort_input), tuple(cohorts)))
+    axes += [parse_variation(graph, text) for text in args.vary]
     if args.seeds:
-        seeds = jobs.parse_seeds(args.seeds)
-        axes.append(jobs.Axis("seed", jobs.places_of(graph, "seed", args.seed_input), tuple(seeds)))
-    jobs.check_places(graph, stated, at, axes)
+        seeds = parse_seeds(args.seeds)
+        axes.append(Axis("seed", places_of(graph, "seed", args.seed_input), tuple(seeds)))
+    design = Design(masks, at, axes)
+    check_places(graph, stated, design)
     if at is not None:
         check_masks(graph, masks, at, stated.union(*(axis.places for axis in axes)))
-    planned = jobs.plan(graph, masks, at, axes, names)
+    planned = plan(graph, design, names)
     if len({job.id for job in planned}) < len(planned):
         raise InputError("two jobs are the same: two masks with the same content, or a value that is given twice")
     return planned
 
 
-def _pinned(graph: dict[str, Any]) -> list[dict[str, Any]]:
+def _pinned(graph: "Graph") -> list[dict[str, Any]]:
     """The adapters of a graph that runs elsewhere, with the hashes that the graph asks for."""
     return [
         {"folder": "loras", "name": node["inputs"][key], "sha256": node["inputs"].get("sha256") or None}
@@ -213,7 +240,7 @@ def _pinned(graph: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
+def _same_batch(journal: "Journal", graph: str, models: list[dict[str, Any]]) -> None:
     """Note what the batch is about, or raise InputError where its folder holds another one that was begun."""
     files = {f"{one['folder']}/{one['name']}": one.get("sha256") or one.get("bytes") for one in models}
     before = next((event for event in reversed(journal.events) if event["event"] == "batch"), None)
@@ -230,7 +257,7 @@ def _same_batch(journal: Any, graph: str, models: list[dict[str, Any]]) -> None:
         )
 
 
-def _tell(bar: Any, work: Any, job: Any, error: str | None) -> None:
+def _tell(bar: Any, work: "Work", job: "BatchJob", error: str | None) -> None:
     if error is None:
         bar.update()
     else:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         _say(f"1 of 2: an earlier run has fine-tuned {what}: {training}")
     else:
         _say(f"1 of 2: {'going on with fine-tuning' if begun else 'fine-tuning'} {what}")
-        finetune(training, args.steps, args.phantoms)
+        start_finetune(training, args.steps, args.phantoms)
     host = args.out / "host"
     (host / "models" / "loras").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(adapter, host / "models" / "loras" / ADAPTER)
@@ -95,7 +95,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--size is {args.size}; give a multiple of 32 from 160 to 1024")
 
 
-def finetune(out: Path, steps: int, phantoms: int) -> None:
+def start_finetune(out: Path, steps: int, phantoms: int) -> None:
     """Start the training program as a process of its own; it resumes where an earlier one was stopped.
 
     Raises InputError where it fails.

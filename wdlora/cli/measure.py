@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "python -m wdlora measure masks/*.png --pixel-size-um hrt --csv biomarkers.csv --overlay pictures"
 
-SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("ctbd", "CTBD"), ("mean_width_um", "width"))
+COLUMNS = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("ctbd", "CTBD"), ("mean_width_um", "width"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write, print."""
     from tqdm import tqdm
 
-    from ..anatomy.biomarkers import tables
     from ..anatomy.biomarkers.rules import rule_set
+    from ..anatomy.biomarkers.tables import image_row, nerve_rows, patient_rows
     from ..clinic.images import parse_pixel_size
     from ..files import check_writable
 
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--patients needs to know whose the images are; name a roster with --roster")
     if args.key and not args.roster:
         raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
-    for table in filter(None, (args.csv, args.patients, args.nerves)):
-        check_writable(table)
+    for path in filter(None, (args.csv, args.patients, args.nerves)):
+        check_writable(path)
     if args.roster or args.keep_names:
         _refuse_twins(args.files, args.keep_names)
     entries = _roster(args.roster, args.key, args.keep_names)
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
     _check_outputs(args, named)
     results: list[Measured] = []
     shape: tuple[int, ...] | None = None
-    shown = tqdm(args.files, unit="image", disable=not sys.stderr.isatty())
-    for name, columns in zip(shown, named, strict=True):
+    watched = tqdm(args.files, unit="image", disable=not sys.stderr.isatty())
+    for name, columns in zip(watched, named, strict=True):
         with _named(name):
             picture, pixel_um, source = _read(name, size)
             if shape is not None and picture.pixels.shape != shape:
@@ -100,13 +100,13 @@ def run(args: argparse.Namespace) -> int:
         results.append(Measured(columns, source, result, tuple(notes)))
         if args.overlay:
             _draw(_overlay(args.overlay, columns), columns, result, mask, picture.pixels if args.image else None)
-    rows = [tables.image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
+    rows = [image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
     if args.csv:
-        tables.write_csv(args.csv, rows)
+        _write_table(args.csv, rows)
     if args.patients:
-        tables.write_csv(args.patients, tables.patient_rows(rows))
+        _write_table(args.patients, patient_rows(rows))
     if args.nerves:
-        tables.write_csv(args.nerves, [n for r in results for n in tables.nerve_rows(r.biomarkers, r.columns)])
+        _write_table(args.nerves, [row for r in results for row in nerve_rows(r.biomarkers, r.columns)])
     if args.json:
         print(json.dumps(_report(results), indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -216,6 +216,12 @@ def _draw(
         Image.fromarray(figure(result, mask, image, f"Image {title}")).save(file, format="PNG")
 
 
+def _write_table(path: str, rows: list[dict[str, Any]]) -> None:
+    from ..csv_table import write_csv
+
+    write_csv(path, rows, digits=9, line_end="\r\n")
+
+
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} × {shape[0]}"
 
@@ -238,11 +244,11 @@ def _report(results: list[Measured]) -> dict[str, Any]:
 def _print(results: list[Measured]) -> None:
     """One line an image, then what the reader has to know."""
     wide = max(5, *(len(r.columns["image"]) for r in results))
-    print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in SHOWN))
-    print(f"{'':<{wide}}" + "".join(f"{UNITS[name]:>9}" for name, _ in SHOWN))
+    print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in COLUMNS))
+    print(f"{'':<{wide}}" + "".join(f"{UNITS[name]:>9}" for name, _ in COLUMNS))
     for r in results:
         values = r.biomarkers.to_dict()
-        cells = ("–" if values[name] is None else f"{values[name]:.2f}" for name, _ in SHOWN)
+        cells = ("–" if values[name] is None else f"{values[name]:.2f}" for name, _ in COLUMNS)
         print(f"{r.columns['image']:<{wide}}" + "".join(f"{cell:>9}" for cell in cells))
     print(f"rules {results[0].biomarkers.rules}")
     for source in dict.fromkeys(r.pixel_size_from for r in results):

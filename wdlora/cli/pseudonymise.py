@@ -12,7 +12,6 @@ of files are searched, not changed. The status is 1 where names were found (--ch
 """
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -23,10 +22,10 @@ from tqdm import tqdm
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..privacy.tree import Report
+    from ..privacy.tree import PrivacyReport
 
 EXAMPLE = "python -m wdlora pseudonymise ComfyUI/output/study --names patients.txt --check"
-_SHOWN = 20
+_MOST_LINES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,20 +72,20 @@ def run(args: argparse.Namespace) -> int:
     return int(bool((args.check and report.found) or report.left or report.unreadable))
 
 
-def _print(report: "Report", check: bool) -> None:
+def _print(report: "PrivacyReport", check: bool) -> None:
     for name, pseudonym in report.names.items():
         print(f"{name} → {pseudonym}")
     for file, names in report.found.items():
         print(f"{file}: {'holds' if check else 'held'} {', '.join(names)}")
     done = f"{len(report.found)} hold names" if check else f"{len(report.rewritten)} rewritten"
     print(f"{report.checked} file{'s' * (report.checked != 1)}, {done}")
-    for file, names in list(report.left.items())[:_SHOWN]:
+    for file, names in list(report.left.items())[:_MOST_LINES]:
         print(f"left: {file}: {', '.join(names)} (in its name or in a format that is not rewritten)", file=sys.stderr)
-    for file, word, text in report.perhaps[:_SHOWN]:
+    for file, word, text in report.perhaps[:_MOST_LINES]:
         print(f"perhaps: {file}: {word!r} in {text[:60]!r}; name it in --names if it tells who", file=sys.stderr)
     for kind in (report.left, report.perhaps):
-        if len(kind) > _SHOWN:
-            print(f"and {len(kind) - _SHOWN} more; --json lists all", file=sys.stderr)
+        if len(kind) > _MOST_LINES:
+            print(f"and {len(kind) - _MOST_LINES} more; --json lists all", file=sys.stderr)
     for file, why in report.unreadable.items():
         print(f"not read: {file}: {why}", file=sys.stderr)
 
@@ -105,15 +104,17 @@ def _lines(file: Path) -> list[str]:
 
 
 def _list(folder: Path) -> int:
+    from ..csv_table import csv_text
     from ..files import sha256
     from ..privacy.names import input_name
     from ..privacy.pseudonym import content_pseudonym
 
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("pseudonym", "file"))
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and input_name(file.name) is not None and not file.name.startswith("."):
-            writer.writerow((content_pseudonym(sha256(file), file.name), file.relative_to(folder).as_posix()))
+    rows = [
+        {"pseudonym": content_pseudonym(sha256(file), file.name), "file": file.relative_to(folder).as_posix()}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and input_name(file.name) is not None and not file.name.startswith(".")
+    ]
+    print(csv_text(rows, ("pseudonym", "file")), end="")
     return 0

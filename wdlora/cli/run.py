@@ -47,22 +47,22 @@ def run(args: argparse.Namespace) -> int:
     """Run the graph and say which files came of it; status 1 where a part of it had to be left out."""
     from ..graph.file import read_graph
     from ..graph.miniature import use_miniature
-    from ..graph.places import set_value, title_of
-    from ..graph.refusal import miniature_hint, refusal, said
+    from ..graph.places import set_value, titles_in
+    from ..graph.refusal import miniature_hint, node_refusal, refusal
     from ..host import Host
     from ..host.terminal import TerminalProgress
 
     prompt = read_graph(args.workflow)
     for assignment in args.set:
         set_value(prompt, assignment)
-    titles = {id: title_of(id, node) for id, node in prompt.items()}
+    titles = titles_in(prompt)
     with TerminalProgress(titles) as progress:
         host = Host(args.data, args.models, args.out, progress, args.device)
         for file in args.input:
             _copy(Path(file), host.folders.input, prompt)
         if args.miniature:
             use_miniature(prompt, host.object_info())
-            titles.update({id: title_of(id, node) for id, node in prompt.items()})
+            titles.update(titles_in(prompt))
         started = time.monotonic()
         verdict, result = host.run(prompt)
         seconds = time.monotonic() - started
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{message} ({failure['exception_type']})", file=sys.stderr)
         return 1
     outputs = _outputs(host, result.outputs, titles)
-    left_out = [f"{titles[id]}: {said(errors)}" for id, errors in verdict.node_errors.items()]
+    left_out = [f"{titles[id]}: {node_refusal(errors)}" for id, errors in verdict.node_errors.items()]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if hint := miniature_hint(verdict.node_errors):
@@ -99,10 +99,10 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(left_out))
 
 
-def _outputs(host: Any, shown: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[dict[str, Any]]:
+def _outputs(host: Any, outputs: dict[str, dict[str, Any]], titles: dict[str, str]) -> list[dict[str, Any]]:
     """What each output node showed: paths of files, and texts."""
     listed = []
-    for node_id, values in shown.items():
+    for node_id, values in outputs.items():
         items = [item for kind in values.values() for item in kind]
         files = [item for item in items if isinstance(item, dict) and "filename" in item]
         paths = [

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Trace, compare, print."""
     if args.resamples < 100:
         raise InputError(f"--resamples is {args.resamples}; give at least 100")
-    result = validate(Path(args.folder), args.pixel_size_um, args.roster, args.resamples)
+    result = compare_tracing(Path(args.folder), args.pixel_size_um, args.roster, args.resamples)
     if args.json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return 0
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def validate(folder: Path, pixel_size_um: str | None, roster: str | None, resamples: int) -> dict[str, Any]:
+def compare_tracing(folder: Path, pixel_size_um: str | None, roster: str | None, resamples: int) -> dict[str, Any]:
     """Figures with intervals over all pairs of image and annotation in a folder. Raises InputError on bad input."""
     from tqdm import tqdm
 

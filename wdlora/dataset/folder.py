@@ -7,15 +7,18 @@
 Patients are named by whatever the table holds; use pseudonyms.
 """
 
-import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cohorts import cohort as find_cohort
+from ..csv_table import read_csv
 from ..errors import InputError
 
 TABLE = "dataset.csv"
+NEEDED = ("file", "cohort", "patient")
+"""Columns that every such table has."""
+
 PENDING = ".pending"
 """Names the files that a writer is about to add; what it names and the table does not is no part of the data set."""
 
@@ -106,17 +109,8 @@ def _pending(folder: Path) -> set[str]:
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     if not table.is_file():
         raise InputError(f"{table.parent} has no {TABLE} with the columns file, cohort and patient.")
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if missing := {"file", "cohort", "patient"} - set(reader.fieldnames or ()):
-                raise InputError(f"{table} lacks the column {', '.join(sorted(missing))}.")
-            return [
-                (number, {key: (value or "").strip() for key, value in row.items() if key})
-                for number, row in enumerate(reader, start=2)
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} is not a UTF-8 CSV table: {error}.") from None
+    rows = read_csv(table, NEEDED)[1]
+    return [(number, {key: value.strip() for key, value in row.items()}) for number, row in enumerate(rows, start=2)]
 
 
 def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: dict[str, Path]) -> Record:

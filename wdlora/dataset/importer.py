@@ -55,7 +55,7 @@ class Choices:
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What was done. `failed` says of each image that could not be taken why; it names files of the data set."""
 
     layout: str
@@ -90,7 +90,7 @@ def import_dataset(
     out: str | PathLike,
     choices: Choices,
     progress: Callable[[Sequence[_Item]], Iterable[_Item]] = iter,
-) -> Report:
+) -> ImportReport:
     """Write the images of `folder` as a data set (see `wdlora.dataset.folder`) into `out`; again, to go on.
 
     `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
@@ -116,7 +116,7 @@ def import_dataset(
     held = _held(place)
     _check_unchanged(place, items, held)
     to_do = [item for item in items if item.patient not in {labels[0] for labels in held.get(item.hashes, ())}]
-    report = Report(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
+    report = ImportReport(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
     report.patients = len({item.patient for item in items}) if roster else None
     batch: list[writer.Entry] = []
     counted: dict[str, int] = {}
@@ -222,8 +222,8 @@ def _held(place: Path) -> dict[tuple[str, str], set[_Labels]]:
     for row in writer.read_table(place / TABLE)[1]:
         stem = Path(row["file"]).stem
         try:
-            told = json.loads((place / "provenance" / f"{stem}.json").read_text(encoding="utf-8"))["source"]
-            hashes = told["image_sha256"], told["annotation_sha256"]
+            source = json.loads((place / "provenance" / f"{stem}.json").read_text(encoding="utf-8"))["source"]
+            hashes = source["image_sha256"], source["annotation_sha256"]
         except (OSError, ValueError, KeyError):
             continue
         patient = "" if row["patient"] == stem else row["patient"]
@@ -276,7 +276,7 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         if thin:
             panel |= dict.fromkeys(("cnfa", "cnfw", "mean_width_um"))
     annotation = "traced" if source.annotation is None else "centreline" if source.centreline else "mask"
-    told = {
+    origin = {
         "image_sha256": item.hashes[0],
         "annotation_sha256": item.hashes[1],
         "annotation": annotation,
@@ -294,7 +294,7 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         pixel_size_um=size[0] if size else None,
         synthetic=False,
         biomarkers=panel,
-        provenance={"source": told},
+        provenance={"source": origin},
     )
     return entry, notes
 
@@ -309,7 +309,7 @@ def _widened(mask: np.ndarray, width_um: float, pixel_um: float) -> np.ndarray:
     return line | (distance_transform_edt(~line) < width_um / pixel_um / 2) if line.any() else line
 
 
-def _write(place: Path, batch: list[writer.Entry], report: Report) -> None:
+def _write(place: Path, batch: list[writer.Entry], report: ImportReport) -> None:
     """Append the batch and empty it."""
     written = writer.append(place, batch) if batch else []
     report.written += sum(one.new for one in written)

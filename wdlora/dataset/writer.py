@@ -6,15 +6,13 @@ A row joins the table after its files are in place. What a killed process left h
 the reader passes over it and the next writer removes it.
 """
 
-import csv
 import hashlib
 import io
 import json
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,11 @@ import numpy as np
 
 from ..cohorts import PROMPT_VERSION
 from ..cohorts import cohort as find_cohort
+from ..csv_table import read_csv, write_csv
 from ..errors import InputError
-from ..files import atomic_write, write_json, write_text
-from .folder import PENDING, TABLE
+from ..files import atomic_write, write_json
+from ..locks import locked
+from .folder import NEEDED, PENDING, TABLE
 
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "reference", "synthetic")
 HASHES = ("image_sha256", "mask_sha256")
@@ -98,7 +98,7 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
     for entry in entries:
         _check(entry)
     place.mkdir(parents=True, exist_ok=True)
-    with locked(place):
+    with locked_folder(place):
         _recover(place)
         columns, rows = read_table(place / TABLE)
         known = {(row.get("image_sha256"), row.get("mask_sha256"), row["patient"]): row["file"] for row in rows}
@@ -128,7 +128,7 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
                 _write_bytes(place / "images" / f"{name}.png", image)
             new = [row for *_, row in planned]
             names = [*columns, *(key for key in new[0] if key not in columns)]
-            write_text(place / TABLE, as_table(names, [*rows, *new]))
+            write_csv(place / TABLE, [*rows, *new], columns=names)
             (place / PENDING).unlink()
         return written
 
@@ -198,21 +198,10 @@ def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a data set's table; the usual columns and no rows where there is none yet."""
     if not table.is_file():
         return list(COLUMNS), []
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or ())
-        if missing := {"file", "cohort", "patient"} - set(columns):
-            raise InputError(f"{table} lacks the column {', '.join(sorted(missing))}: it is no data set to add to")
-        return columns, [{key: value or "" for key, value in row.items() if key} for row in reader]
-
-
-def as_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows as the CSV text of a data set's table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    try:
+        return read_csv(table, NEEDED)
+    except InputError as error:
+        raise InputError(f"{error}: it is no data set to add to") from None
 
 
 def _recover(place: Path) -> None:
@@ -249,46 +238,13 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes; the system lets go when a process dies.
-
-    Raises InputError after `WAIT_S` seconds of waiting.
-    """
-    with open(folder / ".lock", "a+b") as file:
-        until = time.monotonic() + WAIT_S
-        while not _try_lock(file):
-            if time.monotonic() > until:
-                raise InputError(f"another process has been writing to {folder} for {WAIT_S:.0f} s: try again later")
-            time.sleep(0.02)
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes. Raises InputError after `WAIT_S` seconds of waiting."""
+    with ExitStack() as stack:
         try:
-            yield
-        finally:
-            _unlock(file)
-
-
-def _try_lock(file: Any) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _unlock(file: Any) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_UN)
+            stack.enter_context(locked(folder / ".lock", WAIT_S))
+        except BlockingIOError:
+            raise InputError(
+                f"another process has been writing to {folder} for {WAIT_S:.0f} s: try again later"
+            ) from None
+        yield

@@ -51,12 +51,12 @@ def paint_cohorts(folder: Path, adapter: str, seeds: dict[str, list[int]], size:
     """
     from ..graph.file import read_graph
     from ..graph.miniature import use_miniature
-    from ..graph.places import set_value, title_of
+    from ..graph.places import set_value, titles_in
     from ..host import Host
     from ..host.terminal import TerminalProgress
 
     prompt = read_graph(WORKFLOW)
-    titles = {id: title_of(id, node) for id, node in prompt.items()}
+    titles = titles_in(prompt)
     painted = []
     with TerminalProgress(titles) as progress:
         host = Host(folder, sink=progress)

@@ -174,6 +174,6 @@ def contact_sheet(painted: list[Painted]) -> Image.Image:
         shape((x, y + 3, x + 10, y + 13), fill=None if "point" in name else colour, outline=colour, width=2)
         draw.text((x + 18, y), name, fill=(190, 200, 212), font=large)
         x += 18 + int(large.getlength(name)) + 28
-    said = f"Left: of the mask → of the traced picture. {_one_more(painted)}"
-    draw.text((margin, y + 25), said, fill=(120, 132, 146), font=small)
+    caption = f"Left: of the mask → of the traced picture. {_one_more(painted)}"
+    draw.text((margin, y + 25), caption, fill=(120, 132, 146), font=small)
     return page

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
+from . import Graph
 
 
-def read_graph(path: str | Path) -> dict[str, Any]:
+def read_graph(path: str | Path) -> Graph:
     """The API-format graph of a JSON file, or the one in a PNG that a host wrote.
 
     Raises InputError for a file that is neither, and for a workflow in the front end's own format, with the name of
@@ -34,6 +34,14 @@ def read_graph(path: str | Path) -> dict[str, Any]:
     if not isinstance(graph, dict):
         raise InputError(f"{path} holds no graph: an API-format workflow is a JSON object of nodes")
     return graph
+
+
+def check_graph(graph: Graph) -> None:
+    """Raise InputError unless every node of the graph is an object with inputs."""
+    for id, node in graph.items():
+        if not isinstance(node, dict) or not isinstance(node.get("inputs", {}), dict):
+            raise InputError(f"the node {id!r} of the graph is no node: it needs class_type and inputs")
+        node.setdefault("inputs", {})
 
 
 def _in_picture(path: Path) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..errors import InputError
+from . import Graph
 from .links import is_link
 
 MINIATURE = "miniature"
@@ -11,7 +12,7 @@ APPLY = "WDLoRAApply"
 _OUTPUT_OF_LOADER = {"UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
-def use_miniature(graph: dict[str, Any], object_info: dict[str, Any]) -> None:
+def use_miniature(graph: Graph, object_info: dict[str, Any]) -> None:
     """Put the miniature in the place of every model that a graph loads.
 
     Inputs that offer the value "miniature" are set to it; the core loaders of transformer, text encoder and VAE give

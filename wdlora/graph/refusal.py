@@ -2,18 +2,23 @@
 
 from typing import Any
 
-from ..errors import MISSING_FILE
+from . import Graph
 from .places import title_of
 
+MISSING_FILE = "missing_file"
+"""Key of an error's extra information, true where the node lacks a model's file; ComfyUI's own errors have none."""
 
-def refusal(error: dict[str, Any] | None, node_errors: dict[str, Any], prompt: dict[str, Any]) -> str:
+
+def refusal(error: dict[str, Any] | None, node_errors: dict[str, Any], prompt: Graph) -> str:
     """Why a graph was refused, one part a node under the node's title."""
     if not node_errors:
         return str((error or {}).get("message") or "the graph was refused")
-    return "; ".join(f"{title_of(id, prompt.get(id, {}))}: {said(errors)}" for id, errors in node_errors.items())
+    return "; ".join(
+        f"{title_of(id, prompt.get(id, {}))}: {node_refusal(errors)}" for id, errors in node_errors.items()
+    )
 
 
-def said(errors: dict[str, Any]) -> str:
+def node_refusal(errors: dict[str, Any]) -> str:
     """What is wrong with one node; what the node's own validator says stands alone and once for all inputs."""
     sentences = []
     for one in errors.get("errors", []):
@@ -27,6 +32,7 @@ def said(errors: dict[str, Any]) -> str:
 
 def miniature_hint(node_errors: dict[str, Any]) -> str:
     """The end of the sentence where files of a model are missing, which the miniature could stand in for; else ""."""
-    if any(MISSING_FILE in said(errors) for errors in node_errors.values()):
+    errors = [error for of_node in node_errors.values() for error in of_node.get("errors", [])]
+    if any((error.get("extra_info") or {}).get(MISSING_FILE) for error in errors):
         return "; or add --miniature, and the small model that ships with the pack is used"
     return ""

@@ -56,7 +56,7 @@ def check_interrupted() -> None:
         context.check()
 
 
-class Progress:
+class HostProgress:
     """A progress bar on the running node; outside a run it does nothing.
 
     Messages are sent at most every 50 ms, the first, the last and those with a preview always.

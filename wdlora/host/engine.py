@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..weights.dtypes import torch_type
-from .context import Progress, check_interrupted
+from .context import HostProgress, check_interrupted
 
 if TYPE_CHECKING:
     import torch
@@ -198,9 +198,9 @@ class HostEngine:
         )
         return patched, PatchReport(tuple(fitted.layers), unmatched, said_of_base(fitted, model.path))
 
-    def progress(self, total: float) -> Progress:
+    def progress(self, total: float) -> HostProgress:
         """Progress bar of the running node."""
-        return Progress(total)
+        return HostProgress(total)
 
     def check_interrupted(self) -> None:
         """Raise the host's interruption if the user asked to stop."""

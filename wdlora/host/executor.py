@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..graph.links import is_link
+from ..graph import Graph
+from ..graph.links import execution_order, is_link
 from . import context
 from .context import Interrupted
 from .folders import Folders, using
@@ -55,7 +56,7 @@ class Silence:
 
 
 @dataclass
-class Job:
+class PromptJob:
     """A graph to run.
 
     outputs: the output nodes that validation found sound. stop: set it, and the job ends at its next report of
@@ -63,7 +64,7 @@ class Job:
     """
 
     prompt_id: str
-    prompt: dict[str, Any]
+    prompt: Graph
     outputs: list[str]
     number: float = 0
     extra_data: dict[str, Any] = field(default_factory=dict)
@@ -122,7 +123,7 @@ class Executor:
         """Forget all kept results."""
         self._cache.clear()
 
-    def execute(self, job: Job) -> Result:
+    def execute(self, job: PromptJob) -> Result:
         """Run a job to its end. Never raises for what a node does: the result tells."""
         import torch
 
@@ -132,7 +133,7 @@ class Executor:
 
 
 class _Run:
-    def __init__(self, executor: Executor, job: Job):
+    def __init__(self, executor: Executor, job: PromptJob):
         self.registry, self.sink = executor.registry, executor.sink
         self.job, self.stop = job, job.stop
         self.result = Result()
@@ -254,30 +255,13 @@ class _Run:
         self.sink.send(event, data, EVERYBODY if everybody else self.job.client_id)
 
 
-def execution_order(prompt: dict[str, Any], outputs: list[str]) -> list[str]:
-    """Every node that `outputs` need, parents first. The graph must be free of cycles (validation sees to it)."""
-    order: list[str] = []
-    seen: set[str] = set()
-    todo = [(output, False) for output in reversed(outputs)]
-    while todo:
-        node_id, done = todo.pop()
-        if done:
-            order.append(node_id)
-        elif node_id not in seen:
-            seen.add(node_id)
-            todo.append((node_id, True))
-            links = [value[0] for value in prompt[node_id]["inputs"].values() if is_link(value)]
-            todo.extend((parent, False) for parent in reversed(links) if parent in prompt)
-    return order
-
-
 class Signatures:
     """Hash of what a node's result depends on: its class, its values, its fingerprint, and its ancestors' hashes.
 
     Ask in execution order. A node whose fingerprint is NaN, or cannot be taken, never equals anything.
     """
 
-    def __init__(self, prompt: dict[str, Any], registry: Registry):
+    def __init__(self, prompt: Graph, registry: Registry):
         self.prompt = prompt
         self.registry = registry
         self._known: dict[str, str] = {}

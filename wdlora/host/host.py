@@ -9,7 +9,7 @@ from ..quiet import silence_kernel_warning
 from . import core_nodes, pack
 from .api import install
 from .engine import HostEngine
-from .executor import Executor, Job, Result, Sink
+from .executor import Executor, PromptJob, Result, Sink
 from .folders import Folders, open_folders, using
 from .registry import Registry
 from .validation import Verdict, validate
@@ -71,5 +71,5 @@ class Host:
         if not verdict.outputs:
             return verdict, None
         extra = {} if extra_pnginfo is None else {"extra_pnginfo": extra_pnginfo}
-        job = Job(str(uuid.uuid4()), prompt, verdict.outputs, extra_data=extra)
+        job = PromptJob(str(uuid.uuid4()), prompt, verdict.outputs, extra_data=extra)
         return verdict, self.executor.execute(job)

@@ -64,7 +64,7 @@ def root() -> Path:
     return folder
 
 
-def load() -> ModuleType:
+def load_pack() -> ModuleType:
     """Import the pack's `__init__.py` as the module `wdlora_pack`, once in a process."""
     if NAME in sys.modules:
         return sys.modules[NAME]
@@ -84,13 +84,13 @@ def load() -> ModuleType:
 
 def engine_module() -> ModuleType:
     """The pack's seam, `nodes/engine.py`."""
-    load()
+    load_pack()
     return importlib.import_module(f"{NAME}.nodes.engine")
 
 
 def node_classes() -> list[Any]:
     """The classes that the pack's entry point offers."""
-    entry = load().comfy_entrypoint
+    entry = load_pack().comfy_entrypoint
 
     async def ask() -> list[Any]:
         extension = await entry()
@@ -103,4 +103,4 @@ def node_classes() -> list[Any]:
 
 def web_directory() -> Path:
     """The pack's front-end extension."""
-    return root() / load().WEB_DIRECTORY
+    return root() / load_pack().WEB_DIRECTORY

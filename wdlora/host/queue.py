@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .executor import Executor, Job, Result
+from .executor import Executor, PromptJob, Result
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class JobQueue:
         self,
         executor: Executor,
         changed: Callable[[], None] = lambda: None,
-        finished: Callable[[Job], None] = lambda job: None,
+        finished: Callable[[PromptJob], None] = lambda job: None,
     ):
         self.executor = executor
         self._changed = changed
@@ -37,8 +37,8 @@ class JobQueue:
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._order = itertools.count()
-        self._pending: list[tuple[float, int, Job]] = []
-        self._running: Job | None = None
+        self._pending: list[tuple[float, int, PromptJob]] = []
+        self._running: PromptJob | None = None
         self._history: dict[str, dict[str, Any]] = {}
         self._chores: list[Callable[[], None]] = []
         self._closed = False
@@ -59,7 +59,7 @@ class JobQueue:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def put(self, job: Job) -> None:
+    def put(self, job: PromptJob) -> None:
         """Add a job; the one with the lowest number is next."""
         with self._lock:
             heapq.heappush(self._pending, (job.number, next(self._order), job))
@@ -179,7 +179,7 @@ class JobQueue:
                 self._changed()
                 self._run(job)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: PromptJob) -> None:
         started = time.monotonic()
         try:
             result = self.executor.execute(job)
@@ -223,7 +223,7 @@ def new_extra(extra_data: dict[str, Any], client_id: str | None) -> dict[str, An
     return extra
 
 
-def _row(job: Job) -> list:
+def _row(job: PromptJob) -> list:
     return [job.number, job.prompt_id, job.prompt, job.extra_data, job.outputs]
 
 
@@ -262,8 +262,8 @@ def _finished(prompt_id: str, entry: dict[str, Any]) -> dict[str, Any]:
         status = "cancelled" if "execution_interrupted" in messages else "failed"
     files = [
         {**item, "nodeId": node_id, "mediaType": kind}
-        for node_id, shown in entry["outputs"].items()
-        for kind, items in shown.items()
+        for node_id, output in entry["outputs"].items()
+        for kind, items in output.items()
         for item in items
         if isinstance(item, dict) and "filename" in item
     ]

@@ -144,5 +144,5 @@ def _unpack(returned: Any) -> tuple[tuple, dict[str, Any] | None]:
 def _as_dict(ui: Any) -> dict[str, Any] | None:
     if ui is None:
         return None
-    shown = ui if isinstance(ui, dict) else ui.as_dict()
-    return {key: list(value) for key, value in shown.items()}
+    values = ui if isinstance(ui, dict) else ui.as_dict()
+    return {key: list(value) for key, value in values.items()}

@@ -1,6 +1,5 @@
 """Validation of an API-format graph, with ComfyUI's error types and shapes.
 
-A graph is a dictionary of node id → {"class_type", "inputs"}; an input is a value or a link [node id, output].
 Only what an output node needs is checked; outputs that are sound run even if others are not.
 """
 
@@ -9,7 +8,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..graph.links import is_link
+from ..errors import ErrorSentence, InputError
+from ..graph import Graph
+from ..graph.links import Step, ancestors, is_link, linked, walk
+from ..graph.refusal import MISSING_FILE
 from .registry import NodeType, Registry
 
 _CONVERT = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -48,9 +50,8 @@ def validate(prompt: Any, registry: Registry, targets: list[str] | None = None) 
         return Verdict(error=_error("prompt_no_outputs", "Prompt has no outputs"))
 
     checker = _Checker(prompt, registry)
-    for output in outputs:
-        checker.check(output)
-    bad = {output: checker.ancestry(output) for output in outputs if not checker.sound[output]}
+    checker.check(outputs)
+    bad = {output: set(ancestors(output, checker.parents)) for output in outputs if not checker.sound[output]}
     node_errors = {
         node_id: {
             "errors": errors,
@@ -106,9 +107,9 @@ def _check_node(node_id: str, node: Any, registry: Registry) -> dict[str, Any] |
 
 
 class _Checker:
-    """Errors of every node that the outputs need, without recursion: a graph may be thousands deep."""
+    """Errors of every node that the outputs need."""
 
-    def __init__(self, prompt: dict[str, Any], registry: Registry):
+    def __init__(self, prompt: Graph, registry: Registry):
         self.prompt = prompt
         self.registry = registry
         self.errors: dict[str, list[dict[str, Any]]] = {}
@@ -118,42 +119,19 @@ class _Checker:
     def parents(self, node_id: str) -> list[str]:
         """The nodes that this node's declared inputs link to."""
         declared, _ = self._declared(node_id)
-        return [
-            value[0]
-            for name, value in self.prompt[node_id]["inputs"].items()
-            if name in declared and is_link(value) and value[0] in self.prompt
-        ]
+        inputs = self.prompt[node_id]["inputs"]
+        return linked({name: value for name, value in inputs.items() if name in declared}, self.prompt)
 
-    def ancestry(self, output: str) -> set[str]:
-        """The nodes that `output` needs, itself included."""
-        found, left = {output}, [output]
-        while left:
-            new = [parent for parent in self.parents(left.pop()) if parent not in found]
-            found.update(new)
-            left.extend(new)
-        return found
-
-    def check(self, output: str) -> None:
-        """Visit everything that `output` needs, depth first."""
-        path: list[str] = []
-        on_path: set[str] = set()
-        todo: list[tuple[str, bool]] = [(output, False)]
-        while todo:
-            node_id, done = todo.pop()
-            if done:
-                path.pop()
-                on_path.discard(node_id)
-                self.sound[node_id] = not self.errors[node_id] and all(
-                    self.sound.get(parent, False) for parent in self.parents(node_id)
-                )
-            elif node_id in on_path:
-                self._report_cycle([*path[path.index(node_id) :], node_id])
-            elif node_id not in self.sound:
-                path.append(node_id)
-                on_path.add(node_id)
-                self.errors.setdefault(node_id, []).extend(self._own_errors(node_id))
-                todo.append((node_id, True))
-                todo.extend((parent, False) for parent in reversed(self.parents(node_id)))
+    def check(self, outputs: list[str]) -> None:
+        """Visit everything that the outputs need."""
+        for step, path in walk(outputs, self.parents):
+            if step is Step.ENTER:
+                self.errors.setdefault(path[0], []).extend(self._own_errors(path[0]))
+            elif step is Step.LEAVE:
+                sound = all(self.sound.get(parent, False) for parent in self.parents(path[0]))
+                self.sound[path[0]] = sound and not self.errors[path[0]]
+            else:
+                self._report_cycle(path)
 
     def _report_cycle(self, path: list[str]) -> None:
         members = list(dict.fromkeys(path))
@@ -278,11 +256,11 @@ def _check_value(name: str, value: Any, config: tuple) -> dict[str, Any] | None:
     if isinstance(kind, list) or kind == "COMBO":
         choices = kind if isinstance(kind, list) else options.get("options", [])
         if value not in choices:
-            shown = str(choices)
+            listed = str(choices)
             if len(choices) > _LONG_COMBO:
                 extra["input_config"] = None
-                shown = f"(list of length {len(choices)})"
-            return _error("value_not_in_list", "Value not in list", f"{name}: {value!r} not in {shown}", extra)
+                listed = f"(list of length {len(choices)})"
+            return _error("value_not_in_list", "Value not in list", f"{name}: {value!r} not in {listed}", extra)
     return None
 
 
@@ -298,15 +276,16 @@ def _ask_node(
     try:
         answer = validator(**asked)
     except Exception as problem:
-        answer = str(problem)
+        answer = ErrorSentence(problem)
     if answer is True:
         return []
     tail = "" if answer is False else f" - {answer}"
-    message = "Custom validation failed for node"
-    return [
-        _error("custom_validation_failed", message, f"{name}{tail}", {"input_name": name})
-        for name in list(asked)[:1] or [""]
-    ]
+    name = next(iter(asked), "")
+    extra: dict[str, Any] = {"input_name": name}
+    error = answer.error if isinstance(answer, ErrorSentence) else None
+    if isinstance(error, InputError) and error.missing_file:
+        extra[MISSING_FILE] = True
+    return [_error("custom_validation_failed", "Custom validation failed for node", f"{name}{tail}", extra)]
 
 
 def _error(kind: str, message: str, details: str = "", extra_info: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from ..graph.links import is_link
 from .find import Finder, fold
 from .pseudonym import Pseudonyms, is_pseudonym
 
@@ -110,11 +111,6 @@ def _strings(value: Any) -> Iterator[str]:
             todo.extend(reversed(item))
 
 
-def _is_link(value: Any) -> bool:
-    """Whether a value of an API node's `inputs` is a link. Anywhere else such a list is a text and a number."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
-
-
 def widgets(document: Any) -> Iterator[tuple[str, str]]:
     """Class and value of every text in a widget, in graphs of either format, at any depth."""
     todo = [document]
@@ -123,7 +119,7 @@ def widgets(document: Any) -> Iterator[tuple[str, str]]:
         if isinstance(item, dict):
             inputs = item.get("inputs")
             if isinstance(item.get("class_type"), str) and isinstance(inputs, dict):
-                own = [value for value in inputs.values() if not _is_link(value)]
+                own = [value for value in inputs.values() if not is_link(value)]
                 yield from ((item["class_type"], text) for text in _strings(own))
             elif "widgets_values" in item:
                 yield from ((str(item.get("type", "")), text) for text in _strings(item["widgets_values"]))
@@ -176,10 +172,10 @@ class Names:
             return
         for spelling in (text, text.upper(), text.casefold()):  # Weiß, WEISS, weiss
             for form in ("NFC", "NFD"):
-                told = unicodedata.normalize(form, spelling)
-                self._spelt.add(told)
-                if fold(told) not in self._prose:
-                    self._prose[fold(told)] = pseudonym
+                normal = unicodedata.normalize(form, spelling)
+                self._spelt.add(normal)
+                if fold(normal) not in self._prose:
+                    self._prose[fold(normal)] = pseudonym
                     self._finder = None
 
     def telltales(self) -> list[str]:
@@ -198,7 +194,7 @@ class Names:
             own = value.get("class_type", value.get("type", class_type))
             own = own if isinstance(own, str) else class_type
             return {
-                name: list(item) if links and _is_link(item) else self._hidden(item, name, own, _links(value, name))
+                name: list(item) if links and is_link(item) else self._hidden(item, name, own, _links(value, name))
                 for name, item in value.items()
             }
         if isinstance(value, list):
@@ -240,7 +236,7 @@ def _prose(document: Any) -> Iterator[str]:
             if key not in _NO_PROSE and not item.lower().endswith(MODELS) and not is_pseudonym(_NOTE.sub("", item)):
                 yield item
         elif isinstance(item, dict):
-            own = ((name, part) for name, part in item.items() if not (links and _is_link(part)))
+            own = ((name, part) for name, part in item.items() if not (links and is_link(part)))
             todo.extend((name, part, _links(item, name)) for name, part in own)
         elif isinstance(item, list):
             todo.extend((key, part, False) for part in item)

@@ -42,36 +42,36 @@ def read(data: bytes) -> tuple[list[Chunk], bytes]:
     return chunks, data[at:]
 
 
-def text(chunk: Chunk) -> tuple[str, str] | None:
+def chunk_text(chunk: Chunk) -> tuple[str, str] | None:
     """Keyword and text of a text chunk, None for another. Raises InputError for one that cannot be read."""
     if chunk.kind not in (*_PLAIN, b"zTXt", b"iTXt"):
         return None
     keyword, _, rest = chunk.content.partition(b"\0")
     try:
         if chunk.kind in _PLAIN:
-            said = rest.decode("latin-1")
+            words = rest.decode("latin-1")
         elif chunk.kind == b"zTXt":
-            said = _inflated(rest[1:]).decode("latin-1")
+            words = _inflated(rest[1:]).decode("latin-1")
         else:
             _, _, content = _international(rest)
-            said = (_inflated(content) if rest[:1] == b"\1" else content).decode("utf-8")
+            words = (_inflated(content) if rest[:1] == b"\1" else content).decode("utf-8")
     except (zlib.error, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"its text {keyword.decode('latin-1')!r} cannot be read: {error}") from None
-    return keyword.decode("latin-1"), said
+    return keyword.decode("latin-1"), words
 
 
-def with_text(chunk: Chunk, said: str) -> Chunk:
+def with_text(chunk: Chunk, words: str) -> Chunk:
     """The same chunk with another text, kept as it was kept; as iTXt where Latin-1 has no such letter."""
     keyword, _, rest = chunk.content.partition(b"\0")
     if chunk.kind == b"iTXt":
         language, translated, _ = _international(rest)
-        content = said.encode("utf-8")
+        content = words.encode("utf-8")
         packed = zlib.compress(content) if rest[:1] == b"\1" else content
         return _chunk(b"iTXt", keyword + b"\0" + rest[:2] + language + b"\0" + translated + b"\0" + packed)
     try:
-        content = said.encode("latin-1")
+        content = words.encode("latin-1")
     except UnicodeEncodeError:
-        return _chunk(b"iTXt", keyword + b"\0\0\0\0\0" + said.encode("utf-8"))
+        return _chunk(b"iTXt", keyword + b"\0\0\0\0\0" + words.encode("utf-8"))
     return _chunk(
         chunk.kind, keyword + b"\0" + (rest[:1] + zlib.compress(content) if chunk.kind == b"zTXt" else content)
     )
@@ -82,7 +82,7 @@ def rewritten(data: bytes, change: Callable[[str, str], str]) -> bytes:
     chunks, rest = read(data)
     parts = [SIGNATURE]
     for chunk in chunks:
-        found = text(chunk)
+        found = chunk_text(chunk)
         new = None if found is None else change(*found)
         parts.append(chunk.raw if found is None or new is None or new == found[1] else with_text(chunk, new).raw)
     return b"".join([*parts, rest])
@@ -92,7 +92,7 @@ def readable(data: bytes) -> Iterator[bytes]:
     """Everything in a PNG that may hold words: texts unpacked, as UTF-8; other chunks but pixels; the rest."""
     chunks, rest = read(data)
     for chunk in chunks:
-        found = text(chunk)
+        found = chunk_text(chunk)
         if found is not None:
             yield "\0".join(found).encode("utf-8")
         elif chunk.kind not in PIXELS:

@@ -30,7 +30,7 @@ _FOREIGN = re.compile(r"(?=.*[^\W_])[^0-9A-Za-z]+", re.DOTALL)
 
 
 @dataclass
-class Report:
+class PrivacyReport:
     """What was found. Paths are as they were given; `names` are input files, folders and other identifiers."""
 
     checked: int = 0
@@ -114,14 +114,14 @@ def pseudonymise(
     names: Names,
     check: bool = False,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
-) -> Report:
+) -> PrivacyReport:
     """Replace names in all PNG and JSON files that hold graphs; with `check` only say where they are.
 
     Names that one file's graph holds are replaced in the other files' too. Then every byte of every file, and the
     names of files and folders, are searched for what is left. Raises InputError for a path that is not there.
     """
     files = listed(paths)
-    report = Report(checked=len(files))
+    report = PrivacyReport(checked=len(files))
     readable: list[Path] = []
     for file in files:
         try:
@@ -186,7 +186,7 @@ def _shallow(document: Any) -> Any:
 
 
 def _texts(data: bytes) -> list[str]:
-    return [found[1] for chunk in png.read(data)[0] if (found := png.text(chunk)) is not None]
+    return [found[1] for chunk in png.read(data)[0] if (found := png.chunk_text(chunk)) is not None]
 
 
 def _parsed(text: str) -> Any:

@@ -137,6 +137,13 @@ def encode(
     prefix.
     Raises InputError as `prompt_text` does, and when tokenizer and encoder do not belong together.
     """
+    return encode_with_gradient(text_encoder, tokenizer, prompts, pictures, variant)
+
+
+def encode_with_gradient(
+    text_encoder: Any, tokenizer: Any, prompts: str | Sequence[str], pictures: Sequence[Any], variant: str
+) -> Conditioning:
+    """The same as `encode`, for training an encoder."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(pictures):
         raise InputError(f"{len(prompts)} prompts were given with the pictures of {len(pictures)} samples")

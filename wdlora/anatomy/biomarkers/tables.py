@@ -1,14 +1,9 @@
-"""Tables of biomarkers: one row an image, one row a patient, one row a nerve; as CSV or JSON values."""
+"""Tables of biomarkers: one row an image, one row a patient, one row a nerve."""
 
-import csv
-import io
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...files import write_text
 from .panel import Biomarkers
 from .units import UNITS
 
@@ -55,30 +50,3 @@ def patient_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         line["rules"] = members[0]["rules"]
         table.append(line)
     return table
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """RFC 4180 text with a header; missing figures are empty, numbers have 9 significant digits."""
-    if not rows:
-        return ""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    text = str(value)
-    # A spreadsheet would run text that starts like this as a formula.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def write_csv(path: str | PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `csv_text`, whole or not at all."""
-    write_text(path, csv_text(rows))

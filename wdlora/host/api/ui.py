@@ -69,10 +69,10 @@ def save_png(
         images[0].shape[0],
     )
     names = Names(Pseudonyms(finder((folders.input, folders.output, folders.temp))))
-    told = ({} if prompt is None else {"prompt": prompt}) | (extra_pnginfo or {})
-    names.collect(told)
+    texts = ({} if prompt is None else {"prompt": prompt}) | (extra_pnginfo or {})
+    names.collect(texts)
     text = PngInfo()
-    for key, value in told.items():
+    for key, value in texts.items():
         text.add_text(key, json.dumps(names.hide(value)))
     results = []
     for index, image in enumerate(images):

@@ -172,10 +172,10 @@ def _picture(path: Path, channel: str, preview: str | None = None) -> web.Respon
         with Image.open(path) as picture:
             if channel == "a":
                 alpha = picture.convert("RGBA").getchannel("A")
-                shown = Image.new("RGBA", picture.size)
-                shown.putalpha(alpha)
+                rendered = Image.new("RGBA", picture.size)
+                rendered.putalpha(alpha)
             else:
-                shown = picture.convert("RGB") if channel == "rgb" or preview else picture.copy()
+                rendered = picture.convert("RGB") if channel == "rgb" or preview else picture.copy()
     except (UnidentifiedImageError, OSError) as error:
         raise web.HTTPBadRequest(text=f"{path.name} is no picture: {error}") from None
     wanted = (preview or "").split(";")
@@ -184,7 +184,7 @@ def _picture(path: Path, channel: str, preview: str | None = None) -> web.Respon
         kind = "jpeg" if wanted[0] == "jpeg" and channel != "a" else "webp"
         options = {"quality": min(int(wanted[-1]), 100) if wanted[-1].isdigit() else 90}
     buffer = BytesIO()
-    shown.save(buffer, kind, **options)
+    rendered.save(buffer, kind, **options)
     headers = {"Content-Disposition": f'filename="{_quoted(path.name)}"'}
     return web.Response(body=buffer.getvalue(), content_type=f"image/{kind}", headers=headers)
 

@@ -89,14 +89,14 @@ class PageRoutes:
 
         total, free = memory()
         device = self.host.engine.device
-        shown: dict[str, Any] = {"name": str(device), "type": device.type, "index": device.index}
+        described: dict[str, Any] = {"name": str(device), "type": device.type, "index": device.index}
         if device.type == "cuda":
             free_vram, total_vram = torch.cuda.mem_get_info(device)
-            shown["name"] = torch.cuda.get_device_name(device)
+            described["name"] = torch.cuda.get_device_name(device)
         else:
             free_vram, total_vram = free, total
-        shown |= {"vram_total": total_vram, "vram_free": free_vram}
-        shown |= {"torch_vram_total": total_vram, "torch_vram_free": free_vram}
+        described |= {"vram_total": total_vram, "vram_free": free_vram}
+        described |= {"torch_vram_total": total_vram, "torch_vram_free": free_vram}
         system = {
             "os": sys.platform,
             "ram_total": total,
@@ -110,7 +110,7 @@ class PageRoutes:
             "embedded_python": False,
             "argv": [],
         }
-        return web.json_response({"system": system, "devices": [shown]})
+        return web.json_response({"system": system, "devices": [described]})
 
     async def extensions(self, _: web.Request) -> web.Response:
         """Scripts that the page loads: the host's, the front end's own and the pack's."""

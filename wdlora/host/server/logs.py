@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .prompts import json_object
+from .prompts import json_body
 from .sockets import Sockets
 
 KEPT = 300
@@ -48,7 +48,7 @@ class LogRoutes(logging.Handler):
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """{"clientId", "enabled"}: send new lines to a browser, or stop."""
-        body = await json_object(request)
+        body = await json_body(request)
         client_id = body.get("clientId")
         if isinstance(client_id, str):
             (self.listeners.add if body.get("enabled") else self.listeners.discard)(client_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..executor import Job
+from ..executor import PromptJob
 from ..host import Host
 from ..queue import STATUSES, JobQueue, new_extra
 from .sockets import Sockets
@@ -45,7 +45,7 @@ class PromptRoutes:
 
     async def post_prompt(self, request: web.Request) -> web.Response:
         """Validate a graph and put it into the queue."""
-        body = await json_object(request)
+        body = await json_body(request)
         if "prompt" not in body:
             return _refuse("no_prompt", "No prompt provided", "No prompt provided")
         prompt_id = body.get("prompt_id")
@@ -74,7 +74,7 @@ class PromptRoutes:
         verdict = await asyncio.to_thread(self.host.validate, body["prompt"], targets)
         if verdict.error is not None:
             return _json({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)
-        job = Job(prompt_id, body["prompt"], verdict.outputs, number, new_extra(extra, client_id))
+        job = PromptJob(prompt_id, body["prompt"], verdict.outputs, number, new_extra(extra, client_id))
         self.queue.put(job)
         return _json({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 
@@ -94,7 +94,7 @@ class PromptRoutes:
 
     async def post_queue(self, request: web.Request) -> web.Response:
         """Drop jobs that wait: {"clear": true} or {"delete": [ids]}."""
-        body = await json_object(request)
+        body = await json_body(request)
         if body.get("clear"):
             self.queue.clear()
         for prompt_id in _texts(body, "delete"):
@@ -103,13 +103,13 @@ class PromptRoutes:
 
     async def post_interrupt(self, request: web.Request) -> web.Response:
         """Stop the job that runs; with {"prompt_id"} only if it is that one."""
-        body = await json_object(request, empty=True)
+        body = await json_body(request, empty=True)
         self.queue.interrupt(body.get("prompt_id"))
         return web.Response()
 
     async def post_free(self, request: web.Request) -> web.Response:
         """Free memory between two jobs: {"unload_models": true, "free_memory": true}."""
-        body = await json_object(request, empty=True)
+        body = await json_body(request, empty=True)
         if body.get("free_memory"):
             self.queue.later(self.host.executor.clear_cache)
         if body.get("free_memory") or body.get("unload_models"):
@@ -128,7 +128,7 @@ class PromptRoutes:
 
     async def post_history(self, request: web.Request) -> web.Response:
         """Forget finished jobs: {"clear": true} or {"delete": [ids]}."""
-        body = await json_object(request)
+        body = await json_body(request)
         if body.get("clear"):
             self.queue.forget()
         for prompt_id in _texts(body, "delete"):
@@ -176,7 +176,7 @@ class PromptRoutes:
 
     async def cancel_jobs(self, request: web.Request) -> web.Response:
         """Stop or drop several jobs: {"job_ids": [ids]}."""
-        ids = (await json_object(request)).get("job_ids")
+        ids = (await json_body(request)).get("job_ids")
         if not isinstance(ids, list):
             return _json({"error": "job_ids must be a list"}, 400)
         invalid = [id if isinstance(id, str) else repr(id) for id in ids if not is_job_id(id)]
@@ -194,7 +194,7 @@ def is_job_id(value: object) -> bool:
         return False
 
 
-async def json_object(request: web.Request, empty: bool = False) -> dict[str, Any]:
+async def json_body(request: web.Request, empty: bool = False) -> dict[str, Any]:
     """The body as a JSON object; an absent one is {} where `empty`. Answers 400 otherwise."""
     text = await request.text()
     if empty and not text.strip():

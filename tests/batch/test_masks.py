@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wdlora.batch.jobs import find_masks
+from wdlora.batch.masks import find_masks
 from wdlora.cli import main
 
 from .conftest import GRAPH, write_masks
