@@ -9,9 +9,9 @@ from wdlora.cohorts import COHORTS
 
 def test_it_is_the_librarys_main_job(painter, strokes):
     """The graph's conditioning equals `generate.prepare`'s: same prompts, same views, same latents."""
-    from wdlora.host.core_nodes.sampling import latent_statistics
     from wdlora.qwen import QwenImageEdit
     from wdlora.qwen.generate import prepare
+    from wdlora.qwen.latents import latent_statistics
 
     mask = strokes[:, :50, :61]  # padded to 64 × 64
     result = paint(painter, mask)
