@@ -122,22 +122,24 @@ def test_it_is_the_librarys_own_picture(painter, painting, small_model):
     """`wdlora.qwen.generate` on the same files and seed: the graph computes what the library computes.
 
     Tolerance 1e-5: latents leave and enter the normalised scale once more in the graph."""
-    from wdlora.qwen import load
+    from wdlora.qwen import ModelFiles, Sampling, load
     from wdlora.qwen.generate import paint as paint_directly
     from wdlora.qwen.generate import prepare
 
     from_graph = paint(painter, painting).values["d"][0][0]
     model = load(
-        transformer=small_model / "diffusion_models" / "small_edit.safetensors",
-        text_encoder=small_model / "text_encoders" / "small_vl.safetensors",
-        vae=small_model / "vae" / "small_vae.safetensors",
-        tokenizer=small_model / "text_encoders" / "tokenizer",
-        variant="edit",
+        ModelFiles(
+            transformer=small_model / "diffusion_models" / "small_edit.safetensors",
+            text_encoder=small_model / "text_encoders" / "small_vl.safetensors",
+            vae=small_model / "vae" / "small_vae.safetensors",
+            tokenizer=small_model / "text_encoders" / "tokenizer",
+            variant="edit",
+        ),
         device="cpu",
     )
     mask = paint(painter, painting).values["m"][0][0] > 0.5
     prepared = prepare(model, mask, "dense nerves", negative="text")
-    direct = paint_directly(model, prepared, 5, steps=3, cfg=2.5, shift=3.0)[0].movedim(0, -1)
+    direct = paint_directly(model, prepared, 5, Sampling(steps=3, cfg=2.5, shift=3.0))[0].movedim(0, -1)
     assert (from_graph - direct).abs().max() < 1e-5
 
 

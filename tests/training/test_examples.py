@@ -265,5 +265,5 @@ def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "4 patients for training, 2 for validation" in card
     entries = [load_file(file) for file in (tmp_path / "out" / "cache").rglob("*.safetensors")]
-    shown = [entry for entry in entries if "reference" in entry]
-    assert shown and not any(torch.equal(entry["reference"], entry["target"]) for entry in shown)
+    with_reference = [entry for entry in entries if "reference" in entry]
+    assert with_reference and not any(torch.equal(entry["reference"], entry["target"]) for entry in with_reference)

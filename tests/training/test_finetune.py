@@ -69,8 +69,8 @@ def test_without_patients_to_judge_by_no_figure_is_given(cache, tmp_path, caplog
 def test_a_run_that_ends_within_its_warm_up_is_told(cache, tmp_path, caplog):
     one = job(tmp_path / "out", cache, steps=1, warmup_steps=2, validation_share=0)
     assert finetune(dataclasses.replace(one, data="phantoms:1"))["finished"]
-    (said,) = [record.message for record in caplog.records if "warm-up of 2 steps" in record.message]
-    assert "ends after 1:" in said
+    (warning,) = [record.message for record in caplog.records if "warm-up of 2 steps" in record.message]
+    assert "ends after 1:" in warning
 
 
 @pytest.mark.slow

@@ -57,8 +57,8 @@ def test_a_prompt_says_the_levels_it_reports_and_never_a_cohort_prompt():
     sentences = {part.strip() for cohort in COHORTS.values() for part in cohort.prompt.lower().split(":")}
     for _ in range(200):
         look = images.sample_look(rng)
-        text, said = prompts.describe(look, rng)
-        for name, level in said.items():
+        text, levels = prompts.describe(look, rng)
+        for name, level in levels.items():
             assert level == look[name]
             assert any(phrase.lower() in text.lower() for phrase in prompts.PHRASES[name][level])
         assert not any(sentence and sentence in text.lower() for sentence in sentences)

@@ -83,11 +83,11 @@ def test_ctrl_c_saves_and_tensorboard_holds_what_the_log_holds(finished, cache, 
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=240)[0]
+    printed = process.communicate(timeout=240)[0]
     (left,) = (stopped / "checkpoints").iterdir()
     step = int(left.name.removeprefix("step-"))
     assert process.returncode == 130 and 2 <= step < 6
-    assert f"Stopped after step {step}; add --resume to go on." in said
+    assert f"Stopped after step {step}; add --resume to go on." in printed
     assert finetune(job(stopped, cache, resume=True, save_every=100))["finished"]
     mine, theirs = load_file(stopped / "adapter.safetensors"), load_file(out / "adapter.safetensors")
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
