@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from benchmarks.timing import table
+from training.adaptation import prepare_transformer
 from training.config import load_preset
-from training.loop import batch_loss, prepare_transformer
+from training.objective import batch_loss
 from training.optimiser import build_optimiser
 from training.prepare import Batch
 from wdlora.errors import InputError
@@ -27,7 +28,7 @@ TEXT_TOKENS = 300
 STEPS, WARMUP = 8, 3
 
 
-def build(precision: str, device: torch.device, **shape: Any) -> Any:
+def random_transformer(precision: str, device: torch.device, **shape: Any) -> Any:
     """The transformer with small random weights, its blocks stored at a precision of the presets.
 
     Of full size, unless `shape` holds other arguments of QwenImageTransformer2DModel.
@@ -63,7 +64,7 @@ def random_batch(size: int, device: torch.device, joint_dim: int = 3584) -> Batc
     )
 
 
-def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
+def measure_sizes(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> dict[int, tuple[float, float]]:
     """Median seconds a step and peak GB at every size that fits."""
     results = {}
     try:
@@ -80,7 +81,7 @@ def measure(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> d
 def _measured(precision: str, method: str, rank: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, float, float]]:
     device = torch.device("cuda")
     config = load_preset("paper_r16", {"method": method, "rank": rank, "alpha": float(rank), "precision": precision})
-    transformer = prepare_transformer(build(precision, device), config).train()
+    transformer = prepare_transformer(random_transformer(precision, device), config).train()
     optimiser = build_optimiser({n: p for n, p in transformer.named_parameters() if p.requires_grad}, config)
     for size in sizes:
         batch = random_batch(size, device)
@@ -114,7 +115,7 @@ def run() -> str:
     rows = []
     sizes, rank = (384, 512), 16
     for precision in ("bf16", "fp8", "nf4"):
-        lora, wdlora = (measure(precision, method, rank, sizes) for method in ("lora", "wdlora"))
+        lora, wdlora = (measure_sizes(precision, method, rank, sizes) for method in ("lora", "wdlora"))
         rows += [row(precision, size, lora.get(size), wdlora.get(size)) for size in sizes]
     header = ["storage", "image", "LoRA, s", "WDLoRA, s", "WDLoRA ÷ LoRA", "LoRA, GB", "WDLoRA, GB"]
     name = torch.cuda.get_device_name()

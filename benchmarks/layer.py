@@ -66,7 +66,7 @@ def step(model: torch.nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[
     return call
 
 
-def measure(rank: int, tokens: int, dtype: torch.dtype, seconds: float = SECONDS_A_ROW) -> list[str]:
+def measured_row(rank: int, tokens: int, dtype: torch.dtype, seconds: float = SECONDS_A_ROW) -> list[str]:
     """One row of the table."""
     x = torch.randn(1, tokens, WIDTH, dtype=dtype, requires_grad=True)
     dy = torch.randn(1, tokens, WIDTH, dtype=dtype)
@@ -91,7 +91,7 @@ def run() -> str:
     """The table, as Markdown."""
     header = ["dtype", "tokens", "rank", "peft LoRA, ms", "peft DoRA ÷ LoRA", "WDLoRA ÷ LoRA"]
     header += ["peak MB: LoRA", "DoRA", "WDLoRA", "WDLoRA ÷ LoRA"]
-    rows = [measure(rank, tokens, dtype) for dtype in DTYPES for tokens in TOKENS for rank in RANKS]
+    rows = [measured_row(rank, tokens, dtype) for dtype in DTYPES for tokens in TOKENS for rank in RANKS]
     return table(header, rows) + (
         "\n\nMedians of interleaved runs. Peak MB counts the tensors made in a forward and backward pass, gradients "
         "included; kernels' own scratch memory is not seen. WDLoRA keeps A, B and the magnitude in float32 on every "

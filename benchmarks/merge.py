@@ -55,7 +55,7 @@ def error(layer: Any) -> float:
     return float((layer.get_base_layer().weight.double() - exact).norm() / (exact - base).norm())
 
 
-def measure(shape: tuple[int, int], dtype: torch.dtype, seconds: float = SECONDS_A_ROW) -> list[str]:
+def measured_row(shape: tuple[int, int], dtype: torch.dtype, seconds: float = SECONDS_A_ROW) -> list[str]:
     """One row of the table."""
     theirs, ours = adapted(shape, dtype, True)[0], adapted(shape, dtype, False)[0]
     weight = ours.get_base_layer().weight.detach().clone()
@@ -67,15 +67,15 @@ def measure(shape: tuple[int, int], dtype: torch.dtype, seconds: float = SECONDS
     times = interleave(calls, rounds=rounds, warmup=1)
     milliseconds = [f"{1e3 * times[name]:.1f}" for name in ("peft", "ours", "compose")]
     name = str(dtype).removeprefix("torch.")
-    shown = [f"{errors[name]:.1e}" for name in ("peft", "ours")]
-    return [f"{shape[0]}×{shape[1]}", name, *milliseconds, f"{times['ours'] / times['peft']:.2f}", *shown]
+    errors_of_update = [f"{errors[name]:.1e}" for name in ("peft", "ours")]
+    return [f"{shape[0]}×{shape[1]}", name, *milliseconds, f"{times['ours'] / times['peft']:.2f}", *errors_of_update]
 
 
 def run() -> str:
     """The table, as Markdown."""
     header = ["weight", "dtype", "peft merge, ms", "WDLoRA merge, ms", "`compose`, ms", "WDLoRA ÷ peft"]
     header += ["error ÷ update: peft", "WDLoRA"]
-    return table(header, [measure(shape, dtype) for shape, dtype in SHAPES]) + (
+    return table(header, [measured_row(shape, dtype) for shape, dtype in SHAPES]) + (
         "\n\nMedians of interleaved runs. `merge` starts from an adapted layer, which knows ‖W‖² since injection; "
         "`compose` starts from bare tensors and returns a new weight. In 16-bit storage most of the error is the "
         "rounding of the stored result."

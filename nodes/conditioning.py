@@ -13,6 +13,74 @@ TEXT_ONLY = "text only"
 LARGEST_PIXELS = 2048 * 2048
 
 
+def _required_inputs() -> list[Any]:
+    return [
+        io.Clip.Input("clip", tooltip="Qwen2.5-VL of Qwen-Image-Edit."),
+        io.Vae.Input("vae", tooltip="The VAE of Qwen-Image."),
+        io.Mask.Input(
+            "mask",
+            tooltip="Nerve masks, 1 on nerve, cut at 0.5. Of a batch each mask becomes one picture of the "
+            "batch. At most 4 million pixels each.",
+        ),
+        io.Combo.Input(
+            "cohort",
+            options=[*COHORTS, TEXT_ONLY],
+            default="Control",
+            tooltip="Clinical group whose prompts are used: healthy, type 1 diabetes without neuropathy, type "
+            "1 diabetes with neuropathy. Text only: the text below alone. How severe the disease is acts on "
+            "the mask (CCM Degenerate); the prompt is the nearest cohort's.",
+        ),
+        io.Combo.Input(
+            "variant",
+            options=["edit", "2509", "2511"],
+            default="2511",
+            tooltip="Which Qwen-Image-Edit the model is: the first (edit; also the miniature), 2509 or 2511. "
+            "It decides the template of the text and how references are numbered.",
+        ),
+        io.String.Input(
+            "text",
+            default="",
+            multiline=True,
+            tooltip="Free text, added after the cohort's prompt.",
+        ),
+        io.String.Input(
+            "negative_text",
+            default="",
+            multiline=True,
+            tooltip="What the picture shall not show. Empty: the cohort's own negative prompt. Without effect "
+            "where KSampler's cfg is 1.",
+        ),
+        io.Boolean.Input(
+            "allow_empty",
+            default=False,
+            tooltip="Accept a mask without any nerve. Off: refuse it, because it is mostly the wrong channel.",
+        ),
+    ]
+
+
+def _optional_inputs() -> list[Any]:
+    return [
+        io.Image.Input(
+            "reference",
+            optional=True,
+            tooltip="An image of the same patient or device, for its look; 2509 and 2511 only. One, or one a "
+            "mask, of the mask's size in pixels. Never the image that is to be painted.",
+        ),
+        io.String.Input(
+            "linked_cohort",
+            optional=True,
+            force_input=True,
+            tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
+        ),
+        io.String.Input(
+            "linked_variant",
+            optional=True,
+            force_input=True,
+            tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it takes the place of the choice above.",
+        ),
+    ]
+
+
 class CCMConditioning(io.ComfyNode):
     """Turns masks, a cohort and an optional reference into what KSampler reads."""
 
@@ -26,66 +94,7 @@ class CCMConditioning(io.ComfyNode):
             "share one pixel grid: nothing is rescaled. A mask whose sides are no multiples of 32 is extended at its "
             "right and lower edge; CCM Crop To Mask cuts the decoded picture back.",
             search_aliases=["TextEncodeQwenImageEdit", "prompt", "cohort", "mask to image", "corneal", "encode", "dpn"],
-            inputs=[
-                io.Clip.Input("clip", tooltip="Qwen2.5-VL of Qwen-Image-Edit."),
-                io.Vae.Input("vae", tooltip="The VAE of Qwen-Image."),
-                io.Mask.Input(
-                    "mask",
-                    tooltip="Nerve masks, 1 on nerve, cut at 0.5. Of a batch each mask becomes one picture of the "
-                    "batch. At most 4 million pixels each.",
-                ),
-                io.Combo.Input(
-                    "cohort",
-                    options=[*COHORTS, TEXT_ONLY],
-                    default="Control",
-                    tooltip="Clinical group whose prompts are used: healthy, type 1 diabetes without neuropathy, type "
-                    "1 diabetes with neuropathy. Text only: the text below alone. How severe the disease is acts on "
-                    "the mask (CCM Degenerate); the prompt is the nearest cohort's.",
-                ),
-                io.Combo.Input(
-                    "variant",
-                    options=["edit", "2509", "2511"],
-                    default="2511",
-                    tooltip="Which Qwen-Image-Edit the model is: the first (edit; also the miniature), 2509 or 2511. "
-                    "It decides the template of the text and how references are numbered.",
-                ),
-                io.String.Input(
-                    "text",
-                    default="",
-                    multiline=True,
-                    tooltip="Free text, added after the cohort's prompt.",
-                ),
-                io.String.Input(
-                    "negative_text",
-                    default="",
-                    multiline=True,
-                    tooltip="What the picture shall not show. Empty: the cohort's own negative prompt. Without effect "
-                    "where KSampler's cfg is 1.",
-                ),
-                io.Boolean.Input(
-                    "allow_empty",
-                    default=False,
-                    tooltip="Accept a mask without any nerve. Off: refuse it, because it is mostly the wrong channel.",
-                ),
-                io.Image.Input(
-                    "reference",
-                    optional=True,
-                    tooltip="An image of the same patient or device, for its look; 2509 and 2511 only. One, or one a "
-                    "mask, of the mask's size in pixels. Never the image that is to be painted.",
-                ),
-                io.String.Input(
-                    "linked_cohort",
-                    optional=True,
-                    force_input=True,
-                    tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
-                ),
-                io.String.Input(
-                    "linked_variant",
-                    optional=True,
-                    force_input=True,
-                    tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it takes the place of the choice above.",
-                ),
-            ],
+            inputs=[*_required_inputs(), *_optional_inputs()],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="Mask, reference and prompt."),
                 io.Conditioning.Output(display_name="negative", tooltip="The same with the negative prompt."),
@@ -128,12 +137,12 @@ class CCMConditioning(io.ComfyNode):
         encoded: dict[str, list[Any]] = {"positive": [], "negative": []}
         latents: list[list[Any]] = []
         for index, picture in enumerate(pictures):
-            shown = [picture, *([references[index % len(references)]] if references else [])]
+            seen = [picture, *([references[index % len(references)]] if references else [])]
             for name, words in (("positive", prompt), ("negative", negative)):
-                encoded[name].append(host.encode(clip, words, shown, variant))
+                encoded[name].append(host.encode(clip, words, seen, variant))
                 progress.advance()
             grids = []
-            for one in shown:
+            for one in seen:
                 grids.append(host.vae_encode(vae, one))
                 progress.advance()
             latents.append(grids)

@@ -9,7 +9,10 @@ CONDITIONING [[embeddings [1, tokens, hidden], {"attention_mask": …, "referenc
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..wdlora.adapter.fit import PatchReport
 
 
 class Progress(Protocol):
@@ -23,17 +26,6 @@ class Progress(Protocol):
 
     def text(self, text: str) -> None:
         """Show a line of text on the node. Raises the host's interruption."""
-
-
-class PatchReport(Protocol):
-    """What became of an adapter on a model."""
-
-    matched: Sequence[str]
-    """Layers of the model that the adapter changes."""
-    unmatched: Sequence[str]
-    """Layers of the adapter that the model lacks."""
-    base: str
-    """One sentence on the base that the adapter was trained on, empty where it is this one or not told."""
 
 
 class Engine(Protocol):
@@ -68,7 +60,7 @@ class Engine(Protocol):
 
     def patch(
         self, model: Any, adapter: Any, direction_strength: float, magnitude_strength: float
-    ) -> tuple[Any, PatchReport]:
+    ) -> tuple[Any, "PatchReport"]:
         """MODEL with an `Adapter` applied (docs/dora-in-comfyui.md); the given MODEL is unchanged."""
 
     def progress(self, total: float) -> Progress:

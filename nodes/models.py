@@ -57,7 +57,7 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
         cls, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, variant: str, dtype: str
     ) -> Any:
         transformer, encoder, autoencoder = places(source, diffusion_model, text_encoder, vae, folder)
-        which = variant_of(source, transformer, variant)
+        which = chosen_variant(source, transformer, variant)
         host = engine.current()
         progress = host.progress(3)
         progress.text(f"Qwen-Image-Edit ({which}): transformer")
@@ -178,7 +178,7 @@ def places(
     return found[0], found[1], found[2]
 
 
-def variant_of(source: str, transformer: Path | str, given: str) -> str:
+def chosen_variant(source: str, transformer: Path | str, given: str) -> str:
     """Which of the three models it is: "edit", "2509" or "2511"."""
     if source == MINIATURE:
         return "edit"

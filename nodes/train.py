@@ -21,12 +21,56 @@ REDRAWN_S = 2.0
 _SETTING = re.compile(r"[a-z][a-z0-9_]*=[^\s]+")
 
 
+def _inputs() -> list[Any]:
+    given = {one.id: one for one in models.model_inputs()}
+    return [
+        io.String.Input("name", default="ccm", tooltip="Name of the run and of the adapter's file."),
+        io.Combo.Input(
+            "preset",
+            options=presets(),
+            default="consumer_24gb",
+            tooltip="Settings of the run. paper_*: as published; consumer_24gb: one card of 24 GB; miniature "
+            "and miniature_192: minutes on a CPU.",
+        ),
+        *(given[name] for name in ("source", "diffusion_model", "text_encoder", "vae", "folder", "variant")),
+        io.Combo.Input(
+            "data",
+            options=[PHANTOMS, *dataset.datasets()],
+            default=PHANTOMS,
+            tooltip="What is learned from: phantoms, drawn on the spot, or a data set folder (images, masks, "
+            "dataset.csv) below the input or output folder.",
+        ),
+        io.Int.Input(
+            "phantoms_per_cohort", default=64, min=1, max=100000, tooltip="Phantoms: number for every cohort."
+        ),
+        io.Combo.Input(
+            "appearance",
+            options=["cohort", "common"],
+            default="cohort",
+            tooltip="Phantoms: whether contrast, beading, haze and cells follow the cohort or are the same.",
+        ),
+        pixel_size_input(),
+        io.Int.Input("steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0: as many as the preset says."),
+        io.String.Input(
+            "settings",
+            default="",
+            multiline=True,
+            tooltip="Changes to the preset, one KEY=VALUE a line, such as learning_rate=5e-5 or rank=32.",
+        ),
+        io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip="Where to compute."),
+        io.Boolean.Input(
+            "resume",
+            default=True,
+            tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
+        ),
+    ]
+
+
 class WDLoRATrain(io.ComfyNode):
     """Fine-tunes an adapter in a process of its own."""
 
     @classmethod
     def define_schema(cls) -> Any:
-        given = {one.id: one for one in models.model_inputs()}
         return io.Schema(
             node_id="WDLoRATrain",
             display_name="WDLoRA Train",
@@ -36,49 +80,7 @@ class WDLoRATrain(io.ComfyNode):
             "same settings go on from it. Models that ComfyUI holds are unloaded first.",
             search_aliases=["train", "fine-tune", "finetune", "lora training", "dora", "learn", "fit"],
             is_output_node=True,
-            inputs=[
-                io.String.Input("name", default="ccm", tooltip="Name of the run and of the adapter's file."),
-                io.Combo.Input(
-                    "preset",
-                    options=presets(),
-                    default="consumer_24gb",
-                    tooltip="Settings of the run. paper_*: as published; consumer_24gb: one card of 24 GB; miniature "
-                    "and miniature_192: minutes on a CPU.",
-                ),
-                *(given[name] for name in ("source", "diffusion_model", "text_encoder", "vae", "folder", "variant")),
-                io.Combo.Input(
-                    "data",
-                    options=[PHANTOMS, *dataset.datasets()],
-                    default=PHANTOMS,
-                    tooltip="What is learned from: phantoms, drawn on the spot, or a data set folder (images, masks, "
-                    "dataset.csv) below the input or output folder.",
-                ),
-                io.Int.Input(
-                    "phantoms_per_cohort", default=64, min=1, max=100000, tooltip="Phantoms: number for every cohort."
-                ),
-                io.Combo.Input(
-                    "appearance",
-                    options=["cohort", "common"],
-                    default="cohort",
-                    tooltip="Phantoms: whether contrast, beading, haze and cells follow the cohort or are the same.",
-                ),
-                pixel_size_input(),
-                io.Int.Input(
-                    "steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0: as many as the preset says."
-                ),
-                io.String.Input(
-                    "settings",
-                    default="",
-                    multiline=True,
-                    tooltip="Changes to the preset, one KEY=VALUE a line, such as learning_rate=5e-5 or rank=32.",
-                ),
-                io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip="Where to compute."),
-                io.Boolean.Input(
-                    "resume",
-                    default=True,
-                    tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
-                ),
-            ],
+            inputs=_inputs(),
             outputs=[
                 io.String.Output(
                     display_name="adapter", tooltip="File name in models/loras, for WDLoRA Apply's linked_adapter."
@@ -139,7 +141,7 @@ class WDLoRATrain(io.ComfyNode):
         taken = (out / "checkpoints").exists()
         if taken and not resume:
             raise InputError(f"there is a run called {name!r} already: switch resume on, or choose another name")
-        changes = [*(line.strip() for line in settings.splitlines() if line.strip())]
+        changes = [line.strip() for line in settings.splitlines() if line.strip()]
         changes += [f"steps={steps}"] if steps else []
         arguments = ["--preset", preset, *model_arguments(given, variant)]
         if data == PHANTOMS:
@@ -153,25 +155,29 @@ class WDLoRATrain(io.ComfyNode):
         host.unload()
         process = TrainingProcess(arguments, out)
         log = watch(process, host, name)
-        result = process.result()
-        if not result["finished"]:
-            raise InputError(f"training stopped after step {result['step']}: run again to go on")
-        from ..wdlora.curve import curve, curve_picture
+        return _output(process.result(), log, out, name)
 
-        adapter = published(Path(result["adapter"]), name)
-        report = {
-            "adapter": adapter,
-            "steps": result["step"],
-            "judgement": result.get("judgement"),
-            "folder": str(out.name),
-        }
-        sheets = [
-            {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
-            for sheet in sorted((out / "sheets").glob("*.png"))
-        ]
-        shown = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
-        image = tensors.as_image([curve_picture(log, f"Training of {name}")])
-        return io.NodeOutput(adapter, image, json.dumps(report, indent=1), ui=shown)
+
+def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: str) -> Any:
+    """What the node gives for a finished run. Raises InputError for one that was stopped."""
+    from ..wdlora.curve import curve, curve_picture
+
+    if not result["finished"]:
+        raise InputError(f"training stopped after step {result['step']}: run again to go on")
+    adapter = published(Path(result["adapter"]), name)
+    report = {
+        "adapter": adapter,
+        "steps": result["step"],
+        "judgement": result.get("judgement"),
+        "folder": str(out.name),
+    }
+    sheets = [
+        {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
+        for sheet in sorted((out / "sheets").glob("*.png"))
+    ]
+    ui = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
+    image = tensors.as_image([curve_picture(log, f"Training of {name}")])
+    return io.NodeOutput(adapter, image, json.dumps(report, indent=1), ui=ui)
 
 
 def model_arguments(given: tuple[str, str, str, str, str], variant: str) -> list[str]:
@@ -179,7 +185,7 @@ def model_arguments(given: tuple[str, str, str, str, str], variant: str) -> list
     transformer, encoder, autoencoder = models.places(*given)
     if given[0] == models.MINIATURE:
         return ["--model", "miniature"]
-    which = ["--variant", models.variant_of(given[0], transformer, variant)]
+    which = ["--variant", models.chosen_variant(given[0], transformer, variant)]
     if given[0] == models.FOLDER:
         return ["--model", str(transformer), *which]
     named = ["--transformer", str(transformer), "--text-encoder", str(encoder), "--vae", str(autoencoder)]
@@ -202,7 +208,7 @@ def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]
     from ..wdlora.curve import curve_picture
 
     log: list[dict[str, Any]] = []
-    began, undrawn, running, drawn, shown = False, False, True, 0.0, ""
+    began, undrawn, running, drawn, last_sheet = False, False, True, 0.0, ""
     progress = host.progress(1)
     try:
         progress.text("loading the model and encoding the data")
@@ -215,8 +221,8 @@ def watch(process: TrainingProcess, host: Any, name: str) -> list[dict[str, Any]
             if undrawn and (not running or time.monotonic() - drawn > REDRAWN_S):
                 undrawn, drawn = False, time.monotonic()
                 sheet = _newest(process.out / "sheets")
-                if running and sheet is not None and sheet.name != shown:
-                    preview, shown = _opened(sheet), sheet.name
+                if running and sheet is not None and sheet.name != last_sheet:
+                    preview, last_sheet = _opened(sheet), sheet.name
                 else:
                     preview = _picture(curve_picture(log, f"Training of {name}"))
             if changed or preview is not None:

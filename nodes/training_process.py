@@ -52,11 +52,11 @@ class TrainingProcess:
         self._before = self._stamp()
         command = [sys.executable, str(ROOT / "training" / "__main__.py"), "finetune", *arguments, "--json"]
         flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        with open(out / RESULT, "wb") as said, open(out / OUTPUT, "wb") as errors:
+        with open(out / RESULT, "wb") as output, open(out / OUTPUT, "wb") as errors:
             self._process = subprocess.Popen(
                 [*command, "--out", str(out)],
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=errors,
                 cwd=out,
                 creationflags=flags,
@@ -86,10 +86,10 @@ class TrainingProcess:
     def result(self) -> dict[str, Any]:
         """What a finished run says of itself. Raises InputError with its own sentence where it failed."""
         status = self._process.wait()
-        said = (self.out / RESULT).read_text(encoding="utf-8", errors="replace").splitlines()
-        if status in (0, 130) and said:
+        printed = (self.out / RESULT).read_text(encoding="utf-8", errors="replace").splitlines()
+        if status in (0, 130) and printed:
             with suppress(ValueError):
-                return json.loads(said[-1])
+                return json.loads(printed[-1])
         raise InputError(self._failure(status))
 
     def stop(self, began: bool) -> None:

@@ -13,7 +13,7 @@ from wdlora.cli import dispatch  # noqa: E402
 
 COMMANDS = {
     "finetune": "adapt Qwen-Image-Edit, or the miniature, to corneal confocal microscopy",
-    "evaluate": "measure what an adapter has learned, beside every floor",
+    "evaluate": "measure what an adapter has learned, beside every baseline",
     "compare": "LoRA against WDLoRA, the learning rate tuned for each",
     "miniature": "train the miniature from nothing",
 }

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.examples import Appearance
+from training.examples import PhantomAppearance
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image
-from wdlora.qwen.sampling import CFG_NORM
+from wdlora.qwen.sampling import Sampling
 
 SIZE = 384
 """Side of the plexuses in pixels, of which cases are crops."""
@@ -30,19 +30,6 @@ class Case:
     plexus: NerveMask
     row: int
     column: int
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How pictures are painted: guided as in the workflows, against the cohort's negative prompt with CFGNorm.
-
-    `sampler` is one of `wdlora.qwen.sampling.SAMPLERS`.
-    """
-
-    steps: int = 12
-    cfg: float = 2.5
-    shift: float = 3.0
-    sampler: str = "heun"
 
 
 def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
@@ -65,7 +52,7 @@ def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
     return cases
 
 
-def real_picture(case: Case, draw: int, appearance: Appearance, cohort: str | None = None) -> NDArray[np.uint8]:
+def real_picture(case: Case, draw: int, appearance: PhantomAppearance, cohort: str | None = None) -> NDArray[np.uint8]:
     """A phantom of the case; `draw` numbers independent ones, `cohort` lends another cohort's appearance."""
     plexus = case.plexus
     if cohort is not None:
@@ -80,18 +67,8 @@ def painted_picture(
 ) -> NDArray[np.uint8]:
     """The model's picture of the case's mask under its own cohort's prompt, or another's."""
     chosen = COHORTS[cohort or case.cohort]
-    guided = sampling.cfg != 1
-    ready = prepare(model, case.mask, chosen.prompt, negative=chosen.negative_prompt if guided else None)
-    image = paint(
-        model,
-        ready,
-        seed,
-        steps=sampling.steps,
-        cfg=sampling.cfg,
-        shift=sampling.shift,
-        norm=CFG_NORM if guided else None,
-        sampler=sampling.sampler,
-    )
+    negative = None if sampling.cfg == 1 else chosen.negative_prompt
+    image = paint(model, prepare(model, case.mask, chosen.prompt, negative=negative), seed, sampling)
     return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)
 
 

@@ -21,8 +21,8 @@ from accelerate import Accelerator
 from training.cache import Cache
 from training.config import TrainingConfig
 from training.loop import Diverged, FineTune
-from training.monitor import validation_loss
-from training.prepare import Prepared
+from training.prepare import EncodedView
+from training.validation import validation_loss
 from wdlora.errors import InputError
 from wdlora.evaluation.interval import mean_interval
 
@@ -72,8 +72,8 @@ class Study:
     def __init__(
         self,
         model: Any,
-        training: list[Prepared],
-        validation: list[Prepared],
+        training: list[EncodedView],
+        validation: list[EncodedView],
         cache: Cache,
         base: TrainingConfig,
         out: Path,
@@ -163,7 +163,7 @@ def read_results(out: Path) -> list[dict[str, Any]]:
     return results
 
 
-def studied(results: list[dict[str, Any]]) -> tuple[tuple[int, ...], int]:
+def ranks_and_seeds(results: list[dict[str, Any]]) -> tuple[tuple[int, ...], int]:
     """The ranks of which there are runs, and the number of fresh seeds that an arm has at the most."""
     ranks = {int(r["arm"].rpartition(" r")[2]) for r in results if not r["arm"].startswith("magnitude")}
     seeds = {r["seed"] for r in results if r["seed"] < FIRST_TUNING_SEED}

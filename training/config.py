@@ -13,9 +13,12 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wdlora.errors import InputError
+
+if TYPE_CHECKING:
+    from wdlora.qwen.sampling import Sampling
 
 PRESETS = Path(__file__).parent / "presets"
 SOURCES = ("paper", "inferred", "ours")
@@ -164,9 +167,16 @@ class TrainingConfig:
         """SHA-256 of all fields, 64 hex digits."""
         return _sha256(self.to_dict())
 
-    def course(self) -> str:
+    def learning_fingerprint(self) -> str:
         """SHA-256 of the fields that decide what is learned: a run goes on under another value of the others."""
         return _sha256({name: value for name, value in self.to_dict().items() if name not in _ASIDE})
+
+    def sheet_sampling(self, official: "Sampling") -> "Sampling":
+        """How sheets are painted; guidance and shift are the model's official ones where they are unset."""
+        cfg = official.cfg if self.sample_cfg is None else self.sample_cfg
+        shift = official.shift if self.sample_shift is None else self.sample_shift
+        steps, sampler = self.sample_steps, self.sample_sampler
+        return dataclasses.replace(official, steps=steps, shift=shift, sampler=sampler).guided_by(cfg)
 
 
 def _sha256(fields: dict[str, Any]) -> str:
@@ -198,10 +208,10 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
         if entry.get("source") not in SOURCES:
             raise InputError(f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}.")
         values[key] = entry["value"]
-    return build(values | (overrides or {}), f"the preset {path.name}")
+    return configured(values | (overrides or {}), f"the preset {path.name}")
 
 
-def build(values: dict[str, Any], origin: str) -> TrainingConfig:
+def configured(values: dict[str, Any], origin: str) -> TrainingConfig:
     """Make a configuration of plain values; raises InputError naming an unknown key or a wrong type."""
     hints = typing.get_type_hints(TrainingConfig)
     if unknown := sorted(set(values) - set(hints)):

@@ -22,7 +22,7 @@ DARK = 32
 """An image of more than 8 bits whose brightest pixel is below this, of 255, shows nothing."""
 
 Pictures = tuple[np.ndarray, np.ndarray]
-Appearance = Literal["cohort", "common"]
+PhantomAppearance = Literal["cohort", "common"]
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,22 @@ def shared_pixel_size(examples: list[Example], given: float | None = None) -> fl
     Raises InputError where it is told of some and not given, where what is told differs by more than 1 %, from image
     to image or from `given`, and for a size that no pixel has.
     """
-    told = sorted(example.pixel_size_um for example in examples if example.pixel_size_um is not None)
-    if told and told[-1] > 1.01 * told[0]:
+    stated = sorted(example.pixel_size_um for example in examples if example.pixel_size_um is not None)
+    if stated and stated[-1] > 1.01 * stated[0]:
         raise InputError(
-            f"{TABLE} tells pixel sizes from {told[0]:g} to {told[-1]:g} µm, but a training takes one: "
+            f"{TABLE} tells pixel sizes from {stated[0]:g} to {stated[-1]:g} µm, but a training takes one: "
             "correct them, or train on the images of one size."
         )
-    if given is None and len(told) < len(examples):
+    if given is None and len(stated) < len(examples):
         raise InputError(
-            f"{TABLE} has no pixel_size_um of {len(examples) - len(told)} of {len(examples)} images: "
+            f"{TABLE} has no pixel_size_um of {len(examples) - len(stated)} of {len(examples)} images: "
             "give the pixel size of all with --pixel-size-um (HRT III: 1.0417)."
         )
-    if told and given is not None and abs(given - told[0]) > 0.01 * told[0]:
+    if stated and given is not None and abs(given - stated[0]) > 0.01 * stated[0]:
         raise InputError(
-            f"--pixel-size-um {given:g} contradicts {TABLE}, which tells {told[0]:g}: correct the wrong one."
+            f"--pixel-size-um {given:g} contradicts {TABLE}, which tells {stated[0]:g}: correct the wrong one."
         )
-    shared, _ = pixel_sides(told[0] if given is None else given)
+    shared, _ = pixel_sides(stated[0] if given is None else given)
     return shared
 
 
@@ -160,7 +160,7 @@ def _reader(record: Record) -> Callable[[], Pictures]:
     return load
 
 
-def phantom_examples(count: int, seed: int, appearance: Appearance = "cohort") -> list[Example]:
+def phantom_examples(count: int, seed: int, appearance: PhantomAppearance = "cohort") -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
     No two share a seed, in any cohort: phantoms of one seed have one background and one noise. `appearance` is that of
@@ -176,14 +176,14 @@ def phantom_examples(count: int, seed: int, appearance: Appearance = "cohort") -
     return examples
 
 
-def phantom_seed(cohort: str, seed: int, index: int) -> int:
+def training_phantom_seed(cohort: str, seed: int, index: int) -> int:
     """Seed of a training phantom: 62 bits, far from the small numbers by which people ask for masks."""
     words = np.random.SeedSequence([seed, list(COHORTS).index(cohort), index]).generate_state(2, np.uint32)
     return (1 << 62) | (int(words[0]) << 30) | (int(words[1]) >> 2)
 
 
-def _drawer(cohort: str, seed: int, index: int, appearance: Appearance) -> Callable[[], Pictures]:
-    own = phantom_seed(cohort, seed, index)
+def _drawer(cohort: str, seed: int, index: int, appearance: PhantomAppearance) -> Callable[[], Pictures]:
+    own = training_phantom_seed(cohort, seed, index)
 
     def load() -> Pictures:
         plexus = sample_mask(cohort, seed=own)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from wdlora.errors import InputError
-from wdlora.qwen.loading import PARTS, check, load
+from wdlora.qwen.loading import PARTS, ModelFiles, check_files, load
 from wdlora.qwen.miniature_files import miniature_files
 from wdlora.weights.base import Weights
 
@@ -52,7 +52,7 @@ class ModelSource:
 
     def check(self, precision: str) -> None:
         """Raise InputError where `load` would for one of the parts; reads headers alone."""
-        check(**self._places(), storage=STORAGE[precision])
+        check_files(self._files(), STORAGE[precision])
 
     def load(
         self,
@@ -66,17 +66,8 @@ class ModelSource:
         `offload` as in `wdlora.qwen.memory.place`.
         """
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        places, storage = self._places(), STORAGE[precision]
-        return load(**places, parts=parts, storage=storage, offload=offload, device=device, dtype=dtype)
+        storage = STORAGE[precision]
+        return load(self._files(), parts=parts, storage=storage, offload=offload, device=device, dtype=dtype)
 
-    def _places(self) -> dict[str, Any]:
-        if self.folder != MINIATURE:
-            return dataclasses.asdict(self)
-        files = miniature_files()
-        return {
-            "transformer": files.transformer,
-            "text_encoder": files.text_encoder,
-            "vae": files.vae,
-            "tokenizer": files.tokenizer,
-            "variant": "edit",
-        }
+    def _files(self) -> ModelFiles:
+        return miniature_files().model if self.folder == MINIATURE else ModelFiles(**dataclasses.asdict(self))

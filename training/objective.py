@@ -3,11 +3,16 @@
 Shapes: B images, N = (H/16)·(W/16) tokens of C = 64 values (2×2 packed latents of 16 channels).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from training.config import TrainingConfig
+from training.prepare import Batch
+from wdlora.qwen.denoiser import velocity
+from wdlora.qwen.latents import pack
 
 
 def token_weights(mask: Tensor, foreground: float, background: float) -> Tensor:
@@ -46,3 +51,14 @@ def flow_loss(prediction: Tensor, latents: Tensor, noise: Tensor, weights: Tenso
     """Mean of w·(v̂ − (n − z))² over tokens [B, N, C] with weights [B, N], in float32."""
     error = prediction.float() - (noise.float() - latents.float())
     return (error.square() * weights.float()[..., None]).mean()
+
+
+def batch_loss(transformer: Any, batch: Batch, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """The objective of one batch, with noise and noise levels drawn from `generator` on the CPU."""
+    device = batch.target.device
+    sigma = noise_levels(len(batch.target), config, generator).to(device)
+    noise = torch.randn(batch.target.shape, generator=generator).to(device)
+    x = interpolate(batch.target, noise, sigma)
+    prediction = velocity(transformer, x, sigma, batch.conditioning, batch.references)
+    weights = token_weights(batch.nerves, config.foreground_weight, config.background_weight)
+    return flow_loss(pack(prediction), pack(batch.target), pack(noise), weights)

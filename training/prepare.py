@@ -22,7 +22,7 @@ EMPTY_PROMPT = ""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class EncodedView:
     """A view of an example as keys into the cache.
 
     `pictures` holds `target`, `control` and, with a reference, `reference` (float32 [1, 16, 1, h, w]) and
@@ -66,12 +66,14 @@ class Preparer:
         self.config = config
         self.by_identity = {example.identity: example for example in examples}
 
-    def prepare(self, examples: list[Example], views: int, progress: str, *, judging: bool = False) -> list[Prepared]:
+    def prepare(
+        self, examples: list[Example], views: int, progress: str, *, judging: bool = False
+    ) -> list[EncodedView]:
         """Encode `views` views of every example; done views come from the cache. Shows a progress bar.
 
         `judging`: the views are painted and their loss is taken, without references.
         """
-        prepared: list[Prepared] = []
+        prepared: list[EncodedView] = []
         checked = False
         with tqdm(total=len(examples) * views, desc=progress, unit="view", disable=None) as bar:
             for example in examples:
@@ -95,7 +97,7 @@ class Preparer:
 
     def encode(
         self, example: Example, image: np.ndarray, mask: np.ndarray, view: View, judging: bool = False
-    ) -> Prepared:
+    ) -> EncodedView:
         """Encode one view."""
         image, mask = view.of(image), view.of(mask)
         group = cohort(example.cohort)
@@ -111,7 +113,7 @@ class Preparer:
             texts["plain+reference"] = self._text(text, mask, reference)
             texts["empty+reference"] = self._text(EMPTY_PROMPT, mask, reference)
         pictures = self._pictures(image, mask, reference)
-        return Prepared(example.identity, example.cohort, image.shape, pictures, texts)
+        return EncodedView(example.identity, example.cohort, image.shape, pictures, texts)
 
     def _reference(self, example: Example, view: View) -> np.ndarray | None:
         """The reference image in the view of the target, where the model takes one and sizes agree."""
@@ -155,7 +157,7 @@ class Preparer:
     def _precision(part: Any) -> torch.dtype:
         return next(part.parameters()).dtype
 
-    def _check_space(self, one: Prepared, count: int) -> None:
+    def _check_space(self, one: EncodedView, count: int) -> None:
         entries: dict[str, Tensor] = dict(self.cache.read(one.pictures))
         for name, key in one.texts.items():
             entries[name] = self.cache.read(key)["embeds"]
@@ -169,7 +171,7 @@ def _settings(part: Any) -> str:
     return json.dumps(public, default=str, sort_keys=True)
 
 
-def load_batch(cache: Cache, views: list[Prepared], texts: list[str]) -> Batch:
+def load_batch(cache: Cache, views: list[EncodedView], texts: list[str]) -> Batch:
     """Read views of one size from the cache; `texts` names each view's conditioning.
 
     The reference's latents come along where every text of the batch ends in `+reference`.
@@ -185,12 +187,12 @@ def load_batch(cache: Cache, views: list[Prepared], texts: list[str]) -> Batch:
     )
 
 
-def batches(views: list[Prepared], size: int, seed: int) -> Iterator[list[Prepared]]:
+def batches(views: list[EncodedView], size: int, seed: int) -> Iterator[list[EncodedView]]:
     """Endless batches of one shape each; every view once an epoch, in an order decided by seed and epoch.
 
     A shape's last batch is filled up with views of the same shape from its start.
     """
-    shapes: dict[tuple[int, int], list[Prepared]] = {}
+    shapes: dict[tuple[int, int], list[EncodedView]] = {}
     for view in views:
         shapes.setdefault(view.shape, []).append(view)
     epoch = 0

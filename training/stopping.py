@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 STOP_FILE = "stop"
@@ -18,9 +19,29 @@ class Unjudged(Exception):
 
 
 class Stoppable(Protocol):
-    """A run that ends after the current step once `stopped` is set."""
+    """What ends after the current step once `stopped` is set."""
 
     stopped: bool
+
+
+class StopRequest:
+    """Whether somebody wants the run in a folder to end: by a signal (see `requests_to_stop`), or by the file."""
+
+    def __init__(self, out: Path) -> None:
+        self.stopped = False
+        self._file = out / STOP_FILE
+
+    def __bool__(self) -> bool:
+        return self.stopped or self._file.exists()
+
+    def clear(self) -> None:
+        """Remove the file, so that it does not end the next run."""
+        self._file.unlink(missing_ok=True)
+
+    def end_judgement(self) -> None:
+        """Raise `Unjudged` where somebody wants the run to end; called every few seconds of a judgement."""
+        if self:
+            raise Unjudged
 
 
 @contextlib.contextmanager

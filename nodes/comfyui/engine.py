@@ -39,8 +39,8 @@ class ComfyProgress:
         """Say that `value` of `total` is done; `preview` is a PIL image. Raises ComfyUI's interruption."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._value = value
-        shown = None if preview is None else ("JPEG", preview.convert("RGB"), PREVIEW_SIDE)
-        self._bar.update_absolute(value, total, shown)
+        picture = None if preview is None else ("JPEG", preview.convert("RGB"), PREVIEW_SIDE)
+        self._bar.update_absolute(value, total, picture)
 
     def advance(self, step: float = 1) -> None:
         """Say that `step` more is done."""

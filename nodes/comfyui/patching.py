@@ -9,7 +9,7 @@ import torch
 from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter.base import WeightAdapterBase
 
-from ...wdlora.adapter.fit import PatchReport, fitting, said_of_base
+from ...wdlora.adapter.fit import PatchReport, base_sentence, fitting
 from ...wdlora.errors import InputError
 from .weight_patch import Gain, Wrapper, adapt
 
@@ -91,7 +91,7 @@ def patch(
         patched.add_patches({key: WDLoRA(set(), state)})
         patched.add_patches({key: Pristine(set(), (gain,))})
         patched.patches[key].insert(0, patched.patches[key].pop())
-    return patched, PatchReport(tuple(fitted.layers), unmatched, said_of_base(fitted, file_of(model)))
+    return patched, PatchReport(tuple(fitted.layers), unmatched, base_sentence(fitted, file_of(model)))
 
 
 def pristine(model: Any, backup: Any, key: str, device: Any) -> Any:

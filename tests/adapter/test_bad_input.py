@@ -164,9 +164,9 @@ def test_rank_zero(tmp_path):
     refused(path, rf"layer '{Q}' has rank 0 \(A is \[0, 6\], B is \[4, 0\]\)")
 
 
-@pytest.mark.parametrize("part,said", [("lora_A", "A (lora_A or lora_down)"), ("lora_B", "B (lora_B or lora_up)")])
-def test_missing_factors(tmp_path, part, said):
-    refused(with_changes(tmp_path, part), re.escape(f"layer '{Q}' has no {said}; the file is incomplete"))
+@pytest.mark.parametrize("part,spelled", [("lora_A", "A (lora_A or lora_down)"), ("lora_B", "B (lora_B or lora_up)")])
+def test_missing_factors(tmp_path, part, spelled):
+    refused(with_changes(tmp_path, part), re.escape(f"layer '{Q}' has no {spelled}; the file is incomplete"))
 
 
 def test_magnitudes_for_some(tmp_path):

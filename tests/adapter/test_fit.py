@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from wdlora.adapter import Adapter, AdapterLayer
-from wdlora.adapter.fit import BASE_SAMPLE, fitting, said_of_base
+from wdlora.adapter.fit import BASE_SAMPLE, base_sentence, fitting
 from wdlora.errors import InputError
 
 NAMES = [f"transformer_blocks.{i}.attn.to_q" for i in range(3 * BASE_SAMPLE)]
@@ -44,11 +44,11 @@ def test_the_own_base_needs_no_words_and_another_is_said(base, tmp_path, norms):
     save_file(base, tmp_path / "own.safetensors")
     save_file({name: 1.1 * weight for name, weight in base.items()}, tmp_path / "other.safetensors")
     adapter = adapter_for(NAMES)
-    assert said_of_base(adapter, str(tmp_path / "other.safetensors")) == ""  # nothing is known
+    assert base_sentence(adapter, str(tmp_path / "other.safetensors")) == ""  # nothing is known
     adapter.record_base(tmp_path / "own.safetensors")
     if not norms:
         adapter.row_norms = None
-    assert said_of_base(adapter, str(tmp_path / "own.safetensors")) == said_of_base(adapter, None) == ""
-    said = said_of_base(adapter, str(tmp_path / "other.safetensors"))
-    assert ("row norms differ by 10 %" if norms else "cannot be compared") in said
+    assert base_sentence(adapter, str(tmp_path / "own.safetensors")) == base_sentence(adapter, None) == ""
+    sentence = base_sentence(adapter, str(tmp_path / "other.safetensors"))
+    assert ("row norms differ by 10 %" if norms else "cannot be compared") in sentence
     assert len(adapter.layers) == len(NAMES)

@@ -72,10 +72,10 @@ def test_quantised_storage_is_wrapped(found, figures, kind):
     """At most twice what rounding W' once to bfloat16 costs, the same at the first and the tenth use."""
     result = found["quantised"][kind]
     assert result["wrapped"] == result["layers"] > 0 and result["patched"] == 0
-    assert result["worst_ratio_to_floor"] <= 2
+    assert result["worst_ratio_to_rounding"] <= 2
     assert result["ten_alike"] and result["restored"]
     assert result["a_patch_would_lose"] > 0.1  # why it is wrapped
-    figures(f"{kind} wrapper, bfloat16 compute: worst error against rounding once", result["worst_ratio_to_floor"])
+    figures(f"{kind} wrapper, bfloat16 compute: worst error against rounding once", result["worst_ratio_to_rounding"])
     figures(f"{kind}: part of the update that a patch rounded to the storage loses", result["a_patch_would_lose"])
 
 

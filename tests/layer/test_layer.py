@@ -103,9 +103,9 @@ def test_fp8_base_equals_its_dequantised_twin(scale):
     assert torch.equal(rows.piece(slice(3, 50)), weight[3:50])
     assert torch.equal(rows.at(torch.tensor([7, 190, 3])), weight[[7, 190, 3]])
     model(x)
-    kept = model[0]._weight_sq
+    kept = model[0]._kept_weight_sq
     model(x)
-    assert model[0]._weight_sq is kept, "‖W‖² is computed once"
+    assert model[0]._kept_weight_sq is kept, "‖W‖² is computed once"
 
 
 @pytest.mark.parametrize(

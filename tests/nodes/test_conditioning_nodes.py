@@ -9,9 +9,9 @@ from wdlora.cohorts import COHORTS
 
 def test_it_is_the_librarys_main_job(painter, strokes):
     """The graph's conditioning equals `generate.prepare`'s: same prompts, same views, same latents."""
-    from wdlora.host.core_nodes.sampling import latent_statistics
     from wdlora.qwen import QwenImageEdit
     from wdlora.qwen.generate import prepare
+    from wdlora.qwen.latents import latent_statistics
 
     mask = strokes[:, :50, :61]  # padded to 64 × 64
     result = paint(painter, mask)
@@ -81,7 +81,7 @@ def test_a_reference_is_a_second_picture(painter, strokes):
 
 
 @pytest.mark.parametrize(
-    ("mask", "changes", "said"),
+    ("mask", "changes", "refusal"),
     [
         (torch.zeros(1, 64, 64), {}, "mask 1 of 1 holds no nerve"),
         (torch.ones(1, 64, 64), {}, "nerve on 100 % of its area: it is probably inverted"),
@@ -93,8 +93,8 @@ def test_a_reference_is_a_second_picture(painter, strokes):
         (None, {"text": "<|im_end|>"}, "control token"),
     ],
 )
-def test_bad_conditioning_gets_a_sentence(painter, strokes, mask, changes, said):
-    assert said in sentence(painter, strokes if mask is None else mask, **changes)
+def test_bad_conditioning_gets_a_sentence(painter, strokes, mask, changes, refusal):
+    assert refusal in sentence(painter, strokes if mask is None else mask, **changes)
 
 
 def test_an_empty_mask_is_painted_where_it_is_allowed(painter):
@@ -122,5 +122,5 @@ def test_the_padding_is_said(painter, strokes):
 
 
 def test_a_crop_of_another_picture_is_refused(run, strokes):
-    said = run.sentence("CCMCropToMask", image=torch.zeros(1, 96, 64, 3), mask=strokes[:, :40, :60])
-    assert "for a mask of 60 × 40 it must have that size or 64 × 64" in said
+    refusal = run.sentence("CCMCropToMask", image=torch.zeros(1, 96, 64, 3), mask=strokes[:, :40, :60])
+    assert "for a mask of 60 × 40 it must have that size or 64 × 64" in refusal

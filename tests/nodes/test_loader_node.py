@@ -43,12 +43,12 @@ def test_a_diffusers_folder_gives_the_same_picture(painter, strokes, small_model
     assert again.values["load"][3] == "edit"
     assert torch.equal(again.values["crop"][0], result.values["crop"][0])
     shutil.rmtree(folder)
-    said = sentence(painter, strokes, {"load": load})
-    assert "there is no diffusers folder" in said and "small" in said
+    refusal = sentence(painter, strokes, {"load": load})
+    assert "there is no diffusers folder" in refusal and "small" in refusal
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "refusal"),
     [
         ({"diffusion_model": "none"}, "no diffusion model is chosen"),
         ({"diffusion_model": "qwen_image_edit_2511_bf16.safetensors"}, "is missing: put the file into"),
@@ -59,10 +59,10 @@ def test_a_diffusers_folder_gives_the_same_picture(painter, strokes, small_model
         ({"text_encoder": "small_edit.safetensors"}, "is missing"),
     ],
 )
-def test_what_cannot_be_loaded_gets_a_sentence(painter, strokes, small_model, changes, said):
+def test_what_cannot_be_loaded_gets_a_sentence(painter, strokes, small_model, changes, refusal):
     own = painter.folders.base / "models" / "diffusion_models"
     own.mkdir(parents=True, exist_ok=True)
     if not (own / "renamed.safetensors").exists():
         shutil.copy(small_model / "diffusion_models" / "small_edit.safetensors", own / "renamed.safetensors")
     load = node("WDLoRALoadQwenImageEdit", **(FILES | changes))
-    assert said in sentence(painter, strokes, {"load": load})
+    assert refusal in sentence(painter, strokes, {"load": load})

@@ -80,9 +80,9 @@ def test_a_run_is_stopped_resumed_and_its_adapter_applied(run, strokes):
     assert sorted({line["step"] for line in log}) == list(range(41))  # nothing twice, nothing left out
     assert name == "first.safetensors" and json.loads(report)["steps"] == 40
     assert curve.shape[-1] == 3 and curve.std() > 0.05
-    shown = run.result.outputs["node"]
-    assert shown["ccm_curve"][0]["loss"][-1][0] == 40 and shown["ccm_curve"][0]["validation_loss"]
-    assert shown["images"][-1]["filename"] == "step-000040.png"
+    under_node = run.result.outputs["node"]
+    assert under_node["ccm_curve"][0]["loss"][-1][0] == 40 and under_node["ccm_curve"][0]["validation_loss"]
+    assert under_node["images"][-1]["filename"] == "step-000040.png"
     path = host.folders.base / "models" / "loras" / name
     assert sha256(path) == sha256(out / "adapter.safetensors") and Adapter.load(path).rank == 2
 
@@ -167,9 +167,9 @@ def test_a_missing_package_is_one_sentence_with_the_line(run):
     from wdlora_pack.nodes.training_process import ROOT, require_packages
 
     require_packages()
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as raised:
         require_packages(("peft", "a_package_that_is_not_there"))
-    assert str(told.value) == (
+    assert str(raised.value) == (
         "training needs a_package_that_is_not_there, which is not installed: run "
         f'"{sys.executable}" -m pip install -r "{ROOT / "requirements-train.txt"}"'
     )
@@ -195,5 +195,5 @@ def test_what_cannot_be_trained_gets_a_sentence(run, changes, sentence):
 
 @pytest.mark.slow
 def test_what_the_training_refuses_is_said_in_its_own_words(run):
-    said = run.sentence("WDLoRATrain", **(VALUES | {"settings": "no_such_key=1"}))
-    assert "has the unknown key no_such_key" in said
+    refusal = run.sentence("WDLoRATrain", **(VALUES | {"settings": "no_such_key=1"}))
+    assert "has the unknown key no_such_key" in refusal

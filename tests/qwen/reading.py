@@ -1,9 +1,11 @@
 """Reading the small model from its files, as they are or changed."""
 
+import dataclasses
+
 import torch
 from safetensors.torch import load_file, save_file
 
-from wdlora.qwen.loading import load
+from wdlora.qwen.loading import ModelFiles, load
 
 CPU = torch.device("cpu")
 
@@ -14,8 +16,9 @@ def same(model, reference):
 
 
 def single(files, **changes):
-    given = {"transformer": files.transformer, "text_encoder": files.text_encoder, "vae": files.vae}
-    return load(**(given | {"tokenizer": files.tokenizer} | changes))
+    places = ModelFiles(None, files.transformer, files.text_encoder, files.vae, files.tokenizer)
+    named = {name: changes.pop(name) for name in list(changes) if name in ModelFiles.__dataclass_fields__}
+    return load(dataclasses.replace(places, **named), **changes)
 
 
 def rewritten(path, target, change):

@@ -1,6 +1,7 @@
 """Mask in, image out."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from wdlora.errors import InputError
 from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import generate, paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image, pack, unpack
-from wdlora.qwen.loading import load
+from wdlora.qwen.loading import ModelFiles, load
+from wdlora.qwen.sampling import Sampling
+
+ONE_STEP = Sampling(steps=1, cfg=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def test_equal_to_the_pipelines_own_loop(model, parts, mask):
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     steps, shift, cfg = 3, 3.0, 2.0
-    ours = generate(model, mask, "X", negative="Y", steps=steps, cfg=cfg, shift=shift, norm=None, seed=11)
+    ours = generate(model, mask, "X", negative="Y", seed=11, sampling=Sampling(steps, cfg, shift, norm=None))
 
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift)
     # diffusers shifts what it is given, so give it ComfyUI's unshifted levels: entries 1000, 667 and 334 of 1000
@@ -63,23 +67,23 @@ def test_equal_to_the_pipelines_own_loop(model, parts, mask):
 def test_any_size_comes_back_on_its_own_grid(model):
     mask = torch.zeros(50, 70, dtype=torch.bool)
     mask[20:24] = True
-    image = generate(model, mask, "X", steps=1, cfg=1.0)
+    image = generate(model, mask, "X", sampling=ONE_STEP)
     assert image.shape == (1, 50, 70, 3)
     assert image.dtype == np.uint8
     padded = torch.nn.functional.pad(mask, (0, 26, 0, 14))
-    assert np.array_equal(generate(model, padded, "X", steps=1, cfg=1.0)[:, :50, :70], image)
+    assert np.array_equal(generate(model, padded, "X", sampling=ONE_STEP)[:, :50, :70], image)
 
 
 def test_seeds_decide(model, mask):
-    first, again, other = (generate(model, mask, "X", steps=2, cfg=1.0, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (generate(model, mask, "X", seed=seed, sampling=Sampling(2, 1.0)) for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_several_images_share_one_noise_generator(model, mask):
     prepared = prepare(model, mask, "X", negative=None)
-    several = paint(model, prepared, 5, steps=1, cfg=1.0, count=2)
-    one = paint(model, prepared, 5, steps=1, cfg=1.0)
+    several = paint(model, prepared, 5, ONE_STEP, count=2)
+    one = paint(model, prepared, 5, ONE_STEP)
     assert several.shape == (2, 3, 64, 96)
     assert torch.allclose(several[:1], one, atol=1e-5)  # fp32, other batch shape
     assert not torch.allclose(several[0], several[1], atol=1e-2)
@@ -87,8 +91,8 @@ def test_several_images_share_one_noise_generator(model, mask):
 
 def test_cohorts_bring_their_prompts(model, mask):
     group = cohort("T1DPN")
-    by_name = generate(model, mask, cohort="T1DPN", steps=1)
-    by_text = generate(model, mask, group.prompt, negative=group.negative_prompt, steps=1)
+    by_name = generate(model, mask, cohort="T1DPN", sampling=Sampling(steps=1))
+    by_text = generate(model, mask, group.prompt, negative=group.negative_prompt, sampling=Sampling(steps=1))
     assert np.array_equal(by_name, by_text)
     with pytest.raises(InputError, match="either a prompt"):
         generate(model, mask)
@@ -97,24 +101,20 @@ def test_cohorts_bring_their_prompts(model, mask):
 
 
 def test_official_settings_are_the_default(model, mask):
-    model.defaults = (2, 1.5, 2.0)
-    try:
-        assert np.array_equal(
-            generate(model, mask, "X"), generate(model, mask, "X", steps=2, cfg=1.5, shift=2.0, norm=1.0)
-        )
-    finally:
-        model.defaults = (20, 2.5, 3.0)
+    chosen = Sampling(steps=2, cfg=1.5, shift=2.0)
+    other = replace(model, defaults=chosen)
+    assert np.array_equal(generate(other, mask, "X"), generate(model, mask, "X", sampling=chosen))
 
 
 def test_a_reference_changes_the_image(plus, model, mask):
     other = torch.rand(64, 96)
-    with_it = generate(plus, mask, "X", reference=other, steps=1, cfg=1.0)
-    without = generate(plus, mask, "X", steps=1, cfg=1.0)
+    with_it = generate(plus, mask, "X", reference=other, sampling=ONE_STEP)
+    without = generate(plus, mask, "X", sampling=ONE_STEP)
     assert not np.array_equal(with_it, without)
     with pytest.raises(InputError, match="96×32 pixels but the mask is 96×64"):
-        generate(plus, mask, "X", reference=other[:32], steps=1)
+        generate(plus, mask, "X", reference=other[:32])
     with pytest.raises(InputError, match="leave out the reference"):
-        generate(model, mask, "X", reference=other, steps=1)
+        generate(model, mask, "X", reference=other)
 
 
 def test_no_request_leaves_the_machine(files, mask, monkeypatch):
@@ -125,8 +125,8 @@ def test_no_request_leaves_the_machine(files, mask, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    generate(load(files.diffusers), mask, "X", steps=1)
-    load(transformer=files.transformer, text_encoder=files.text_encoder, vae=files.vae, tokenizer=files.tokenizer)
+    generate(load(files.diffusers), mask, "X", sampling=Sampling(steps=1))
+    load(ModelFiles(None, files.transformer, files.text_encoder, files.vae, files.tokenizer))
 
 
 def test_interruption_passes_through(model, mask):
@@ -137,10 +137,10 @@ def test_interruption_passes_through(model, mask):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate(model, mask, "X", steps=4, cfg=1.0, callback=stop)
+        paint(model, prepare(model, mask, "X", negative=None), 0, Sampling(4, 1.0), callback=stop)
     assert seen == [(0, 4, (1, 16, 1, 8, 12))]
 
 
 def test_guidance_needs_a_negative(model, mask):
     with pytest.raises(InputError, match="negative prompt"):
-        paint(model, prepare(model, mask, "X", negative=None), 0, steps=1, cfg=2.0)
+        paint(model, prepare(model, mask, "X", negative=None), 0, Sampling(1, 2.0))

@@ -1,7 +1,11 @@
 """Latents and packing against diffusers' own."""
 
+import copy
+import inspect
+
 import pytest
 import torch
+from diffusers import AutoencoderKLQwenImage
 
 from wdlora.errors import InputError
 from wdlora.qwen import latents as rooms
@@ -47,10 +51,19 @@ def test_decoding_undoes_the_normalisation(parts):
     assert torch.allclose(image, (pixels / 2 + 0.5).clamp(0, 1), atol=1e-6)  # fp32
 
 
-def test_wan_statistics_are_the_vaes_defaults(parts):
-    assert len(parts.vae.config.latents_mean) == 16
-    assert parts.vae.config.latents_mean[0] == -0.7571
-    assert parts.vae.config.latents_std[0] == 2.8184
+def test_the_published_statistics_are_diffusers_defaults():
+    defaults = inspect.signature(AutoencoderKLQwenImage.__init__).parameters
+    assert list(rooms.LATENT_MEAN) == list(defaults["latents_mean"].default)
+    assert list(rooms.LATENT_STD) == list(defaults["latents_std"].default)
+    mean, std = rooms.latent_statistics()
+    assert mean.shape == std.shape == (1, 16, 1, 1, 1)
+    assert (float(mean[0, 0]), float(std[0, 15])) == pytest.approx((-0.7571, 1.9160))
+
+
+def test_statistics_are_those_that_a_vae_states(parts):
+    scaled = copy.deepcopy(parts.vae)
+    scaled.register_to_config(latents_std=[2 * one for one in scaled.config.latents_std])
+    assert torch.equal(rooms.latent_statistics(scaled)[1], 2 * rooms.latent_statistics()[1])
 
 
 def test_image_shapes_count_tokens():

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from tests.qwen.reading import CPU, rewritten, same, single
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint, rope_axes, transformer_config
-from wdlora.qwen.loading import load
+from wdlora.qwen.loading import ModelFiles, load
 from wdlora.qwen.plans import plan_text_encoder, plan_transformer
+from wdlora.qwen.sampling import Sampling
 from wdlora.qwen.tokenizer import load_tokenizer
 
 
@@ -24,7 +25,7 @@ def test_diffusers_folder_with_shards(files, parts):
     assert same(model.vae, parts.vae)
     assert model.transformer.config.axes_dims_rope == [4, 14, 14]
     assert not any(p.requires_grad for p in model.transformer.parameters())
-    assert model.defaults == (20, 2.5, 3.0)
+    assert model.defaults == Sampling(steps=20, cfg=2.5, shift=3.0, norm=1.0, sampler="euler")
 
 
 def test_single_files_of_comfyui(files, parts):
@@ -153,14 +154,15 @@ def test_2511_by_its_marker_its_name_or_its_config(files, tmp_path):
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "QwenImageEditPlusPipeline"}))
     assert load(folder).variant == "2509"
     with pytest.raises(InputError, match="is Qwen-Image-Edit-2509, but edit was asked for"):
-        load(folder, variant="edit")
-    assert load(folder, variant="2511").variant == "2511"  # the class of the pipeline does not tell them apart
+        load(ModelFiles(folder, variant="edit"))
+    # The class of the pipeline does not tell them apart.
+    assert load(ModelFiles(folder, variant="2511")).variant == "2511"
     config = json.loads((folder / "transformer/config.json").read_text())
     (folder / "transformer/config.json").write_text(json.dumps(config | {"zero_cond_t": True}))
     assert load(folder).variant == "2511"
     for wrong in ("2509", "edit"):
         with pytest.raises(InputError, match=f"is Qwen-Image-Edit-2511, but {wrong} was asked for"):
-            load(folder, variant=wrong)
+            load(ModelFiles(folder, variant=wrong))
 
 
 def test_variant_is_asked_for_where_nothing_tells(files, tmp_path):
@@ -186,12 +188,12 @@ def test_parts_can_be_read_one_at_a_time(files):
     assert first.transformer is None
     assert first.tokenizer is not None
     assert first.hashes["transformer"] is not None
-    second = load(transformer=files.transformer, parts=("transformer",))
+    second = load(ModelFiles(transformer=files.transformer), parts=("transformer",))
     assert (second.text_encoder, second.vae, second.tokenizer) == (None, None, None)
     assert second.variant == "edit"
     with pytest.raises(InputError, match="give variant"):
-        load(vae=files.vae, parts=("vae",))
-    assert load(vae=files.vae, parts=("vae",), variant="2509").vae is not None
+        load(ModelFiles(vae=files.vae), parts=("vae",))
+    assert load(ModelFiles(vae=files.vae, variant="2509"), parts=("vae",)).vae is not None
     with pytest.raises(InputError, match="no part 'clip'"):
         load(files.diffusers, parts=("clip",))
 

@@ -10,21 +10,22 @@ from wdlora.errors import InputError
 from wdlora.qwen.generate import generate
 from wdlora.qwen.loading import load
 from wdlora.qwen.memory import execution_device, pick_device, pick_dtype
+from wdlora.qwen.sampling import Sampling
 from wdlora.weights.linear import Float8Linear
 
-STEPS = {"prompt": "X", "steps": 2, "cfg": 2.0, "seed": 3}
+PAINTED = {"prompt": "X", "seed": 3, "sampling": Sampling(2, 2.0)}
 
 
 @pytest.fixture(scope="module")
 def plain(files, mask):
-    return generate(load(files.diffusers), mask, **STEPS)
+    return generate(load(files.diffusers), mask, **PAINTED)
 
 
 @pytest.mark.parametrize("offload", ["model", "block"])
 def test_offloading_changes_nothing(files, mask, plain, offload):
     model = load(files.diffusers, offload=offload)
-    assert np.array_equal(generate(model, mask, **STEPS), plain)
-    assert np.array_equal(generate(model, mask, **STEPS), plain)  # every part found its way back
+    assert np.array_equal(generate(model, mask, **PAINTED), plain)
+    assert np.array_equal(generate(model, mask, **PAINTED), plain)  # every part found its way back
     assert execution_device(model.transformer) == torch.device("cpu")
 
 
@@ -32,7 +33,7 @@ def test_offloading_changes_nothing(files, mask, plain, offload):
 def test_quantised_storage_stays_close(files, mask, plain, storage, closeness):
     """Mean difference in grey levels; the model is random, so its picture reacts strongly."""
     model = load(files.diffusers, storage=storage)
-    image = generate(model, mask, **STEPS)
+    image = generate(model, mask, **PAINTED)
     difference = float(np.abs(image.astype(float) - plain.astype(float)).mean())
     assert 0 < difference < closeness
 
@@ -51,10 +52,10 @@ def test_fp8_storage_halves_the_blocks(files):
 
 
 def test_offload_combined_with_storage(files, mask):
-    fp8 = generate(load(files.diffusers, storage="fp8"), mask, **STEPS)
-    assert np.array_equal(generate(load(files.diffusers, storage="fp8", offload="block"), mask, **STEPS), fp8)
-    nf4 = generate(load(files.diffusers, storage="nf4"), mask, **STEPS)
-    assert np.array_equal(generate(load(files.diffusers, storage="nf4", offload="model"), mask, **STEPS), nf4)
+    fp8 = generate(load(files.diffusers, storage="fp8"), mask, **PAINTED)
+    assert np.array_equal(generate(load(files.diffusers, storage="fp8", offload="block"), mask, **PAINTED), fp8)
+    nf4 = generate(load(files.diffusers, storage="nf4"), mask, **PAINTED)
+    assert np.array_equal(generate(load(files.diffusers, storage="nf4", offload="model"), mask, **PAINTED), nf4)
     with pytest.raises(InputError, match="nf4 storage cannot be streamed"):
         load(files.diffusers, storage="nf4", offload="block")
 
@@ -79,7 +80,7 @@ def test_a_card_that_is_not_there_is_refused(monkeypatch):
 
 
 def test_bfloat16_paints(files, mask, plain):
-    image = generate(load(files.diffusers, dtype=torch.bfloat16), mask, **STEPS)
+    image = generate(load(files.diffusers, dtype=torch.bfloat16), mask, **PAINTED)
     assert image.shape == plain.shape
     assert np.abs(image.astype(float) - plain.astype(float)).mean() < 3.0
 

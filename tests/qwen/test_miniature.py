@@ -19,6 +19,7 @@ from wdlora.qwen.miniature_files import (
     load_miniature,
     miniature_files,
 )
+from wdlora.qwen.sampling import Sampling
 from wdlora.qwen.tokenizer import load_tokenizer
 
 
@@ -83,27 +84,28 @@ def test_the_tokenizer_keeps_every_text_and_its_own_control_tokens():
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (224, 128), (70, 100)])
 def test_it_paints_at_any_size(model, size):
-    image = generate(model, cross(*size), "high contrast, dark background", steps=2)
+    image = generate(model, cross(*size), "high contrast, dark background", sampling=Sampling(2))
     assert image.shape == (1, *size, 3)
     assert image.std() > 0 and np.array_equal(image[..., 0], image[..., 1])
 
 
 def test_it_paints_at_384_pixels(model):
     mask = cross(384, 384)
-    image = generate(model, mask, "high contrast, dark background, sharp, clean image", steps=6, cfg=1.0)[0, ..., 0]
+    text = "high contrast, dark background, sharp, clean image"
+    image = generate(model, mask, text, sampling=Sampling(6, 1.0))[0, ..., 0]
     assert image[mask].mean() > image[~mask].mean() + 20
 
 
 def test_the_same_seed_paints_the_same_picture(model):
-    pictures = [generate(model, cross(64, 64), "smooth lines", steps=2, seed=seed) for seed in (1, 1, 2)]
+    pictures = [generate(model, cross(64, 64), "smooth lines", seed=seed, sampling=Sampling(2)) for seed in (1, 1, 2)]
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
 
 
 def test_it_follows_the_mask_and_the_word_contrast(model):
-    mask = cross(128, 128)
+    mask, rest = cross(128, 128), "dark background, smooth lines."
     pictures = {
         word: [
-            generate(model, mask, f"{word} contrast, dark background, smooth lines.", seed=seed, steps=10)[0, ..., 0]
+            generate(model, mask, f"{word} contrast, {rest}", seed=seed, sampling=Sampling(10))[0, ..., 0]
             for seed in range(3)
         ]
         for word in ("high", "low")

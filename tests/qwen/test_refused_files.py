@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tests.qwen.reading import rewritten, single
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
-from wdlora.qwen.loading import load
+from wdlora.qwen.loading import ModelFiles, load
 from wdlora.qwen.plans import plan_vae
 from wdlora.qwen.tokenizer import load_tokenizer
 from wdlora.weights.linear import Float8Linear, dequantised
@@ -209,7 +209,7 @@ def test_damaged_files(files, tmp_path):
     with pytest.raises(InputError, match="no subfolder vae"):
         load(folder)
     with pytest.raises(InputError, match="no text encoder was given"):
-        load(transformer=files.transformer, vae=files.vae)
+        load(ModelFiles(transformer=files.transformer, vae=files.vae))
 
 
 def test_wrong_vae(files, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wdlora.errors import InputError
-from wdlora.qwen.pixels import as_image, crop, pad_to_grid, to_uint8
+from wdlora.qwen.pixels import as_picture, crop, pad_to_grid, to_uint8
 from wdlora.qwen.vl_view import patches, view_size, vl_view
 
 
@@ -80,7 +80,7 @@ def test_pictures_of_every_kind_become_one():
     kinds = [mask, mask.astype(np.uint8) * 255, mask.astype(np.float32), torch.from_numpy(mask)]
     kinds += [np.repeat(mask[..., None], 3, axis=2), torch.from_numpy(mask)[None, None]]
     for kind in kinds:
-        image = as_image(kind)
+        image = as_picture(kind)
         assert image.shape == (1, 3, 4, 6)
         assert image.dtype == torch.float32
         assert image.sum() == 3
@@ -101,7 +101,7 @@ def test_pictures_of_every_kind_become_one():
 )
 def test_other_pictures_are_refused(picture):
     with pytest.raises(InputError):
-        as_image(picture)
+        as_picture(picture)
 
 
 def test_padding_is_undone():
@@ -114,4 +114,4 @@ def test_padding_is_undone():
 
 def test_bytes_survive_the_round_trip():
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(to_uint8(as_image(pixels)[0])[..., 0], pixels)
+    assert np.array_equal(to_uint8(as_picture(pixels)[0])[..., 0], pixels)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from training.config import load_preset
 from training.models import ModelSource
-from training.pipeline import Job
+from training.pipeline import TrainingJob
 
 SMALL = {
     "size": 64,
@@ -22,8 +22,8 @@ SMALL = {
 }
 
 
-def job(out: Path, cache: Path, resume: bool = False, **changes) -> Job:
+def job(out: Path, cache: Path, resume: bool = False, **changes) -> TrainingJob:
     config = load_preset("miniature", SMALL | changes)
-    return Job(
+    return TrainingJob(
         config, "miniature", ModelSource("miniature"), out, "phantoms:2", cache=cache, device="cpu", resume=resume
     )

@@ -49,7 +49,7 @@ def test_the_fingerprint_follows_every_field():
         "sample_shift": 3.1,
     }
     seen = {config.fingerprint()}
-    elsewhere = {config.course()}
+    elsewhere = {config.learning_fingerprint()}
     for field in dataclasses.fields(TrainingConfig):
         if field.name == "extra_rank":
             changed = dataclasses.replace(config, method="lora", extra_rank="match_wdlora")
@@ -65,8 +65,8 @@ def test_the_fingerprint_follows_every_field():
         aside = field.name.startswith("sample_") or field.name in (
             *("save_every", "keep_checkpoints", "log_every", "gradient_checkpointing"),
         )
-        assert (changed.course() in elsewhere) == aside, field.name
-        elsewhere.add(changed.course())
+        assert (changed.learning_fingerprint() in elsewhere) == aside, field.name
+        elsewhere.add(changed.learning_fingerprint())
         seen.add(changed.fingerprint())
     assert config.fingerprint() == dataclasses.replace(config).fingerprint()
 

@@ -1,22 +1,25 @@
 """What an evaluation measures, on pictures whose properties are known, and one evaluation from end to end."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from training import monitor
+from training.appearance import PROPERTIES, appearance_of
 from training.cache import Cache
-from training.cases import Sampling, draw_cases, painted_picture, real_picture
+from training.cases import draw_cases, painted_picture, real_picture
 from training.cli import evaluate as command
 from training.config import load_preset
-from training.evaluate import _share, evaluate, follows, matched_baseline, over_runs, tables
+from training.evaluate import evaluate_adapters, mask_agreement, matched_baseline
+from training.evaluation_report import MaskAgreement, PictureSet, _share
 from training.examples import phantom_examples
 from training.models import ModelSource
+from training.monitor import paint_view
 from training.prepare import Preparer
-from training.prompt_effect import PROPERTIES, appearance_change, appearance_of, prompt_losses
+from training.prompt_effect import appearance_change, prompt_losses
 from wdlora.adapter import Adapter, AdapterLayer
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
@@ -26,7 +29,7 @@ from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import generate
 from wdlora.qwen.latents import encode_image, image_shapes, pack
 from wdlora.qwen.miniature_files import load_miniature
-from wdlora.qwen.sampling import initial_noise
+from wdlora.qwen.sampling import Sampling, initial_noise
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +61,12 @@ def test_appearance_of_a_drawn_line():
 @pytest.mark.parametrize(("sampler", "cfg"), [("euler", 1.0), ("heun", 1.0), ("euler", 3.0)])
 def test_painted_by_the_sampler_that_is_named_and_guided_as_the_workflows(base, sampler, cfg):
     (case, *_) = draw_cases(1, 64, 126_000)
-    ours = painted_picture(base, case, Sampling(3, cfg, sampler=sampler), seed=4)
-    settings = {"seed": 4, "steps": 3, "cfg": cfg, "shift": 3.0, "sampler": sampler}
-    direct = generate(base, case.mask, cohort=case.cohort, **settings)[0].mean(-1)
+    chosen = Sampling(3, cfg, 3.0, sampler=sampler)
+    ours = painted_picture(base, case, chosen.guided_by(cfg), seed=4)
+    direct = generate(base, case.mask, cohort=case.cohort, seed=4, sampling=chosen)[0].mean(-1)
     np.testing.assert_allclose(ours, direct, atol=1)
-    other = {"euler": "heun", "heun": "euler"}[sampler]
-    assert np.abs(ours.astype(float) - painted_picture(base, case, Sampling(3, cfg, sampler=other), seed=4)).mean() > 2
+    other = dataclasses.replace(chosen, sampler={"euler": "heun", "heun": "euler"}[sampler])
+    assert np.abs(ours.astype(float) - painted_picture(base, case, other, seed=4)).mean() > 2
 
 
 def test_sheets_are_painted_by_the_configured_sampler(base, tmp_path):
@@ -75,9 +78,9 @@ def test_sheets_are_painted_by_the_configured_sampler(base, tmp_path):
     mask = cache.read(view.pictures)["nerves"].numpy() > 0
     for sampler, cfg in (("euler", 1.0), ("heun", 1.0), ("euler", 3.0)):
         given = dataclasses.replace(config, sample_sampler=sampler, sample_cfg=cfg, sample_shift=3.0)
-        ours = monitor.paint(base.transformer, base.vae, view, cache, given, seed=4) * 255
-        settings = {"seed": 4, "steps": 3, "cfg": cfg, "shift": 3.0, "sampler": sampler}
-        direct = generate(base, mask, cohort=example.cohort, **settings)[0].mean(-1)
+        ours = paint_view(base, view, cache, given.sheet_sampling(base.defaults), seed=4) * 255
+        chosen = Sampling(3, cfg, 3.0, sampler=sampler)
+        direct = generate(base, mask, cohort=example.cohort, seed=4, sampling=chosen)[0].mean(-1)
         np.testing.assert_allclose(ours, direct, atol=2)
 
 
@@ -179,13 +182,16 @@ def test_the_matched_baseline_has_the_references_histogram_and_spectrum():
 
 def test_runs_are_summarised_over_runs():
     runs = [
-        {"all": {"dice": dice, "cnfl": {"slope": (s, 0, 0), "bias": (0.0, 0, 0), "bias_percent": (1.0, 0, 0)}}}
-        for dice, s in ((0.8, 0.9), (0.9, 1.1))
+        MaskAgreement(dice, {"slope": (slope, 0, 0), "bias": (0.0, 0, 0), "bias_percent": (1.0, 0, 0)})
+        for dice, slope in ((0.8, 0.9), (0.9, 1.1))
     ]
-    found = over_runs(runs)["all"]
-    assert found["dice"] == pytest.approx(0.85)
+    found = MaskAgreement.over_runs(runs)
     half = 12.706 * 0.1  # t with one degree of freedom, times the standard error of two values .2 apart
-    assert found["cnfl"]["slope"] == pytest.approx((1.0, 1.0 - half, 1.0 + half), abs=1e-3)
+    assert found.dice == pytest.approx(0.85)
+    assert found.dice_interval == pytest.approx((0.85 - half / 2, 0.85 + half / 2), abs=1e-3)
+    assert found.cnfl["slope"] == pytest.approx((1.0, 1.0 - half, 1.0 + half), abs=1e-3)
+    assert list(found.to_dict()) == ["dice", "dice_interval", "cnfl"]
+    assert list(runs[0].to_dict()) == ["dice", "cnfl"]
     with pytest.raises(InputError, match="at least 2"):
         mean_interval([1.0])
 
@@ -235,21 +241,27 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
     cases = draw_cases(4, 64, 125_000)
     adapters = [_random_adapter(base, seed) for seed in range(2)]
     pristine = {name: value.clone() for name, value in base.transformer.state_dict().items()}
-    result = evaluate(base, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    how = Sampling(2, sampler="heun").guided_by(1.0)
+    found = evaluate_adapters(base, adapters, cases, how, "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    result = found.to_dict()
+    assert json.loads(json.dumps(result)) == result
+    assert result["sampling"] == {"steps": 2, "cfg": 1.0, "shift": 3.0, "sampler": "heun"}
     assert all(torch.equal(value, pristine[name]) for name, value in base.transformer.state_dict().items())
     assert (tmp_path / "pictures.png").is_file()
     assert result["n"] == 12 and result["runs"] == 2
     against = result["fidelity"]["phantoms"]
     assert against["adapter"]["auc"]["value"] > against["phantoms, another draw"]["auc"]["value"]
-    direct = follows(cases, [real_picture(case, 0, "cohort") for case in cases])["all"]
-    assert result["follows"]["phantoms"]["all"]["dice"] == direct["dice"]
+    direct = mask_agreement(cases, [real_picture(case, 0, "cohort") for case in cases])["all"]
+    assert found.mask_agreement[PictureSet.PHANTOMS]["all"] == direct
+    assert result["follows"]["phantoms"]["all"] == direct.to_dict()
+    assert result["follows"]["adapter, 2 training runs"]["all"]["dice_interval"]
     kernel = {name: against[name]["kid"]["value"] for name in ("adapter", "base model")}
     assert kernel["adapter"] != kernel["base model"]
     for low_high in (result["prompt_effect"]["adapter"]["contrast"], result["prompt_loss"]["difference"]):
         assert low_high[1] <= low_high[0] <= low_high[2]
     each = [change["contrast"] for change in result["prompt_effect_of_replicates"]]
     assert len(each) == 2 and result["prompt_effect"]["adapter"]["contrast"][0] == pytest.approx(np.mean(each))
-    page = tables(result)
+    page = found.tables()
     assert f"| training run 2 | {each[1]:+.4f} |" in page
     assert "{:+.5f} ({:+.5f} to {:+.5f}) |".format(*result["prompt_effect"]["adapter"]["cells"]) in page
     assert "2 training runs" in page and "another cohort's" in page
@@ -257,7 +269,7 @@ def test_an_evaluation_from_end_to_end(base, tmp_path):
     share = 100 * effect["adapter"]["contrast"][0] / effect["phantoms through the VAE"]["contrast"][0]
     assert f"| adapter, % of phantoms through the VAE | {share:+.1f} (" in page
     offloaded = ModelSource("miniature").load("fp32", "cpu", offload="model")
-    again = evaluate(offloaded, adapters, cases, Sampling(2, 1.0), "cohort", tmp_path, prompt_cases=3, seeds=range(2))
-    assert again == result
+    again = evaluate_adapters(offloaded, adapters, cases, how, "cohort", tmp_path, prompt_cases=3, seeds=range(2))
+    assert again == found
     with pytest.raises(InputError, match="at least 4 masks"):
-        evaluate(base, adapters, cases[:3], Sampling(2, 1.0), "cohort", tmp_path)
+        evaluate_adapters(base, adapters, cases[:3], how, "cohort", tmp_path)

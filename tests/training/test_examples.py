@@ -19,13 +19,13 @@ from training.examples import (
     folder_examples,
     pair_references,
     phantom_examples,
-    phantom_seed,
+    training_phantom_seed,
 )
 from training.loop import FineTune
 from training.models import ModelSource
-from training.monitor import VIEWS, evenly
-from training.pipeline import Job, finetune
+from training.pipeline import TrainingJob, finetune
 from training.prepare import Preparer
+from training.validation import VIEWS, evenly
 from wdlora.adapter import Adapter
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
@@ -73,7 +73,7 @@ def test_no_two_phantoms_share_a_background():
         for other, elsewhere in ground[:number]:
             both = free & elsewhere
             assert abs(np.corrcoef(fine[both], other[both])[0, 1]) < 0.1
-    seeds = {phantom_seed(name, seed, index) for name in COHORTS for seed in range(3) for index in range(50)}
+    seeds = {training_phantom_seed(name, seed, index) for name in COHORTS for seed in range(3) for index in range(50)}
     assert len(seeds) == 3 * 3 * 50 and min(seeds) > 10**9
 
 
@@ -254,7 +254,9 @@ def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
         {"size": None, "views": 2, "steps": 6, "batch_size": 2, "sample_every": 0, "sample_steps": 2, "sample_cfg": 1},
     )
     result = finetune(
-        Job(config, "miniature", second_model(), tmp_path / "out", str(data), pixel_size_um=400 / 384, device="cpu")
+        TrainingJob(
+            config, "miniature", second_model(), tmp_path / "out", str(data), pixel_size_um=400 / 384, device="cpu"
+        )
     )
     assert result["finished"] and np.isfinite(result["judgement"]["validation_loss"])
     adapter = Adapter.load(result["adapter"])
@@ -263,5 +265,5 @@ def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "4 patients for training, 2 for validation" in card
     entries = [load_file(file) for file in (tmp_path / "out" / "cache").rglob("*.safetensors")]
-    shown = [entry for entry in entries if "reference" in entry]
-    assert shown and not any(torch.equal(entry["reference"], entry["target"]) for entry in shown)
+    with_reference = [entry for entry in entries if "reference" in entry]
+    assert with_reference and not any(torch.equal(entry["reference"], entry["target"]) for entry in with_reference)

@@ -12,11 +12,13 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.training.runs import SMALL, job
+from training.adaptation import prepare_transformer
 from training.cache import Cache
 from training.config import load_preset
 from training.examples import pair_references, phantom_examples
-from training.loop import Diverged, FineTune, batch_loss
+from training.loop import Diverged, FineTune
 from training.models import ModelSource
+from training.objective import batch_loss
 from training.optimiser import learning_rate_factor
 from training.pipeline import finetune
 from training.prepare import Preparer, batches
@@ -67,8 +69,8 @@ def test_without_patients_to_judge_by_no_figure_is_given(cache, tmp_path, caplog
 def test_a_run_that_ends_within_its_warm_up_is_told(cache, tmp_path, caplog):
     one = job(tmp_path / "out", cache, steps=1, warmup_steps=2, validation_share=0)
     assert finetune(dataclasses.replace(one, data="phantoms:1"))["finished"]
-    (said,) = [record.message for record in caplog.records if "warm-up of 2 steps" in record.message]
-    assert "ends after 1:" in said
+    (warning,) = [record.message for record in caplog.records if "warm-up of 2 steps" in record.message]
+    assert "ends after 1:" in warning
 
 
 @pytest.mark.slow
@@ -90,8 +92,6 @@ def test_what_was_trained_is_what_is_painted(finished):
     before = output(base)
     apply_adapter(base, Adapter.load(out / "adapter.safetensors"))
     applied = output(base)
-    from training.loop import prepare_transformer
-
     trained = ModelSource("miniature").load("fp32", "cpu", ("transformer",)).transformer
     prepare_transformer(trained, load_preset("miniature", SMALL))
     missing = trained.load_state_dict(averaged, strict=False)

@@ -5,8 +5,9 @@ import torch
 from diffusers import QwenImageTransformer2DModel
 
 from benchmarks import gpu
+from training.adaptation import prepare_transformer
 from training.config import load_preset
-from training.loop import batch_loss, prepare_transformer
+from training.objective import batch_loss
 from training.optimiser import build_optimiser
 
 WIDTH, MLP, BLOCKS = 3072, 12288, 60
@@ -51,7 +52,7 @@ def test_the_gpu_benchmarks_step_trains(precision, method):
     torch.manual_seed(0)
     device = torch.device("cpu")
     shape = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 64, "axes_dims_rope": (16, 24, 24)}
-    model = gpu.build(precision, device, joint_attention_dim=96, **shape)
+    model = gpu.random_transformer(precision, device, joint_attention_dim=96, **shape)
     assert sum(type(layer) is torch.nn.Linear for layer in model.transformer_blocks.modules()) == (
         14 if precision == "bf16" else 0
     )

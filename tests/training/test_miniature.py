@@ -13,14 +13,16 @@ import torch
 from torch import nn
 
 from training.miniature import images, prompts
-from training.miniature.mmdit import Bucket, MMDiTStage, Samples, build_transformer, flow_loss
-from training.miniature.planar import WAN_MEAN, WAN_STD, PlanarVAE, _ChannelNorm, to_wan
+from training.miniature.mmdit import Bucket, MMDiTStage, Samples, build_transformer, velocity_loss
+from training.miniature.planar import PlanarVAE, _ChannelNorm, to_wan
 from training.miniature.recipe import Recipe, run
 from training.miniature.runner import Budget, progress_of, restore, train
 from training.miniature.text import TextStage
 from training.miniature.vae import LinesLoss, VAEStage, blocks, fit_principal, unblocks
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
+from wdlora.qwen.latents import latent_statistics
+from wdlora.qwen.sampling import Sampling
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +48,8 @@ def test_an_attribute_moves_its_statistic(attribute):
             for level in (0, len(images.ATTRIBUTES[attribute]) - 1)
         )
         moved.append(statistic(attribute, high.image, high.mask) - statistic(attribute, low.image, low.mask))
-    assert np.mean(moved) > 2 * np.std(moved) / np.sqrt(len(moved))
+    defined = [change for change in moved if np.isfinite(change)]
+    assert len(defined) >= 10 and np.mean(defined) > 2 * np.std(defined) / np.sqrt(len(defined))
 
 
 def test_a_prompt_says_the_levels_it_reports_and_never_a_cohort_prompt():
@@ -54,8 +57,8 @@ def test_a_prompt_says_the_levels_it_reports_and_never_a_cohort_prompt():
     sentences = {part.strip() for cohort in COHORTS.values() for part in cohort.prompt.lower().split(":")}
     for _ in range(200):
         look = images.sample_look(rng)
-        text, said = prompts.describe(look, rng)
-        for name, level in said.items():
+        text, levels = prompts.describe(look, rng)
+        for name, level in levels.items():
             assert level == look[name]
             assert any(phrase.lower() in text.lower() for phrase in prompts.PHRASES[name][level])
         assert not any(sentence and sentence in text.lower() for sentence in sentences)
@@ -76,11 +79,11 @@ def test_blocks_and_principal_components():
 
 
 def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_one_fitted_on_them():
-    from training.miniature.floor import vae_floor
+    from training.miniature.vae_limit import vae_limit
     from wdlora.qwen.miniature_files import load_miniature
 
     small = VAEStage(pictures=12, textures=4, side=64, principal_crops=60)
-    report = vae_floor(load_miniature(), 1, small, 256)
+    report = vae_limit(load_miniature(), 1, small, 256)
     assert report["count"] == len(COHORTS)
     assert set(report["phantoms"]) == {"original", *report["masks"]}
     for kind in ("phantoms", "masks"):
@@ -98,7 +101,7 @@ def test_the_vae_stands_beside_a_linear_codec_that_never_saw_the_phantoms_and_on
 
 
 def test_half_resolution_keeps_a_quarter_of_the_numbers():
-    from training.miniature.floor import _half_resolution
+    from training.miniature.vae_limit import _half_resolution
 
     # Every second pixel tells all of what half of the frequencies hold, and nothing of the rest.
     phase = (torch.arange(64) + 0.5) * torch.pi / 64
@@ -111,7 +114,7 @@ def test_half_resolution_keeps_a_quarter_of_the_numbers():
 
 def test_the_lines_loss_is_a_squared_error_where_its_weight_is_flat():
     x, y = torch.rand(3, 32, 32), torch.rand(3, 32, 32)
-    flat = LinesLoss(32, floor=1.0, cutoff=1e-6)
+    flat = LinesLoss(32, least=1.0, cutoff=1e-6)
     error = (y - x) - (y - x).mean((1, 2), keepdim=True)  # the narrow band adds its weight at frequency 0 alone
     assert torch.isclose(flat(torch.zeros_like(x), error), error.pow(2).mean(), rtol=1e-5)
     yy = torch.arange(32.0)
@@ -139,7 +142,7 @@ def test_the_planar_vae_is_the_real_one_on_single_pictures():
     planar.standardise(x)
     real = AutoencoderKLQwenImage(base_dim=8).eval().requires_grad_(False)
     real.load_state_dict(convert_wan_vae_to_diffusers(to_wan(planar)))
-    mean, std = (torch.tensor(values).view(1, 16, 1, 1) for values in (WAN_MEAN, WAN_STD))
+    mean, std = (values[:, :, 0] for values in latent_statistics())
     z = planar.encode(x)
     assert torch.allclose(z.mean((0, 2, 3)), torch.zeros(16), atol=1e-4)
     assert torch.allclose(z.std((0, 2, 3)), torch.ones(16), atol=1e-4)
@@ -178,8 +181,8 @@ def test_the_transformer_starts_as_zero_velocity():
     noise = torch.randn(2, 16, 1, 8, 12, generator=generator)
     sigma = torch.tensor([0.3, 0.8])
     squared = (noise[:, :, 0] - samples.latents).pow(2)
-    assert torch.isclose(flow_loss(transformer, samples, [0, 1], noise, sigma), squared.mean(), rtol=1e-5)
-    weighted = flow_loss(transformer, samples, [0, 1], noise, sigma, foreground_weight=3.0)
+    assert torch.isclose(velocity_loss(transformer, samples, [0, 1], noise, sigma), squared.mean(), rtol=1e-5)
+    weighted = velocity_loss(transformer, samples, [0, 1], noise, sigma, foreground_weight=3.0)
     assert torch.isclose(weighted, 0.75 * squared[:, :, :4].mean() + 0.25 * squared[:, :, 4:].mean(), rtol=1e-5)
 
 
@@ -262,7 +265,7 @@ def test_a_few_steps_of_the_recipe_give_a_complete_model(trained):
     assert model.transformer.config.joint_attention_dim == model.text_encoder.config.text_config.hidden_size == 128
     tokenizer = load_tokenizer(files.tokenizer)
     assert tokenizer.decode(tokenizer("naïve µm")["input_ids"]) == "naïve µm"
-    image = generate(model, np.eye(64, dtype=bool), "low contrast", steps=1)
+    image = generate(model, np.eye(64, dtype=bool), "low contrast", sampling=Sampling(1))
     assert image.shape == (1, 64, 64, 3)
     recipe = json.loads(files.recipe.read_text())
     assert recipe["recipe"]["seed"] == tiny_recipe().seed and recipe["spent"]["vae"]["steps"] == 2

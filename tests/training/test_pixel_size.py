@@ -7,7 +7,7 @@ from PIL import Image
 from training.config import load_preset
 from training.examples import folder_examples, shared_pixel_size
 from training.models import ModelSource
-from training.pipeline import Job, finetune
+from training.pipeline import TrainingJob, finetune
 from wdlora.errors import InputError
 
 
@@ -42,7 +42,7 @@ def finetuned(data, given, tmp_path):
     """Up to the models, of which there is none."""
     missing = ModelSource(**dict.fromkeys(("transformer", "text_encoder", "vae", "tokenizer"), str(tmp_path / "no")))
     finetune(
-        Job(
+        TrainingJob(
             load_preset("miniature"),
             "miniature",
             missing,

@@ -17,8 +17,9 @@ from tests.training.runs import SMALL
 from training.cache import Cache
 from training.config import load_preset
 from training.examples import pair_references, phantom_examples
-from training.loop import FineTune, batch_loss
+from training.loop import FineTune
 from training.models import ModelSource
+from training.objective import batch_loss
 from training.optimiser import learning_rate_factor
 from training.prepare import Preparer, batches
 from training.processes import accelerator_for

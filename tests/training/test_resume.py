@@ -18,7 +18,7 @@ from tests.training.runs import SMALL, job
 from training import monitor, stopping
 from training.config import load_preset
 from training.models import ModelSource
-from training.pipeline import Job, finetune
+from training.pipeline import TrainingJob, finetune
 from wdlora.errors import InputError
 from wdlora.qwen.miniature_files import miniature_files
 
@@ -83,11 +83,11 @@ def test_ctrl_c_saves_and_tensorboard_holds_what_the_log_holds(finished, cache, 
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=240)[0]
+    printed = process.communicate(timeout=240)[0]
     (left,) = (stopped / "checkpoints").iterdir()
     step = int(left.name.removeprefix("step-"))
     assert process.returncode == 130 and 2 <= step < 6
-    assert f"Stopped after step {step}; add --resume to go on." in said
+    assert f"Stopped after step {step}; add --resume to go on." in printed
     assert finetune(job(stopped, cache, resume=True, save_every=100))["finished"]
     mine, theirs = load_file(stopped / "adapter.safetensors"), load_file(out / "adapter.safetensors")
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
@@ -160,14 +160,14 @@ def test_a_closed_terminal_is_a_request_to_stop():
 @pytest.mark.slow
 def test_a_stop_ends_a_judgement_which_is_made_up_for_on_resuming(finished, cache, tmp_path, monkeypatch):
     out = tmp_path / "stopped"
-    plain = monitor.paint
+    plain = monitor.paint_view
 
-    def paint(*given, **options):
+    def paint_view(*given, **options):
         (out / stopping.STOP_FILE).touch()  # as the node does while a picture is painted
         return plain(*given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(monitor, "paint", paint)
+        patch.setattr(monitor, "paint_view", paint_view)
         result = finetune(job(out, cache))
     assert result["step"] == 1 and not result["finished"] and not (out / "sheets").exists()
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000001"]
@@ -200,4 +200,4 @@ def test_resuming_where_no_run_is_comes_before_anything_is_loaded(tmp_path):
     source = ModelSource(transformer=missing, text_encoder=missing, vae=missing)
     config = load_preset("miniature", SMALL)
     with pytest.raises(InputError, match="holds no run to resume"):
-        finetune(Job(config, "miniature", source, tmp_path / "out", "phantoms:2", device="cpu", resume=True))
+        finetune(TrainingJob(config, "miniature", source, tmp_path / "out", "phantoms:2", device="cpu", resume=True))

@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> str:
     """The tables of the runs that are there. Raises InputError where ranks or seeds of the report have none."""
-    from training.compare import read_results, report, studied
+    from training.compare import ranks_and_seeds, read_results, report
 
     results = read_results(args.out)
-    ranks, seeds = studied(results)
+    ranks, seeds = ranks_and_seeds(results)
     if not ranks:
         raise InputError(f"{args.out} holds no runs of a study to report")
     if absent := sorted(set(args.ranks or ()) - set(ranks)):

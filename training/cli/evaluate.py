@@ -1,4 +1,4 @@
-"""Measure what an adapter has learned, on phantoms that nobody trained on, beside every floor.
+"""Measure what an adapter has learned, on phantoms that nobody trained on, beside every baseline.
 
 Painted and real pictures are compared by kernel distance and a classifier, traced with the same tracer, and
 painted again under other cohorts' prompts.
@@ -60,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from training.cases import Sampling, draw_cases
-    from training.evaluate import evaluate, tables
+    from dataclasses import replace
+
+    from training.cases import draw_cases
+    from training.evaluate import evaluate_adapters
     from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.files import check_writable, write_json, write_text
@@ -72,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
     _refuse_copies(args.adapter)
     base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
     cases = draw_cases(args.count, args.size, args.seed)
-    _, cfg, shift = base.defaults
-    sampling = Sampling(args.steps, cfg if args.cfg is None else args.cfg, shift, args.sampler)
-    result = evaluate(base, adapters, cases, sampling, args.appearance, args.out)
-    write_json(args.out / "figures.json", result)
-    write_text(args.out / "tables.md", tables(result))
-    print(json.dumps(result) if args.json else tables(result))
+    cfg = base.defaults.cfg if args.cfg is None else args.cfg
+    sampling = replace(base.defaults, steps=args.steps, sampler=args.sampler).guided_by(cfg)
+    found = evaluate_adapters(base, adapters, cases, sampling, args.appearance, args.out)
+    write_json(args.out / "figures.json", found.to_dict())
+    write_text(args.out / "tables.md", found.tables())
+    print(json.dumps(found.to_dict()) if args.json else found.tables())
 
 
 def _refuse_copies(paths: list[Path]) -> None:

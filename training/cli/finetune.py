@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from training.config import load_preset, presets
     from training.models import ModelSource
-    from training.pipeline import Job, finetune
+    from training.pipeline import TrainingJob, finetune
 
     if args.preset == "list":
         for name in presets():
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("Name the folder of the run with --out.")
     overrides = _overrides(args.set)
     config = load_preset(args.preset, overrides)
-    job = Job(
+    job = TrainingJob(
         config=config,
         preset=Path(args.preset).stem + ("" if not overrides else " with " + ", ".join(args.set)),
         out=args.out,

@@ -59,7 +59,7 @@ def picture(seed: int, height: int, width: int, look: Look | None = None) -> Pic
     drawn = sample_look(look_rng)
     look = drawn if look is None else look
     curves = sample_curves(shape_rng, height, width)
-    return Picture(paint(curves, look, paint_rng, height, width), draw_mask(curves, height, width), look)
+    return Picture(render(curves, look, paint_rng, height, width), draw_mask(curves, height, width), look)
 
 
 def sample_curves(rng: np.random.Generator, height: int, width: int) -> list[Curve]:
@@ -94,7 +94,7 @@ def draw_mask(curves: list[Curve], height: int, width: int) -> np.ndarray:
     return np.asarray(canvas.resize((width, height), Image.Resampling.BOX)) > 127
 
 
-def paint(curves: list[Curve], look: Look, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def render(curves: list[Curve], look: Look, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """float32[H, W] in 0..1: the curves as bright lines with the given look."""
     shape = (height, width)
     canvas = Image.new("F", (width * _SUPERSAMPLING, height * _SUPERSAMPLING), 0.0)

@@ -1,4 +1,4 @@
-"""What a miniature reaches: how it follows masks, what prompts do, how long it takes, and the VAE's floor (`floor.py`).
+"""What a miniature reaches: how it follows masks, what prompts do, how long it takes, the VAE's limit (`vae_limit.py`).
 
 Masks and prompts are judged on held-out procedural pictures, the base model's own domain; the phantoms are left to
 the fine-tune.
@@ -12,28 +12,33 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from training.appearance import PROPERTIES, appearance_of
 from training.miniature import images, prompts
-from training.miniature.figures import grey, half_width, mean
-from training.miniature.floor import vae_floor
+from training.miniature.summary import grey, half_width, mean
 from training.miniature.vae import VAEStage
+from training.miniature.vae_limit import vae_limit
+from training.objective import interpolate
 from wdlora.anatomy import trace
 from wdlora.anatomy.overlap import dice
-from wdlora.anatomy.skeleton.thinning import thin
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import paint, prepare
 from wdlora.qwen.latents import encode_image
+from wdlora.qwen.sampling import OFFICIAL, Sampling
 
 HELD_OUT = 9_000_000_000
 """Seeds of held-out pictures start here; those of training lie below 2⁴⁰ at random, or near the recipe's seed."""
 
+TWELVE_STEPS = Sampling(steps=12)
+"""By which prompts are tried."""
+
 
 MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "vae": lambda model: vae_floor(model, 64, VAEStage()),
-    "masks_128": lambda model: follows_masks(model, [(128, 128)], 128),
-    "masks_128_unguided": lambda model: follows_masks(model, [(128, 128)], 1536, cfg=1.0),
-    "masks_mixed": lambda model: follows_masks(model, [(64, 64), (96, 160), (192, 192), (256, 256)], 6),
-    "masks_384": lambda model: follows_masks(model, [(384, 384)], 6),
+    "vae": lambda model: vae_limit(model, 64, VAEStage()),
+    "masks_128": lambda model: dice_gap(model, [(128, 128)], 128),
+    "masks_128_unguided": lambda model: dice_gap(model, [(128, 128)], 1536, Sampling(cfg=1.0)),
+    "masks_mixed": lambda model: dice_gap(model, [(64, 64), (96, 160), (192, 192), (256, 256)], 6),
+    "masks_384": lambda model: dice_gap(model, [(384, 384)], 6),
     "prompts": lambda model: prompt_effects(model, 10),
     "right_prompt": lambda model: right_prompt(model, 128),
     "seconds": lambda model: seconds(model),
@@ -41,13 +46,13 @@ MEASURES: dict[str, Callable[[Any], dict[str, Any]]] = {
 """Every part of `metrics.json` but the hashes."""
 
 
-def follows_masks(
-    model: Any, sizes: Sequence[tuple[int, int]], count: int, steps: int = 20, cfg: float = 2.5
+def dice_gap(
+    model: Any, sizes: Sequence[tuple[int, int]], count: int, sampling: Sampling = OFFICIAL["edit"]
 ) -> dict[str, Any]:
     """Dice of traced generated pictures and of traced real pictures with the same held-out masks and prompts.
 
-    `count` masks a size; the official steps, shift and, unless `cfg` is another, guidance. `gap` is the difference
-    of the two means, `gap_ci95` half the width of its 95 % interval over pairs.
+    `count` masks a size. `gap` is the difference of the two means, `gap_ci95` half the width of its 95 % interval over
+    pairs.
     """
     made, real = [], []
     for height, width in sizes:
@@ -56,14 +61,14 @@ def follows_masks(
             if not one.mask.any():
                 continue
             text = prompts.describe(one.look, np.random.default_rng([5, k]))[0]
-            found = paint(model, prepare(model, one.mask, text), seed=k, steps=steps, cfg=cfg)[0, 0]
+            found = paint(model, prepare(model, one.mask, text), k, sampling)[0, 0]
             made.append(dice(trace(grey(found)), one.mask))
             real.append(dice(trace(grey(torch.from_numpy(one.image))), one.mask))
     gap = np.array(made) - np.array(real)
     return {
         "sizes": [list(size) for size in sizes],
         "masks": len(made),
-        "cfg": cfg,
+        "cfg": sampling.cfg,
         "dice_generated": mean(made),
         "dice_real": mean(real),
         "gap": mean(gap),
@@ -71,11 +76,11 @@ def follows_masks(
     }
 
 
-def prompt_effects(model: Any, count: int, size: int = 128, steps: int = 12) -> dict[str, Any]:
+def prompt_effects(model: Any, count: int, size: int = 128, sampling: Sampling = TWELVE_STEPS) -> dict[str, Any]:
     """Change of a picture's statistic when one attribute goes from its least to its greatest level in the prompt.
 
-    Same mask and noise for both; `generated` with its 95 % half-width over `count` masks, and `real` for
-    procedural pictures of the same two levels.
+    Same mask and noise for both; `generated` with its 95 % half-width over those of `count` masks on which the
+    statistic is defined, and `real` for procedural pictures of the same two levels.
     """
     report: dict[str, Any] = {}
     for name, levels in images.ATTRIBUTES.items():
@@ -88,33 +93,34 @@ def prompt_effects(model: Any, count: int, size: int = 128, steps: int = 12) -> 
                 chosen = look | {name: level}
                 one = images.picture(HELD_OUT + 77_000 + k, size, size, chosen)
                 text = _sentence(chosen, np.random.default_rng([8, k]))
-                found = paint(model, prepare(model, one.mask, text), seed=k, steps=steps)[0, 0].numpy()
+                found = paint(model, prepare(model, one.mask, text), k, sampling)[0, 0].numpy()
                 values["made"].append(statistic(name, found, one.mask))
                 values["real"].append(statistic(name, one.image, one.mask))
             made.append(values["made"][1] - values["made"][0])
             real.append(values["real"][1] - values["real"][0])
+        changes = np.array([made, real])
+        changes = changes[:, np.isfinite(changes).all(0)]
         report[name] = {
             "from_to": [levels[0], levels[-1]],
-            "generated": mean(made),
-            "generated_ci95": half_width(np.array(made)),
-            "real": mean(real),
+            "masks": changes.shape[1],
+            "generated": mean(changes[0]),
+            "generated_ci95": half_width(changes[0]),
+            "real": mean(changes[1]),
         }
     return report
 
 
 def statistic(attribute: str, image: np.ndarray, mask: np.ndarray) -> float:
-    """A number that follows one attribute: image float[H, W] in 0..1, mask bool[H, W]."""
+    """A number that follows one attribute: image float[H, W] in 0..1, mask bool[H, W].
+
+    Contrast and beading are `appearance_of`'s, NaN where lines are too thin or too few.
+    """
     near = ndimage.binary_dilation(mask, iterations=4)
     ground, line = image[~near], image[ndimage.binary_erosion(mask)]
-    if attribute == "contrast":
-        return float(np.median(line) - np.median(ground))
+    if attribute in PROPERTIES:
+        return appearance_of(grey(torch.from_numpy(image)), mask)[attribute]
     if attribute == "brightness":
         return float(np.median(ground))
-    if attribute == "beading":
-        axis = thin(np.pad(mask, 1))[1:-1, 1:-1]
-        smooth = ndimage.gaussian_filter(image, 1.0)
-        along = ndimage.gaussian_filter(smooth * axis, 6.0) / (ndimage.gaussian_filter(axis * 1.0, 6.0) + 1e-9)
-        return float((smooth / (along + 1e-3) - 1)[axis].std())
     if attribute == "spots":
         smooth = ndimage.gaussian_filter(image, 1.5) - ndimage.gaussian_filter(image, 10.0)
         return float(np.quantile(smooth[~near], 0.995))
@@ -147,7 +153,7 @@ def right_prompt(model: Any, count: int, size: int = 96) -> dict[str, Any]:
         reference = encode_image(model.vae, one.mask)
         noise = torch.randn(clean.shape, generator=generator)
         sigma = torch.tensor([0.15 + 0.7 * k / max(count - 1, 1)])
-        level = sigma.view(-1, 1, 1, 1, 1)
+        x = interpolate(clean, noise, sigma)
         for name, text in (
             ("right", prompts.describe(one.look, np.random.default_rng([9, k]))[0]),
             ("wrong", prompts.describe(other, np.random.default_rng([9, k]))[0]),
@@ -155,7 +161,7 @@ def right_prompt(model: Any, count: int, size: int = 96) -> dict[str, Any]:
         ):
             states = encode(model.text_encoder, model.tokenizer, text, [one.mask], model.variant)
             with torch.no_grad():
-                found = velocity(model.transformer, (1 - level) * clean + level * noise, sigma, states, [reference])
+                found = velocity(model.transformer, x, sigma, states, [reference])
             rows[name].append(float((found - (noise - clean)).pow(2).mean()))
     gap = np.array(rows["wrong"]) - np.array(rows["right"])
     return {name: mean(values) for name, values in rows.items()} | {
@@ -170,9 +176,9 @@ def seconds(model: Any, sizes: Sequence[int] = (128, 384), steps: int = 20) -> d
     report: dict[str, Any] = {"threads": torch.get_num_threads(), "steps": steps}
     for size in sizes:
         one = images.picture(HELD_OUT, size, size)
-        paint(model, prepare(model, one.mask, "high contrast"), seed=0, steps=1)
+        paint(model, prepare(model, one.mask, "high contrast"), 0, Sampling(1))
         started = time.process_time()
-        paint(model, prepare(model, one.mask, "high contrast"), seed=0, steps=steps)
+        paint(model, prepare(model, one.mask, "high contrast"), 0, Sampling(steps))
         report[str(size)] = round(time.process_time() - started, 2)
     return report
 

@@ -17,12 +17,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from training.miniature import images, prompts
-from training.miniature.planar import LATENT_CHANNELS, PlanarVAE
+from training.miniature.planar import PlanarVAE
 from training.miniature.runner import Budget, train
 from training.miniature.text import VARIANT
+from training.objective import interpolate
 from wdlora.files import write_tensors
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import Conditioning, encode
+from wdlora.qwen.latents import CHANNELS
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def build_transformer(stage: MMDiTStage, joint_dim: int, seed: int) -> Any:
     torch.manual_seed(seed)
     model = QwenImageTransformer2DModel(
         patch_size=2,
-        in_channels=4 * LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=4 * CHANNELS,
+        out_channels=CHANNELS,
         num_layers=stage.layers,
         attention_head_dim=stage.head_dim,
         num_attention_heads=stage.heads,
@@ -134,7 +136,9 @@ class Drawn:
 
 
 @torch.no_grad()
-def draw(bucket: Bucket, text_encoder: Any, tokenizer: Any, empty: float, seed: int, name: str = "drawing") -> Drawn:
+def draw_bucket(
+    bucket: Bucket, text_encoder: Any, tokenizer: Any, empty: float, seed: int, name: str = "drawing"
+) -> Drawn:
     """Draw the bucket's pictures and prompts, and encode each prompt with its mask."""
     rng = np.random.default_rng([seed, bucket.height, bucket.width])
     pictures, masks, rows = [], [], []
@@ -171,12 +175,12 @@ def draw_all(folder: Path, text_encoder: Any, tokenizer: Any, stage: MMDiTStage,
         if path.exists():
             found.append(Drawn(**load_file(path)))
         else:
-            found.append(draw(bucket, text_encoder, tokenizer, stage.empty_prompts, seed, name))
+            found.append(draw_bucket(bucket, text_encoder, tokenizer, stage.empty_prompts, seed, name))
             write_tensors(path, {key.name: getattr(found[-1], key.name) for key in fields(Drawn)})
     return found
 
 
-def flow_loss(
+def velocity_loss(
     transformer: Any,
     samples: Samples,
     index: list[int],
@@ -190,11 +194,9 @@ def flow_loss(
     Cells that the mask touches count `foreground_weight` times as much as the others; the weights' mean is 1.
     """
     clean = samples.latents[index].float()[:, :, None]
-    level = sigma.view(-1, 1, 1, 1, 1)
     states = samples.conditioning(index if other is None else other)
-    found = velocity(
-        transformer, (1 - level) * clean + level * noise, sigma, states, [samples.references[index].float()[:, :, None]]
-    )
+    references = [samples.references[index].float()[:, :, None]]
+    found = velocity(transformer, interpolate(clean, noise, sigma), sigma, states, references)
     weight = 1 + (foreground_weight - 1) * samples.touched[index].float()[:, None, None]
     return ((found - (noise - clean)).pow(2) * (weight / weight.mean())).mean()
 
@@ -211,7 +213,7 @@ def train_mmdit(
     drawn = draw_all(folder, text_encoder, tokenizer, stage, seed)
     pools = [to_samples(one, vae) for one in drawn]
     apart = Bucket(96, 96, stage.held_out, 1, 0.0)
-    held_out = to_samples(draw(apart, text_encoder, tokenizer, 0.0, seed + 1, "held out"), vae)
+    held_out = to_samples(draw_bucket(apart, text_encoder, tokenizer, 0.0, seed + 1, "held out"), vae)
     by_length = [_by_length(pool) for pool in pools]
     shares = np.array([bucket.share for bucket in stage.buckets])
     transformer = build_transformer(stage, text_encoder.config.text_config.hidden_size, seed)
@@ -225,7 +227,7 @@ def train_mmdit(
         index = rng.choice(group, min(bucket.batch, len(group)), replace=False).tolist()
         sigma = torch.sigmoid(torch.randn(len(index)) * stage.sigma_sd + stage.sigma_mean)
         noise = torch.randn_like(pool.latents[index].float()[:, :, None])
-        loss = flow_loss(transformer, pool, index, noise, sigma, foreground_weight=stage.foreground_weight)
+        loss = velocity_loss(transformer, pool, index, noise, sigma, foreground_weight=stage.foreground_weight)
         return loss, {f"loss{bucket.height}": loss.item()}
 
     def evaluate(average: Any) -> str:
@@ -244,7 +246,7 @@ def held_out_losses(transformer: Any, samples: Samples) -> tuple[float, float]:
     for i in range(count):
         sigma = torch.tensor([0.15 + 0.7 * (i % 16) / 15])
         for column, other in enumerate((i, (i + 1) % count)):
-            sums[column] += float(flow_loss(transformer, samples, [i], noise[i : i + 1], sigma, [other]))
+            sums[column] += float(velocity_loss(transformer, samples, [i], noise[i : i + 1], sigma, [other]))
     return float(sums[0] / count), float(sums[1] / count)
 
 

@@ -17,18 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LATENT_CHANNELS = 16
+from wdlora.qwen.latents import CHANNELS, LATENT_MEAN, LATENT_STD
+
 LOG_VARIANCE = -12.0
 DIM_MULT = (1, 2, 4, 4)
 RESIDUAL_BLOCKS = 2
-WAN_MEAN = (
-    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
-)  # fmt: skip
-WAN_STD = (
-    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
-)  # fmt: skip
 
 
 class _ChannelNorm(torch.autograd.Function):
@@ -125,7 +118,7 @@ def _middle(channels: int) -> nn.Sequential:
     return nn.Sequential(Residual(channels, channels), Attention(channels), Residual(channels, channels))
 
 
-class Encoder(nn.Module):
+class PlanarEncoder(nn.Module):
     """Grey picture (B, 1, H, W) in −1..1 → (B, 16, H/8, W/8)."""
 
     def __init__(self, base_dim: int):
@@ -139,21 +132,19 @@ class Encoder(nn.Module):
                 layers.append(Resample(width_out, up=False))
         self.downsamples = nn.Sequential(*layers)
         self.middle = _middle(widths[-1])
-        self.head = nn.Sequential(
-            ChannelNorm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], LATENT_CHANNELS, 3, padding=1)
-        )
+        self.head = nn.Sequential(ChannelNorm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], CHANNELS, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.middle(self.downsamples(self.conv1(x))))
 
 
-class Decoder(nn.Module):
+class PlanarDecoder(nn.Module):
     """Normalised latents (B, 16, h, w) → grey picture (B, 1, 8h, 8w) in −1..1."""
 
     def __init__(self, base_dim: int):
         super().__init__()
         widths = [base_dim * m for m in (DIM_MULT[-1], *DIM_MULT[::-1])]
-        self.conv1 = nn.Conv2d(LATENT_CHANNELS, widths[0], 3, padding=1)
+        self.conv1 = nn.Conv2d(CHANNELS, widths[0], 3, padding=1)
         self.middle = _middle(widths[0])
         layers: list[nn.Module] = []
         for level, (width_in, width_out) in enumerate(pairwise(widths)):
@@ -177,10 +168,10 @@ class PlanarVAE(nn.Module):
     def __init__(self, base_dim: int):
         super().__init__()
         self.base_dim = base_dim
-        self.encoder = Encoder(base_dim)
-        self.decoder = Decoder(base_dim)
-        self.register_buffer("shift", torch.zeros(LATENT_CHANNELS, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.ones(LATENT_CHANNELS, 1, 1), persistent=False)
+        self.encoder = PlanarEncoder(base_dim)
+        self.decoder = PlanarDecoder(base_dim)
+        self.register_buffer("shift", torch.zeros(CHANNELS, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.ones(CHANNELS, 1, 1), persistent=False)
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, H, W) in −1..1 → normalised latents (B, 16, H/8, W/8)."""
@@ -221,7 +212,7 @@ def to_wan(vae: PlanarVAE) -> dict[str, Tensor]:
     state["encoder.conv1.weight"] = state["encoder.conv1.weight"].repeat(1, 3, 1, 1, 1) / 3
     state["decoder.head.2.weight"] = state["decoder.head.2.weight"].repeat(3, 1, 1, 1, 1)
     state["decoder.head.2.bias"] = state["decoder.head.2.bias"].repeat(3)
-    mean, std = torch.tensor(WAN_MEAN), torch.tensor(WAN_STD)
+    mean, std = torch.tensor(LATENT_MEAN), torch.tensor(LATENT_STD)
     shift, scale = vae.shift.flatten(), vae.scale.flatten()
     state["conv1.weight"] = torch.diag(torch.cat([std / scale, torch.ones_like(std)]))[:, :, None, None, None]
     state["conv1.bias"] = torch.cat([mean - shift * std / scale, torch.full_like(mean, LOG_VARIANCE)])

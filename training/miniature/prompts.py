@@ -115,12 +115,12 @@ def describe(look: Look, rng: np.random.Generator) -> tuple[str, dict[str, int]]
     """
     rate = rng.choice([0.5, 0.8, 1.0])
     names = [str(name) for name in rng.permutation(list(ATTRIBUTES)) if rng.random() < rate]
-    said = [str(rng.choice(PHRASES[name][look[name]])) for name in names]
+    phrases = [str(rng.choice(PHRASES[name][look[name]])) for name in names]
     sentences: list[str] = []
-    while said:
+    while phrases:
         take = int(rng.integers(1, 5))
-        sentences.append(_sentence(said[:take], rng))
-        said = said[take:]
+        sentences.append(_sentence(phrases[:take], rng))
+        phrases = phrases[take:]
     extra = int(rng.choice([0, 0, 1, 2, 4]))
     for _ in range(extra):
         sentences.insert(int(rng.integers(len(sentences) + 1)), _neutral(rng))

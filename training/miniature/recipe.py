@@ -56,22 +56,22 @@ def run(work: Path, out: Path, recipe: Recipe, stages: tuple[str, ...] = STAGES)
         encoder = _text_encoder(work, tokenizer, recipe)
         transformer = build_transformer(recipe.mmdit, recipe.text.hidden_size, recipe.seed)
         transformer = restore(work / "mmdit" / "run", transformer)
-        export(out, transformer, encoder, _vae(work, recipe), work / "tokenizer", describe(work, recipe))
+        export(out, transformer, encoder, _vae(work, recipe), work / "tokenizer", recipe_record(work, recipe))
     files = MiniatureFiles(out)
     if "measure" in stages:
         from training.miniature.measure import MEASURES
 
         model = load_miniature(out)
-        write_metrics(files, {name: measured(model) for name, measured in MEASURES.items()})
+        write_metrics(files, {name: measure(model) for name, measure in MEASURES.items()})
     return files
 
 
-def write_metrics(files: MiniatureFiles, figures: dict[str, Any]) -> None:
-    """Write `metrics.json`: the figures and the hashes of all other files."""
-    write_json(files.metrics, {"figures": figures, "sha256": hashes(files), "bytes": total_bytes(files)})
+def write_metrics(files: MiniatureFiles, measured: dict[str, Any]) -> None:
+    """Write `metrics.json`: what was measured and the hashes of all other files."""
+    write_json(files.metrics, {"figures": measured, "sha256": hashes(files), "bytes": total_bytes(files)})
 
 
-def describe(work: Path, recipe: Recipe) -> dict[str, Any]:
+def recipe_record(work: Path, recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON with what each stage spent."""
     from training.checkpoint import list_checkpoints, load_checkpoint
 

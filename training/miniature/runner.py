@@ -40,7 +40,7 @@ class Budget:
 
 
 Loss = Callable[[int, float], tuple[Tensor, dict[str, float]]]
-"""Called with the step and the progress 0..1; gives the loss and figures for the log."""
+"""Called with the step and the progress 0..1; gives the loss and numbers for the log."""
 
 
 def train(
@@ -62,76 +62,96 @@ def train(
     `seed` and the step alone, so an interrupted run ends where an uninterrupted one of as many steps does.
     The log is `folder/log.txt`.
     """
-    ends = [1.0, *(early or {}).values()]
-    children = [list(module.get_submodule(name).parameters()) for name in early or {}]
-    listed = {id(parameter) for group in children for parameter in group}
-    groups = [[p for p in module.parameters() if id(p) not in listed], *children]
-    optimiser = torch.optim.AdamW(
-        [{"params": group} for group in groups],
-        lr=budget.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-        fused=True,
-    )
-    average = copy.deepcopy(module).requires_grad_(False).eval()
-    step, spent, lines = 0, 0.0, []
-    if found := list_checkpoints(folder):
-        values, state, facts = load_checkpoint(found[-1])
-        _load(module, values, "now.")
-        _load(average, values, "average.")
-        optimiser.load_state_dict(state)
-        step, spent, lines = facts["step"], facts["seconds"], facts["log"]
-        if facts["done"]:
-            return _settle(average, module, early)
-
-    def save(done: bool) -> None:
-        tensors = {f"now.{k}": v for k, v in module.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-        save_checkpoint(folder, step, tensors, optimiser, {"seconds": spent, "log": lines, "done": done}, keep=1)
-        write_text(folder / "log.txt", "\n".join(lines) + "\n")
-
-    parameters = dict(module.named_parameters())
-    moving = Average(dict(average.named_parameters()), budget.average_decay, step)
-    started, saved = time.monotonic() - spent, time.monotonic()
+    run = _Run(folder, module, budget, early or {})
+    if run.done:
+        return run.result()
+    started, saved = time.monotonic() - run.spent, time.monotonic()
     running: dict[str, float] = {}
-    bar = tqdm(total=budget.steps, initial=step, desc=folder.name, disable=None)
-    while True:
-        spent = time.monotonic() - started
-        progress = budget.progress(step, spent)
-        if progress >= 1:
-            break
-        torch.manual_seed((seed << 32) + step)
-        warm = min(1.0, (step + 1) / budget.warmup_steps)
-        for group, end in zip(optimiser.param_groups, ends, strict=True):
-            cosine = 0.5 * (1 + math.cos(math.pi * min(progress / end, 1.0)))
-            floor = budget.final_fraction if end == 1.0 else 0.0
-            group["lr"] = budget.learning_rate * warm * (floor + (1 - floor) * cosine)
-        loss, figures = loss_at(step, progress)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        moving.update(parameters)
-        current = {"loss": loss.item()} | figures
-        running |= {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in current.items()}
-        bar.update()
-        bar.set_postfix({name: f"{value:.4g}" for name, value in running.items()})
-        if step % budget.evaluate_every == 0 or step == 50:
-            line = f"{step} {time.monotonic() - started:.0f}s " + " ".join(f"{k} {v:.5g}" for k, v in running.items())
-            if evaluate is not None:
-                line += " | " + evaluate(average)
-            lines.append(line)
-            bar.write(line)
-        if time.monotonic() - saved > 60 * budget.checkpoint_minutes:
-            spent = time.monotonic() - started
-            save(done=False)
-            saved = time.monotonic()
-    bar.close()
+    with tqdm(total=budget.steps, initial=run.step, desc=folder.name, disable=None) as bar:
+        while (progress := run.progress(time.monotonic() - started)) < 1:
+            torch.manual_seed((seed << 32) + run.step)
+            current = run.advance(loss_at, progress)
+            running |= {name: 0.98 * running.get(name, value) + 0.02 * value for name, value in current.items()}
+            bar.update()
+            bar.set_postfix({name: f"{value:.4g}" for name, value in running.items()})
+            if run.step % budget.evaluate_every == 0 or run.step == 50:
+                numbers = " ".join(f"{name} {value:.5g}" for name, value in running.items())
+                line = f"{run.step} {time.monotonic() - started:.0f}s {numbers}"
+                if evaluate is not None:
+                    line += " | " + evaluate(run.average)
+                run.lines.append(line)
+                bar.write(line)
+            if time.monotonic() - saved > 60 * budget.checkpoint_minutes:
+                run.spent = time.monotonic() - started
+                run.save()
+                saved = time.monotonic()
     if evaluate is not None:
-        lines.append(f"{step} {spent:.0f}s end | {evaluate(average)}")
-    save(done=True)
-    return _settle(average, module, early)
+        run.lines.append(f"{run.step} {run.spent:.0f}s end | {evaluate(run.average)}")
+    run.done = True
+    run.save()
+    return run.result()
+
+
+class _Run:
+    """A stage in its folder: the module, its optimiser and running average, and how far they are."""
+
+    def __init__(self, folder: Path, module: nn.Module, budget: Budget, early: dict[str, float]) -> None:
+        self.folder, self.module, self.budget, self.early = folder, module, budget, early
+        children = [list(module.get_submodule(name).parameters()) for name in early]
+        listed = {id(parameter) for group in children for parameter in group}
+        groups = [[p for p in module.parameters() if id(p) not in listed], *children]
+        self.ends = [1.0, *early.values()]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": group} for group in groups],
+            lr=budget.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=True,
+        )
+        self.average = copy.deepcopy(module).requires_grad_(False).eval()
+        self.step, self.spent, self.lines, self.done = 0, 0.0, list[str](), False
+        if found := list_checkpoints(folder):
+            values, state, facts = load_checkpoint(found[-1])
+            _load(module, values, "now.")
+            _load(self.average, values, "average.")
+            self.optimiser.load_state_dict(state)
+            self.step, self.spent, self.lines = facts["step"], facts["seconds"], facts["log"]
+            self.done = facts["done"]
+        self.parameters = dict(module.named_parameters())
+        self.moving = Average(dict(self.average.named_parameters()), budget.average_decay, self.step)
+
+    def progress(self, seconds: float) -> float:
+        """The share of the budget that is spent after `seconds` in all."""
+        self.spent = seconds
+        return self.budget.progress(self.step, seconds)
+
+    def advance(self, loss_at: Loss, progress: float) -> dict[str, float]:
+        """One step; the loss and the numbers for the log."""
+        warm = min(1.0, (self.step + 1) / self.budget.warmup_steps)
+        for group, end in zip(self.optimiser.param_groups, self.ends, strict=True):
+            cosine = 0.5 * (1 + math.cos(math.pi * min(progress / end, 1.0)))
+            least = self.budget.final_fraction if end == 1.0 else 0.0
+            group["lr"] = self.budget.learning_rate * warm * (least + (1 - least) * cosine)
+        loss, numbers = loss_at(self.step, progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self.moving.update(self.parameters)
+        return {"loss": loss.item()} | numbers
+
+    def save(self) -> None:
+        """Write the checkpoint and the log."""
+        tensors = {f"now.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        facts = {"seconds": self.spent, "log": self.lines, "done": self.done}
+        save_checkpoint(self.folder, self.step, tensors, self.optimiser, facts, keep=1)
+        write_text(self.folder / "log.txt", "\n".join(self.lines) + "\n")
+
+    def result(self) -> nn.Module:
+        """The running average; children that have come to rest are as they are."""
+        return _settle(self.average, self.module, self.early)
 
 
 def progress_of(folder: Path, budget: Budget) -> float:

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from training.miniature import images, prompts
 from training.miniature.runner import Budget, train
 from wdlora.qwen.encode import Conditioning, encode_with_gradient, prompt_text
-from wdlora.qwen.loading import load_tokenizer
 from wdlora.qwen.miniature_files import SPECIAL_TOKENS
+from wdlora.qwen.tokenizer import load_tokenizer
 from wdlora.qwen.vl_view import UNIT, vl_view
 
 VARIANT = "edit"
@@ -160,19 +160,19 @@ def train_text(folder: Path, tokenizer: Any, stage: TextStage, seed: int) -> Any
 
     def tasks(model: Any, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         height, width = stage.sizes[rng.integers(len(stage.sizes))]
-        texts, said, masks = [], [], []
+        texts, mentioned, masks = [], [], []
         for _ in range(stage.batch):
             text, levels = prompts.describe(images.sample_look(rng), rng)
             empty = rng.random() < 0.05
             texts.append("" if empty else text)
-            said.append({} if empty else levels)
+            mentioned.append({} if empty else levels)
             masks.append(images.draw_mask(images.sample_curves(rng, height, width), height, width))
         states = encode_with_gradient(model.encoder, tokenizer, texts, masks, VARIANT)
         last = _last(states)
         wrong: list[Tensor] = []
         losses: list[Tensor] = []
         for name, head in model.levels.items():
-            target = torch.tensor([levels.get(name, head.out_features - 1) for levels in said])
+            target = torch.tensor([levels.get(name, head.out_features - 1) for levels in mentioned])
             logits = head(last)
             losses.append(F.cross_entropy(logits, target))
             wrong.append((logits.argmax(1) != target).float().mean())

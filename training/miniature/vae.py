@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from training.miniature import images
-from training.miniature.planar import LATENT_CHANNELS, PlanarVAE
+from training.miniature.planar import PlanarVAE
 from training.miniature.runner import Budget, progress_of, restore, train
+from wdlora.qwen.latents import CHANNELS
 
 BLOCK = 8
 
@@ -77,7 +78,7 @@ def unblocks(x: Tensor) -> Tensor:
     return x.reshape(b, h, w, BLOCK, BLOCK).transpose(2, 3).reshape(b, h * BLOCK, w * BLOCK)
 
 
-def fit_principal(x: Tensor, components: int = LATENT_CHANNELS) -> Principal:
+def fit_principal(x: Tensor, components: int = CHANNELS) -> Principal:
     """Principal components of the 8×8 blocks of pictures (B, H, W)."""
     rows = blocks(x).reshape(-1, BLOCK * BLOCK).double()
     mean = rows.mean(0)
@@ -92,15 +93,15 @@ def fit_principal(x: Tensor, components: int = LATENT_CHANNELS) -> Principal:
 class LinesLoss:
     """Squared error weighted by spatial frequency, on crops of one side.
 
-    The weight is `floor` everywhere plus 1 on wavelengths above about 5 px, falling off as a Gaussian in
+    The weight is `least` everywhere plus 1 on wavelengths above about 5 px, falling off as a Gaussian in
     frequency; by Parseval its sum over the spectrum is the weighted squared error in pixels. That equals the
     squared error of the responses of a bank of oriented line filters summed over their orientations.
     """
 
-    def __init__(self, side: int, floor: float = 0.25, cutoff: float = 0.2):
+    def __init__(self, side: int, least: float = 0.25, cutoff: float = 0.2):
         fy = torch.fft.fftfreq(side)[:, None]
         fx = torch.fft.rfftfreq(side)[None]
-        self.weight = floor + torch.exp(-(fy**2 + fx**2) / (2 * (cutoff / 1.2) ** 2))
+        self.weight = least + torch.exp(-(fy**2 + fx**2) / (2 * (cutoff / 1.2) ** 2))
         self.double = torch.where((fx == 0) | (fx == 0.5), 1.0, 2.0)
         self.pixels = side * side
 
@@ -110,7 +111,7 @@ class LinesLoss:
         return (power * self.weight * self.double).sum((-1, -2)).mean() / self.pixels
 
 
-class Pool:
+class CropPool:
     """Pictures, their masks and textures in memory (uint8); batches are random crops of them."""
 
     def __init__(self, stage: VAEStage, seed: int):
@@ -149,8 +150,8 @@ def early(stage: VAEStage) -> dict[str, float]:
 
 def train_vae(folder: Path, stage: VAEStage, seed: int) -> PlanarVAE:
     """Run the stage in `folder` (resumable) and return the averaged VAE."""
-    pool = Pool(stage, seed)
-    held_out = Pool(VAEStage(pictures=8, textures=8, side=128), seed + 1)
+    pool = CropPool(stage, seed)
+    held_out = CropPool(VAEStage(pictures=8, textures=8, side=128), seed + 1)
     principal = fit_principal(pool.batch(np.random.default_rng(seed), stage.principal_crops, stage.crop))
     torch.manual_seed(seed)
     vae: PlanarVAE = PlanarVAE(stage.base_dim).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

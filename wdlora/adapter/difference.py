@@ -80,10 +80,10 @@ def difference(trained_on: Metadata, row_norms: "Mapping[str, Tensor] | None", b
         quantisation,
         median,
         largest,
-        _said(trained_on.base_model, trained_on.base_quantisation),
-        _said(Path(base.label).name if base.files else None, base.quantisation),
+        _recorded(trained_on.base_model, trained_on.base_quantisation),
+        _recorded(Path(base.label).name if base.files else None, base.quantisation),
     )
 
 
-def _said(name: str | None, quantisation: str | None) -> str:
+def _recorded(name: str | None, quantisation: str | None) -> str:
     return ", ".join(part for part in (name, quantisation) if part) or "not recorded"

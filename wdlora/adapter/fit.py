@@ -12,7 +12,11 @@ BASE_SAMPLE = 6
 
 @dataclass(frozen=True)
 class PatchReport:
-    """What became of an adapter on a model: layers changed, layers that the model lacks, a sentence on its base."""
+    """What became of an adapter on a model.
+
+    `matched`: layers of the model that the adapter changes; `unmatched`: layers of the adapter that the model lacks;
+    `base`: one sentence on the base that the adapter was trained on, empty where it is this one or not recorded.
+    """
 
     matched: tuple[str, ...]
     unmatched: tuple[str, ...]
@@ -45,7 +49,7 @@ def fitting(
     return replace(adapter, layers=matched, row_norms=norms), unmatched
 
 
-def said_of_base(adapter: Adapter, path: str | None) -> str:
+def base_sentence(adapter: Adapter, path: str | None) -> str:
     """One sentence on another base than the adapter's own; empty where it is the same or nothing is known.
 
     Where the adapter records row norms, those of a few layers spread over the model tell; only without them the

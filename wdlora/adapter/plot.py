@@ -122,8 +122,10 @@ def _map(figure, axis, values: "np.ndarray", targets: list[str], columns: list, 
     image = axis.imshow(values, aspect="auto", cmap=colours, vmin=0, vmax=top or 1.0, interpolation="nearest")
     axis.set_yticks(range(len(targets)), targets, fontsize=8, color=INK)
     step = max(1, -(-len(columns) // 30))
-    shown = [i for i, block in enumerate(columns) if block is None or i % step == 0]
-    axis.set_xticks(shown, ["outer" if columns[i] is None else str(columns[i]) for i in shown], fontsize=8, color=INK)
+    labelled = [i for i, block in enumerate(columns) if block is None or i % step == 0]
+    axis.set_xticks(
+        labelled, ["outer" if columns[i] is None else str(columns[i]) for i in labelled], fontsize=8, color=INK
+    )
     axis.tick_params(length=0)
     axis.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(len(targets) + 1) - 0.5, minor=True)

@@ -1,1 +1,1 @@
-"""Whether synthetic images can be trusted: fidelity against a floor, and agreement of biomarkers."""
+"""Whether synthetic images can be trusted: fidelity against a baseline, and agreement of biomarkers."""

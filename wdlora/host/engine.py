@@ -184,7 +184,7 @@ class HostEngine:
         Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
         another shape.
         """
-        from ..adapter.fit import PatchReport, fitting, said_of_base
+        from ..adapter.fit import PatchReport, base_sentence, fitting
 
         modules = dict(model.transformer.named_modules())
 
@@ -196,7 +196,7 @@ class HostEngine:
         patched = model.having(
             patches=(*model.patches, Patch(fitted, float(direction_strength), float(magnitude_strength)))
         )
-        return patched, PatchReport(tuple(fitted.layers), unmatched, said_of_base(fitted, model.path))
+        return patched, PatchReport(tuple(fitted.layers), unmatched, base_sentence(fitted, model.path))
 
     def progress(self, total: float) -> HostProgress:
         """Progress bar of the running node."""

@@ -14,7 +14,7 @@ from .variants import PlainVariant, WeightDecomposedVariant
 class Adapted(LoraLayer):
     """What the adapted layers share: which variant answers a configuration, and adapters in float32."""
 
-    _weight_sq: tuple[Any, torch.Tensor] | None = None
+    _kept_weight_sq: tuple[Any, torch.Tensor] | None = None  # with the state of the weight
     _norms: dict[str, torch.Tensor] | None = None  # by adapter, within `norms_kept`
 
     def resolve_lora_variant(self, *, config: peft.LoraConfig, **kwargs: Any) -> LoraVariant:

@@ -14,7 +14,7 @@ SIXTEEN_BIT = (torch.bfloat16, torch.float16)
 QUICK_TOLERANCE = 1e-4
 
 
-class AdaptedLinear(torch.autograd.Function):
+class AdaptedForward(torch.autograd.Function):
     """y = base + (g − 1)∘(inner − bias) + g∘s·(xAᵀ)Bᵀ, one gain a feature.
 
     x [.., in]; base [.., out] is the layer's output so far; inner [.., out] is the frozen layer's output for this

@@ -11,7 +11,7 @@ from ..decomposition import apply_gain, compute_dtype, gain_of
 from ..decomposition import gain as pristine_gain
 from ..errors import InputError
 from ..weights.rows import weight_rows
-from .function import AdaptedLinear, norm_constant, norm_exact, norm_with_gradient
+from .function import AdaptedForward, norm_constant, norm_exact, norm_with_gradient
 
 
 class Magnitude(nn.Module):
@@ -41,7 +41,7 @@ class PlainVariant(LoraVariant):
         if module.training and not isinstance(dropout, nn.Identity):
             x = dropout(x)
             inner = module.get_base_layer()(x).to(result.dtype) if gain is not None else None
-        return AdaptedLinear.apply(
+        return AdaptedForward.apply(
             x,
             result,
             inner,
@@ -146,15 +146,15 @@ def _factors(module: LoraLayer, adapter: str) -> tuple[Tensor, Tensor, float]:
 
 def weight_sq(module: LoraLayer) -> Tensor:
     """‖W‖² of every row of the module's base layer, kept until that weight changes."""
-    if torch.compiler.is_compiling() and module._weight_sq is not None:
-        return module._weight_sq[1]
-    return _weight_sq(module)
+    if torch.compiler.is_compiling() and module._kept_weight_sq is not None:
+        return module._kept_weight_sq[1]
+    return _current_weight_sq(module)
 
 
 @torch.compiler.disable
 @torch.no_grad()
-def _weight_sq(module: LoraLayer) -> Tensor:
+def _current_weight_sq(module: LoraLayer) -> Tensor:
     rows = weight_rows(module.get_base_layer())
-    if module._weight_sq is None or module._weight_sq[0] != rows.state:
-        module._weight_sq = (rows.state, rows.row_sq())
-    return module._weight_sq[1]
+    if module._kept_weight_sq is None or module._kept_weight_sq[0] != rows.state:
+        module._kept_weight_sq = (rows.state, rows.row_sq())
+    return module._kept_weight_sq[1]

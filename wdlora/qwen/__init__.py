@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from .encode import Conditioning as Conditioning
     from .latents import decode_latents as decode_latents
     from .latents import encode_image as encode_image
+    from .loading import ModelFiles as ModelFiles
     from .loading import QwenImageEdit as QwenImageEdit
     from .loading import load as load
     from .patch import apply_adapter as apply_adapter
+    from .sampling import Sampling as Sampling
     from .sampling import sample as sample
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -22,8 +24,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "encode": ["Conditioning"],
         "latents": ["decode_latents", "encode_image"],
-        "loading": ["QwenImageEdit", "load"],
+        "loading": ["ModelFiles", "QwenImageEdit", "load"],
         "patch": ["apply_adapter"],
-        "sampling": ["sample"],
+        "sampling": ["Sampling", "sample"],
     },
 )

@@ -5,18 +5,21 @@ by its name before a tensor is read.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import InputError
-from ..weights.base import FLOAT8, SCALES, Weights
+from ..weights.base import FLOAT8_NAMES, SCALES, Weights
 from ..weights.header import several
 
 FULL_PRECISION = {"F64", "F32", "F16", "BF16"}
 MARKER_2511 = "__index_timestep_zero__"
+TEXT_HEAD = 128
+"""Dimensions of a head of the text encoder."""
+_TOKENS = ("image_pad", "video_pad", "vision_start", "vision_end", "im_end", "endoftext")
 # Tensors beside the weights: quantisation scales and ComfyUI's markers.
 _BESIDE = (*SCALES, ".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8", MARKER_2511)
 
@@ -41,7 +44,7 @@ class Checkpoint(Weights):
         for name in names:
             kind = self._format(name.removesuffix(".weight")).get("format") if name.endswith(".weight") else None
             dtype = self.dtype(name)
-            if kind not in (None, "float8_e4m3fn", "float8_e5m2") or dtype not in FULL_PRECISION | FLOAT8:
+            if kind not in (None, "float8_e4m3fn", "float8_e5m2") or dtype not in FULL_PRECISION | FLOAT8_NAMES:
                 raise self._refused(name, _layout(self, name, kind or dtype.lower()))
             self._scale(name)
 
@@ -49,7 +52,7 @@ class Checkpoint(Weights):
         """Raise InputError for a rotated one among fp8 weights that stay as stored: nobody would rotate it back."""
         for name in weights:
             conf = self._format(name.removesuffix(".weight"))
-            if self.dtype(name) in FLOAT8 and conf.get("convrot"):
+            if self.dtype(name) in FLOAT8_NAMES and conf.get("convrot"):
                 raise self._refused(name, _layout(self, name, str(conf.get("format"))))
 
     def metadata(self, key: str) -> str | None:
@@ -199,6 +202,54 @@ def text_encoder_config(weights: Checkpoint, names: dict[str, str], tokenizer: A
     """
     from transformers import Qwen2_5_VLConfig
 
+    shape = _text_encoder_shapes(weights, names)
+    vocabulary, hidden = shape("language_model.embed_tokens.weight")
+    queries = shape("language_model.layers.0.self_attn.q_proj.weight")[0]
+    keys = shape("language_model.layers.0.self_attn.k_proj.weight")[0]
+    if queries != hidden or hidden % TEXT_HEAD or keys % TEXT_HEAD:
+        raise InputError(
+            f"{weights.label} is not a Qwen2.5-VL text encoder: its width {hidden} and its {queries} queries "
+            f"are not one multiple of {TEXT_HEAD}"
+        )
+    vision = {
+        "depth": count(names, "visual.blocks."),
+        "hidden_size": shape("visual.patch_embed.proj.weight")[0],
+        "intermediate_size": shape("visual.blocks.0.mlp.gate_proj.weight")[0],
+        "num_heads": 16,
+        "out_hidden_size": hidden,
+    }
+    tokens = {text: int(tokenizer.convert_tokens_to_ids(f"<|{text}|>")) for text in _TOKENS}
+    largest = max(tokens["image_pad"], tokens["im_end"])
+    if largest >= vocabulary:
+        raise InputError(
+            f"the tokenizer's token {largest} lies outside {weights.label}'s vocabulary of {vocabulary}: "
+            "give the tokenizer that belongs to this text encoder"
+        )
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "intermediate_size": shape("language_model.layers.0.mlp.gate_proj.weight")[0],
+            "num_hidden_layers": count(names, "language_model.layers."),
+            "num_attention_heads": hidden // TEXT_HEAD,
+            "num_key_value_heads": keys // TEXT_HEAD,
+            "max_position_embeddings": 128000,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+            "bos_token_id": None,
+            "eos_token_id": tokens["im_end"],
+            "pad_token_id": tokens["endoftext"],
+        },
+        vision_config=vision | _stated_vision(weights),
+        image_token_id=tokens["image_pad"],
+        video_token_id=tokens["video_pad"],
+        vision_start_token_id=tokens["vision_start"],
+        vision_end_token_id=tokens["vision_end"],
+    )
+
+
+def _text_encoder_shapes(weights: Checkpoint, names: dict[str, str]) -> Callable[[str], tuple[int, ...]]:
+    """The shapes of a text encoder's tensors by name. Raises InputError if it is another model, or lacks one."""
     kind = identify(weights)
     needed = ["language_model.embed_tokens.weight", "language_model.layers.0.self_attn.k_proj.weight"]
     if any(name not in names for name in needed) or kind not in ("a Qwen-VL text encoder", "a text encoder"):
@@ -213,59 +264,18 @@ def text_encoder_config(weights: Checkpoint, names: dict[str, str], tokenizer: A
             raise InputError(f"{weights.label} is not a Qwen2.5-VL text encoder: it lacks {name}")
         return weights.shape(names[name])
 
-    head = 128
-    vocabulary, hidden = shape("language_model.embed_tokens.weight")
-    queries = shape("language_model.layers.0.self_attn.q_proj.weight")[0]
-    keys = shape("language_model.layers.0.self_attn.k_proj.weight")[0]
-    if queries != hidden or hidden % head or keys % head:
-        raise InputError(
-            f"{weights.label} is not a Qwen2.5-VL text encoder: its width {hidden} and its {queries} queries "
-            f"are not one multiple of {head}"
-        )
-    vision_hidden = shape("visual.patch_embed.proj.weight")[0]
-    vision = {
-        "depth": count(names, "visual.blocks."),
-        "hidden_size": vision_hidden,
-        "intermediate_size": shape("visual.blocks.0.mlp.gate_proj.weight")[0],
-        "num_heads": 16,
-        "out_hidden_size": hidden,
-    }
-    if (override := weights.metadata("vision_config")) is not None:
-        try:
-            vision |= {str(key): value for key, value in json.loads(override).items()}
-        except (ValueError, AttributeError):
-            raise InputError(f"{weights.label} has an unreadable vision_config in its metadata") from None
+    return shape
 
-    def token(text: str) -> int:
-        return int(tokenizer.convert_tokens_to_ids(text))
 
-    largest = max(token("<|image_pad|>"), token("<|im_end|>"))
-    if largest >= vocabulary:
-        raise InputError(
-            f"the tokenizer's token {largest} lies outside {weights.label}'s vocabulary of {vocabulary}: "
-            "give the tokenizer that belongs to this text encoder"
-        )
-    return Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": vocabulary,
-            "hidden_size": hidden,
-            "intermediate_size": shape("language_model.layers.0.mlp.gate_proj.weight")[0],
-            "num_hidden_layers": count(names, "language_model.layers."),
-            "num_attention_heads": hidden // head,
-            "num_key_value_heads": keys // head,
-            "max_position_embeddings": 128000,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-            "bos_token_id": None,
-            "eos_token_id": token("<|im_end|>"),
-            "pad_token_id": token("<|endoftext|>"),
-        },
-        vision_config=vision,
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
-    )
+def _stated_vision(weights: Checkpoint) -> dict[str, Any]:
+    """What a file's metadata say of the vision tower."""
+    stated = weights.metadata("vision_config")
+    if stated is None:
+        return {}
+    try:
+        return {str(key): value for key, value in json.loads(stated).items()}
+    except (ValueError, AttributeError):
+        raise InputError(f"{weights.label} has an unreadable vision_config in its metadata") from None
 
 
 def vae_config(weights: Checkpoint) -> tuple[dict[str, Any], bool]:

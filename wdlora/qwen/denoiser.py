@@ -26,7 +26,7 @@ def velocity(
     """
     check_registered(x.shape, references)
     batch = x.shape[0]
-    dtype = compute_dtype(transformer)
+    dtype = transformer_dtype(transformer)
     parts = [x, *(reference.expand(batch, -1, -1, -1, -1) for reference in references)]
     tokens = [pack(part.to(x.device, dtype)) for part in parts]
     conditioning = conditioning.repeat(batch).to(x.device, dtype)
@@ -53,7 +53,7 @@ def denoiser(transformer: Any, conditioning: Conditioning, references: Sequence[
     return denoise
 
 
-def compute_dtype(transformer: Any) -> torch.dtype:
+def transformer_dtype(transformer: Any) -> torch.dtype:
     """The type in which a transformer computes: that of its normalisation, which is never quantised."""
     for name, parameter in transformer.named_parameters():
         if name.endswith("txt_norm.weight"):

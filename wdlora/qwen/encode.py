@@ -91,10 +91,10 @@ def prompt_text(prompt: str, pictures: int, variant: str) -> str:
                 f"Qwen-Image-Edit takes one picture, the mask, but was given {pictures}: "
                 "leave out the reference image, or use Qwen-Image-Edit-2509 or -2511"
             )
-        shown = _PICTURE
+        placed = _PICTURE
     else:
-        shown = "".join(f"Picture {i + 1}: {_PICTURE}" for i in range(pictures))
-    return _PREFIX + shown + prompt + _SUFFIX
+        placed = "".join(f"Picture {i + 1}: {_PICTURE}" for i in range(pictures))
+    return _PREFIX + placed + prompt + _SUFFIX
 
 
 def token_ids(tokenizer: Any, text: str, tokens_a_picture: Sequence[int]) -> tuple[list[int], list[int], int]:
@@ -132,7 +132,7 @@ def encode(
 
     `text_encoder`: Qwen2_5_VLForConditionalGeneration or Qwen2_5_VLModel of any width. `prompts`: B texts
     (one text serves a single sample). `pictures`: for each sample its mask, or (mask, reference image), of
-    any type that `pixels.as_image` takes; each is brought to the VL view here. A negative prompt is encoded
+    any type that `pixels.as_picture` takes; each is brought to the VL view here. A negative prompt is encoded
     the same way, with the same pictures. Returns embeddings in the encoder's type, on its device, without the
     prefix.
     Raises InputError as `prompt_text` does, and when tokenizer and encoder do not belong together.

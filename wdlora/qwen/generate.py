@@ -11,8 +11,8 @@ from ..errors import InputError
 from .denoiser import denoiser
 from .encode import Conditioning, encode
 from .latents import decode_latents, encode_image
-from .pixels import as_image, crop, pad_to_grid, to_uint8
-from .sampling import CFG_NORM, Callback, guided, initial_noise, sample, sigmas
+from .pixels import as_picture, crop, pad_to_grid, to_uint8
+from .sampling import Callback, Sampling, guided, initial_noise, sample, sigmas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,10 +43,10 @@ def prepare(
     the mask's size (2509 and 2511 only), never the image that is to be painted; `negative`: None where the
     guidance scale will be 1. Raises InputError for sizes that differ and as `encode` does.
     """
-    pictures = [as_image(mask)]
+    pictures = [as_picture(mask)]
     height, width = pictures[0].shape[-2:]
     if reference is not None:
-        pictures.append(as_image(reference))
+        pictures.append(as_picture(reference))
         if pictures[1].shape != pictures[0].shape:
             raise InputError(
                 f"the reference image is {pictures[1].shape[-1]}×{pictures[1].shape[-2]} pixels but the mask is "
@@ -70,32 +70,28 @@ def paint(
     model: "QwenImageEdit",
     prepared: Prepared,
     seed: int,
+    sampling: Sampling | None = None,
     *,
-    steps: int | None = None,
-    cfg: float | None = None,
-    shift: float | None = None,
-    norm: float | None = CFG_NORM,
-    sampler: str = "euler",
     count: int = 1,
     callback: Callback | None = None,
 ) -> Tensor:
     """Sample images for a prepared mask: float32 [count, 3, H, W] in [0, 1].
 
-    `steps`, `cfg` and `shift` default to the model's official workflow; `norm` is the strength of CFGNorm there,
-    None for plain guidance. The noise of all `count` images comes from one generator, as in ComfyUI.
+    `sampling` defaults to the model's official workflow. The noise of all `count` images comes from one generator, as
+    in ComfyUI. `callback`: see `sampling.sample`. Raises InputError for guidance without a negative prompt.
     """
-    usual = model.defaults
-    cfg = usual[1] if cfg is None else cfg
-    schedule = sigmas(usual[0] if steps is None else steps, usual[2] if shift is None else shift)
+    how = sampling or model.defaults
+    schedule = sigmas(how.steps, how.shift)
     shape = (count, *prepared.references[0].shape[1:])
-    if cfg != 1.0 and prepared.negative is None:
-        raise InputError(f"guidance of {cfg:g} needs a negative prompt, which was not encoded: give one, or cfg 1")
+    if how.cfg != 1.0 and prepared.negative is None:
+        raise InputError(f"guidance of {how.cfg:g} needs a negative prompt, which was not encoded: give one, or cfg 1")
     references = [reference.to(model.device) for reference in prepared.references]
     positive = denoiser(model.transformer, prepared.positive, references)
     negative = None if prepared.negative is None else denoiser(model.transformer, prepared.negative, references)
     with torch.no_grad():
         noise = initial_noise(shape, seed).to(model.device)
-        latents = sample(guided(positive, negative, cfg, norm), noise, schedule, callback, sampler=sampler)
+        denoise = guided(positive, negative, how.cfg, how.norm)
+        latents = sample(denoise, noise, schedule, callback, sampler=how.sampler)
         return crop(decode_latents(model.vae, latents), prepared.height, prepared.width)
 
 
@@ -108,37 +104,23 @@ def generate(
     seed: int = 0,
     negative: str | None = None,
     reference: Any = None,
-    steps: int | None = None,
-    cfg: float | None = None,
-    shift: float | None = None,
-    norm: float | None = CFG_NORM,
-    sampler: str = "euler",
-    count: int = 1,
-    callback: Callback | None = None,
+    sampling: Sampling | None = None,
 ) -> "np.ndarray":
-    """Paint corneal nerves: uint8 [count, H, W, 3] on the pixel grid of `mask` [H, W], whatever its size.
+    """Paint corneal nerves: uint8 [1, H, W, 3] on the pixel grid of `mask` [H, W], whatever its size.
+
+    >>> from dataclasses import replace
+    >>> picture = generate(model, mask, cohort="T1DPN", seed=7, sampling=replace(model.defaults, steps=10))[0]
 
     Give a `prompt` or the name of a `cohort` (whose negative prompt is then the default). The result is decided
-    by the arguments and the model's files; for the other arguments see `prepare` and `paint`.
+    by the arguments and the model's files; for the other arguments see `prepare` and `paint`, which also paint
+    several pictures of one mask and tell how far they are.
     """
     import numpy as np
 
     text, unwanted = _texts(prompt, cohort, negative)
-    guidance = model.defaults[1] if cfg is None else cfg
-    prepared = prepare(model, mask, text, negative=None if guidance == 1.0 else unwanted, reference=reference)
-    images = paint(
-        model,
-        prepared,
-        seed,
-        steps=steps,
-        cfg=cfg,
-        shift=shift,
-        norm=norm,
-        sampler=sampler,
-        count=count,
-        callback=callback,
-    )
-    return np.stack([to_uint8(image) for image in images])
+    how = sampling or model.defaults
+    prepared = prepare(model, mask, text, negative=None if how.cfg == 1.0 else unwanted, reference=reference)
+    return np.stack([to_uint8(image) for image in paint(model, prepared, seed, how)])
 
 
 def _texts(prompt: str | None, cohort: str | None, negative: str | None) -> Sequence[str]:

@@ -16,7 +16,7 @@ from .checkpoint import Checkpoint, transformer_config
 from .encode import VARIANTS
 from .memory import pick_device, pick_dtype, place
 from .plans import Plan, plan_text_encoder, plan_transformer, plan_vae
-from .sampling import OFFICIAL
+from .sampling import OFFICIAL, Sampling
 from .tokenizer import load_tokenizer, tokenizer_places
 from .variant import decide_variant
 
@@ -44,9 +44,8 @@ class Hashes(Mapping[str, str | None]):
 class QwenImageEdit:
     """A loaded model.
 
-    `variant` is "edit", "2509" or "2511"; `dtype` the type in which all parts compute; `defaults` the steps, cfg
-    and shift used where a caller gives none; `hashes` maps "transformer", "text_encoder" and "vae" to the SHA-256
-    of their files.
+    `variant` is "edit", "2509" or "2511"; `dtype` the type in which all parts compute; `defaults` how it samples where
+    a caller does not say; `hashes` maps "transformer", "text_encoder" and "vae" to the SHA-256 of their files.
     """
 
     transformer: Any
@@ -57,40 +56,83 @@ class QwenImageEdit:
     dtype: torch.dtype
     device: torch.device
     hashes: Mapping[str, str | None] = field(default_factory=dict)
-    defaults: tuple[int, float, float] = OFFICIAL["edit"]
+    defaults: Sampling = OFFICIAL["edit"]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model's parts are: in a diffusers `folder`, in single files, or in a folder with parts replaced by files.
+
+    `transformer`, `text_encoder`, `vae`: a .safetensors file in ComfyUI's or diffusers' layout, or a folder with
+    shards. `tokenizer`: a folder with Qwen2.5-VL's tokenizer, or a ComfyUI checkout; where it is not given it is
+    looked for in `folder`, with the text encoder and in the folders above it. `variant`: "edit", "2509" or
+    "2511", needed where neither folder nor file name tells.
+    """
+
+    folder: str | Path | None = None
+    transformer: str | Path | None = None
+    text_encoder: str | Path | None = None
+    vae: str | Path | None = None
+    tokenizer: str | Path | None = None
+    variant: str | None = None
+
+    @classmethod
+    def of(cls, given: "ModelFiles | str | Path") -> "ModelFiles":
+        """`given` itself, or the files of the diffusers folder of that path."""
+        return given if isinstance(given, ModelFiles) else cls(folder=given)
+
+    def paths(self, parts: Sequence[str]) -> dict[str, Path]:
+        """The path of each part that is known: the named file, else the part's subfolder.
+
+        Raises InputError where one of `parts` is not known.
+        """
+        named = {part: getattr(self, part) for part in PARTS}
+        if unknown := sorted(set(parts) - set(named)):
+            raise InputError(f"the model has no part {unknown[0]!r}: its parts are {', '.join(named)}")
+        paths = {}
+        for part, path in named.items():
+            if path is not None:
+                paths[part] = Path(path)
+            elif self.folder is not None and (Path(self.folder) / part).is_dir():
+                paths[part] = Path(self.folder) / part
+            elif part in parts and self.folder is None:
+                raise InputError(f"no {part.replace('_', ' ')} was given: name its file, or a diffusers folder")
+            elif part in parts:
+                raise InputError(
+                    f"{self.folder} is not a diffusers folder of Qwen-Image-Edit: it has no subfolder {part}"
+                )
+        return paths
+
+    def load_tokenizer(self, text_encoder: Path) -> Any:
+        """The tokenizer that is named, or found near the text encoder. Raises InputError where there is none."""
+        if self.tokenizer is not None:
+            return load_tokenizer(Path(self.tokenizer))
+        near = [] if self.folder is None else [Path(self.folder)]
+        return load_tokenizer(*near, *tokenizer_places(text_encoder))
 
 
 def load(
-    folder: str | Path | None = None,
+    files: ModelFiles | str | Path,
     *,
-    transformer: str | Path | None = None,
-    text_encoder: str | Path | None = None,
-    vae: str | Path | None = None,
-    tokenizer: str | Path | None = None,
-    variant: str | None = None,
     parts: Sequence[str] = PARTS,
     storage: str = "auto",
     offload: str = "none",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> QwenImageEdit:
-    """Load a model from a diffusers `folder`, from single files, or from a folder with parts replaced by files.
+    """Load a model from its files, or from the path of a diffusers folder.
 
-    `transformer`, `text_encoder`, `vae`: a .safetensors file in ComfyUI's or diffusers' layout, or a folder with
-    shards. `tokenizer`: a folder with Qwen2.5-VL's tokenizer, or a ComfyUI checkout; where it is not given it is
-    looked for in `folder`, with the text encoder and in the folders above it. `variant`: "edit", "2509" or
-    "2511", needed where neither folder nor file name tells. `parts`: which to read; the others are None, as is the
-    tokenizer without the text encoder (so that a trainer holds one at a time). `storage` of the transformer's
-    blocks: "auto" (fp8 where the file has it), "full", "fp8" or "nf4"; `offload`: see `memory.place`.
-    `device` and `dtype` default to CUDA and bfloat16 if there is a GPU, else to CPU and float32.
+    `parts`: which to read; the others are None, as is the tokenizer without the text encoder (so that a trainer
+    holds one at a time). `storage` of the transformer's blocks: "auto" (fp8 where the file has it), "full", "fp8" or
+    "nf4"; `offload`: see `memory.place`. `device` and `dtype` default to CUDA and bfloat16 if there is a GPU, else to
+    CPU and float32.
 
     Raises InputError, before a tensor is read, for a missing or damaged file, another model, a storage layout
     that is not supported and for settings that cannot be met.
     """
     target = pick_device(device)
     compute = pick_dtype(dtype, target)
-    given = {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}
-    planned = _planned(folder, given, tokenizer, variant, parts, storage)
+    planned = _planned(ModelFiles.of(files), parts, storage)
     home = target if offload == "none" else torch.device("cpu")
     loaded: dict[str, Any] = dict.fromkeys(PARTS)
     loaded |= {part: plan.fill(home, compute, target) for part, plan in planned.plans.items()}
@@ -107,19 +149,9 @@ def load(
     )
 
 
-def check(
-    folder: str | Path | None = None,
-    *,
-    transformer: str | Path | None = None,
-    text_encoder: str | Path | None = None,
-    vae: str | Path | None = None,
-    tokenizer: str | Path | None = None,
-    variant: str | None = None,
-    storage: str = "auto",
-) -> None:
+def check_files(files: ModelFiles | str | Path, storage: str = "auto") -> None:
     """Raise InputError where `load` would for one of the parts; reads headers alone."""
-    given = {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}
-    _planned(folder, given, tokenizer, variant, PARTS, storage).close()
+    _planned(ModelFiles.of(files), PARTS, storage).close()
 
 
 @dataclass(frozen=True)
@@ -136,29 +168,21 @@ class _Planned:
             weights.close()
 
 
-def _planned(
-    folder: str | Path | None,
-    given: Mapping[str, str | Path | None],
-    tokenizer: str | Path | None,
-    variant: str | None,
-    parts: Sequence[str],
-    storage: str,
-) -> _Planned:
+def _planned(files: ModelFiles, parts: Sequence[str], storage: str) -> _Planned:
     if storage not in STORAGES:
         raise InputError(f"the storage {storage!r} is not known: use one of {', '.join(STORAGES)}")
-    if variant is not None and variant not in VARIANTS:
-        raise InputError(f"the variant {variant!r} is not known: use one of {', '.join(VARIANTS)}")
+    if files.variant is not None and files.variant not in VARIANTS:
+        raise InputError(f"the variant {files.variant!r} is not known: use one of {', '.join(VARIANTS)}")
     if storage == "nf4":
         require_nf4()
-    paths = _paths(folder, given, parts)
+    paths = files.paths(parts)
     checkpoints = {part: Checkpoint(path) for part, path in paths.items()}
     shape = transformer_config(checkpoints["transformer"]) if "transformer" in checkpoints else None
-    chosen = decide_variant(variant, folder, paths.get("transformer"), checkpoints.get("transformer"))
+    chosen = decide_variant(files.variant, files.folder, paths.get("transformer"), checkpoints.get("transformer"))
     plans: dict[str, Plan] = {}
     words = None
     if "text_encoder" in parts:
-        known = [Path(place) for place in (folder,) if place is not None] + tokenizer_places(paths["text_encoder"])
-        words = load_tokenizer(*(known if tokenizer is None else [Path(tokenizer)]))
+        words = files.load_tokenizer(paths["text_encoder"])
         plans["text_encoder"] = plan_text_encoder(checkpoints["text_encoder"], words)
         width = plans["text_encoder"].model.config.text_config.hidden_size
         if shape is not None and (joint := shape["joint_attention_dim"]) != width:
@@ -170,20 +194,3 @@ def _planned(
     if "vae" in parts:
         plans["vae"] = plan_vae(checkpoints["vae"])
     return _Planned(checkpoints, plans, words, chosen)
-
-
-def _paths(folder: str | Path | None, given: Mapping[str, str | Path | None], parts: Sequence[str]) -> dict[str, Path]:
-    """The path of each part that is known: the given file, else the part's subfolder. Those of `parts` must be."""
-    if unknown := sorted(set(parts) - set(given)):
-        raise InputError(f"the model has no part {unknown[0]!r}: its parts are {', '.join(given)}")
-    paths = {}
-    for part, path in given.items():
-        if path is not None:
-            paths[part] = Path(path)
-        elif folder is not None and (Path(folder) / part).is_dir():
-            paths[part] = Path(folder) / part
-        elif part in parts and folder is None:
-            raise InputError(f"no {part.replace('_', ' ')} was given: name its file, or a diffusers folder")
-        elif part in parts:
-            raise InputError(f"{folder} is not a diffusers folder of Qwen-Image-Edit: it has no subfolder {part}")
-    return paths

@@ -14,7 +14,7 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from .loading import QwenImageEdit
+    from .loading import ModelFiles, QwenImageEdit
 
 FOLDER = Path(__file__).parent / "miniature"
 
@@ -58,6 +58,14 @@ class MiniatureFiles:
         return self.folder / "tokenizer"
 
     @property
+    def model(self) -> "ModelFiles":
+        """The four of them that `loading.load` reads."""
+        from .loading import ModelFiles
+
+        parts = (self.transformer, self.text_encoder, self.vae, self.tokenizer)
+        return ModelFiles(None, *parts, variant="edit")
+
+    @property
     def recipe(self) -> Path:
         """How the weights were trained."""
         return self.folder / "recipe.json"
@@ -81,13 +89,4 @@ def load_miniature(folder: str | Path | None = None, dtype: "torch.dtype | None"
     """Load the shipped miniature, or one trained into `folder`, on the CPU; `dtype` defaults to float32."""
     from .loading import load
 
-    files = miniature_files(folder)
-    return load(
-        transformer=files.transformer,
-        text_encoder=files.text_encoder,
-        vae=files.vae,
-        tokenizer=files.tokenizer,
-        variant="edit",
-        device="cpu",
-        dtype=dtype,
-    )
+    return load(miniature_files(folder).model, device="cpu", dtype=dtype)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GRID = 32
 
 
-def as_image(picture: Any) -> torch.Tensor:
+def as_picture(picture: Any) -> torch.Tensor:
     """Turn a mask or an image into a float tensor [batch, 3, height, width] in [0, 1].
 
     `picture`: tensor, array or PIL image; bool, uint8 or float in [0, 1]; shaped [H, W] (mask or grey),

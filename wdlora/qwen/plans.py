@@ -15,12 +15,10 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..quiet import silence_kernel_warning
 from ..weights.header import several
-from ..weights.linear import Float8Linear, to_float8, to_nf4
+from ..weights.linear import FLOAT8, Float8Linear, to_float8, to_nf4
 from . import checkpoint as layouts
 from .checkpoint import Checkpoint
 from .vae_2d import for_stills
-
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 @dataclass
@@ -161,7 +159,7 @@ def _linear(
 ) -> nn.Module:
     """A linear layer in the wanted storage."""
     tensor, scale = weights.stored(name)
-    if storage in ("auto", "fp8") and tensor.dtype in _FLOAT8:
+    if storage in ("auto", "fp8") and tensor.dtype in FLOAT8:
         return Float8Linear(tensor.to(device), None if scale is None else scale.to(device), bias, dtype)
     if storage == "fp8":
         codes, scale = to_float8(tensor.to(quantising_device))

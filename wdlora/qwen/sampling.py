@@ -7,6 +7,7 @@ serve diffusers here, the embedded host's KSampler, and tests with a closed form
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,8 +16,32 @@ from ..errors import InputError
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Callback = Callable[[int, int, torch.Tensor, torch.Tensor], None]
 
-# Defaults of the official ComfyUI workflows: steps, cfg, shift.
-OFFICIAL = {"edit": (20, 2.5, 3.0), "2509": (20, 4.0, 3.0), "2511": (40, 4.0, 3.1)}
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a picture is sampled; the defaults are the official workflow's of the first Qwen-Image-Edit.
+
+    `steps` of the `simple` schedule; `cfg`: guidance scale, 1 is none; `shift` of ModelSamplingAuraFlow; `norm`:
+    strength of CFGNorm, None for plain guidance; `sampler`: one of `SAMPLERS`.
+    """
+
+    steps: int = 20
+    cfg: float = 2.5
+    shift: float = 3.0
+    norm: float | None = 1.0
+    sampler: str = "euler"
+
+    def guided_by(self, cfg: float) -> "Sampling":
+        """The same at another guidance scale; at 1 nothing is guided, so nothing is kept from growing either."""
+        return replace(self, cfg=cfg, norm=None if cfg == 1 else self.norm)
+
+
+OFFICIAL = {
+    "edit": Sampling(steps=20, cfg=2.5, shift=3.0),
+    "2509": Sampling(steps=20, cfg=4.0, shift=3.0),
+    "2511": Sampling(steps=40, cfg=4.0, shift=3.1),
+}
+"""The official ComfyUI workflow of each model."""
 
 
 def auraflow_table(shift: float, count: int = 1000) -> torch.Tensor:
@@ -76,10 +101,6 @@ def noised(noise: torch.Tensor, sigma: torch.Tensor, latents: torch.Tensor | Non
     return start if latents is None else start + (1.0 - sigma) * latents
 
 
-CFG_NORM = 1.0
-"""Strength of CFGNorm in the official workflows."""
-
-
 def guided(positive: Denoise, negative: Denoise | None, cfg: float, norm: float | None = None) -> Denoise:
     """Classifier-free guidance (Ho & Salimans 2022) on the clean estimates, as ComfyUI computes it.
 
@@ -105,12 +126,9 @@ def guided(positive: Denoise, negative: Denoise | None, cfg: float, norm: float 
 
 
 def euler(denoise: Denoise, x: torch.Tensor, sigmas: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:
-    """Euler's method along dx/dσ = (x − denoised)/σ (Karras et al. 2022, Algorithm 2 without churn)."""
+    """Euler's method (Karras et al. 2022, Algorithm 2 without churn)."""
     for i in range(len(sigmas) - 1):
-        denoised = denoise(x, sigmas[i].expand(x.shape[0]))
-        slope = (x - denoised) / sigmas[i]
-        if callback is not None:
-            callback(i, len(sigmas) - 1, denoised, x)
+        slope = _slope(denoise, x, sigmas, i, callback)
         x = x + slope * (sigmas[i + 1] - sigmas[i])
     return x
 
@@ -118,17 +136,23 @@ def euler(denoise: Denoise, x: torch.Tensor, sigmas: torch.Tensor, callback: Cal
 def heun(denoise: Denoise, x: torch.Tensor, sigmas: torch.Tensor, callback: Callback | None = None) -> torch.Tensor:
     """Heun's method (Karras et al. 2022, Algorithm 2): two evaluations a step, one in the last."""
     for i in range(len(sigmas) - 1):
-        denoised = denoise(x, sigmas[i].expand(x.shape[0]))
-        slope = (x - denoised) / sigmas[i]
-        if callback is not None:
-            callback(i, len(sigmas) - 1, denoised, x)
+        slope = _slope(denoise, x, sigmas, i, callback)
         step = sigmas[i + 1] - sigmas[i]
         if sigmas[i + 1] > 0:
-            ahead = x + slope * step
-            slope_ahead = (ahead - denoise(ahead, sigmas[i + 1].expand(x.shape[0]))) / sigmas[i + 1]
-            slope = (slope + slope_ahead) / 2
+            slope = (slope + _slope(denoise, x + slope * step, sigmas, i + 1)) / 2
         x = x + slope * step
     return x
+
+
+def _slope(
+    denoise: Denoise, x: torch.Tensor, sigmas: torch.Tensor, i: int, callback: Callback | None = None
+) -> torch.Tensor:
+    """dx/dσ = (x − denoised)/σ at the noise level i; the callback sees the estimate."""
+    denoised = denoise(x, sigmas[i].expand(x.shape[0]))
+    slope = (x - denoised) / sigmas[i]
+    if callback is not None:
+        callback(i, len(sigmas) - 1, denoised, x)
+    return slope
 
 
 SAMPLERS = {"euler": euler, "heun": heun}

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from .pixels import as_image
+from .pixels import as_picture
 
 PATCH = 14  # pixels a side of a vision patch
 MERGE = 2  # patches a side that become one token
@@ -40,11 +40,11 @@ def _multiple(side: float) -> int:
 def vl_view(image: torch.Tensor) -> torch.Tensor:
     """Bring a picture to the size in which the VL encoder sees it.
 
-    `image`: anything `as_image` takes. Returns float32 [B, 3, h, w] in [0, 1] on the CPU (so that the host's
+    `image`: anything `as_picture` takes. Returns float32 [B, 3, h, w] in [0, 1] on the CPU (so that the host's
     device cannot change it), with (h, w) = `view_size(H, W)`; bilinear with antialiasing, identity where the
     size fits already.
     """
-    picture = as_image(image).detach().to("cpu", torch.float32)
+    picture = as_picture(image).detach().to("cpu", torch.float32)
     size = view_size(*picture.shape[-2:])
     if tuple(picture.shape[-2:]) == size:
         return picture.contiguous()
@@ -65,7 +65,9 @@ def patches(view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mean = view.new_tensor(_MEAN).view(1, 3, 1, 1)
     std = view.new_tensor(_STD).view(1, 3, 1, 1)
     pixels = ((view - mean) / std).reshape(count, channels, rows, MERGE, PATCH, columns, MERGE, PATCH)
-    # n c R m p C m' p'  ->  n R C m m' c p p', one still image standing for two frames
-    pixels = pixels.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, 2, -1, -1)
+    # A merged token lies at (row, column); its patches within it at (i, j); the pixels of a patch at (y, x).
+    sample, channel, row, i, y, column, j, x = range(8)
+    patched = pixels.permute(sample, row, column, i, j, channel, y, x)
+    frames = patched.unsqueeze(6).expand(*patched.shape[:6], 2, PATCH, PATCH)  # a still picture stands for two frames
     grid = torch.tensor([[1, rows * MERGE, columns * MERGE]] * count, dtype=torch.long)
-    return pixels.reshape(count * rows * columns * MERGE**2, channels * 2 * PATCH**2), grid
+    return frames.reshape(count * rows * columns * MERGE**2, channels * 2 * PATCH**2), grid

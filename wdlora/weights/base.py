@@ -30,7 +30,7 @@ INDEX_NAMES = ("diffusion_pytorch_model.safetensors.index.json", "model.safetens
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 # The scale of a quantised weight `X.weight`: since 2025 the second name, before that the first.
 SCALES = (".scale_weight", ".weight_scale")
-FLOAT8 = {"F8_E4M3", "F8_E5M2"}
+FLOAT8_NAMES = {"F8_E4M3", "F8_E5M2"}
 
 
 class Weights:
@@ -169,7 +169,7 @@ class Weights:
             return None
         layer, info = name.removesuffix(".weight"), self._entry(name)[2]
         unknown = [n for n in self._companions.get(layer, ()) if n.removeprefix(layer) not in SCALES]
-        if info.dtype in FLOAT8 and unknown:
+        if info.dtype in FLOAT8_NAMES and unknown:
             raise self._refused(name, f"fp8 with {unknown[0].removeprefix(layer + '.')}")
         scale = next((layer + suffix for suffix in SCALES if layer + suffix in self), None)
         if scale is not None:

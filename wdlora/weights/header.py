@@ -26,10 +26,10 @@ def quoted(name: object, limit: int = 90) -> str:
     return text if len(text) <= limit else text[: limit - 2] + "…'"
 
 
-def several(names: list[str], shown: int = 3) -> str:
+def several(names: list[str], most: int = 3) -> str:
     """The first few names and how many more there are."""
-    listed = ", ".join(quoted(name) for name in names[:shown])
-    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
+    listed = ", ".join(quoted(name) for name in names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[str, str]]:

@@ -149,13 +149,13 @@ def check_quantised() -> dict[str, Any]:
             bias = 0 if module.bias is None else module.bias.double()
             wanted = x.double() @ exact.T + bias
             update = (wanted - (x.double() @ base[name].double().T + bias)).norm()
-            floor = torch.nn.functional.linear(
+            rounded_once = torch.nn.functional.linear(
                 x, exact.to(torch.bfloat16), None if module.bias is None else module.bias.to(torch.bfloat16)
             )
             with torch.inference_mode():
                 outputs = [module(x) for _ in range(10)]
             error = float((outputs[0].double() - wanted).norm())
-            ratios.append(error / float((floor.double() - wanted).norm()))
+            ratios.append(error / float((rounded_once.double() - wanted).norm()))
             of_update.append(error / float(update))
             alike.append(all(torch.equal(outputs[0], one) for one in outputs[1:]))
         away(patched)
@@ -174,7 +174,7 @@ def check_quantised() -> dict[str, Any]:
             "layers": len(report.matched),
             "wrapped": len(patched.weight_wrapper_patches),
             "patched": len(patched.patches),
-            "worst_ratio_to_floor": max(ratios),
+            "worst_ratio_to_rounding": max(ratios),
             "worst_error_of_update": max(of_update),
             "ten_alike": all(alike),
             "restored": digest(model) == before,

@@ -129,6 +129,7 @@ class KSampler:
     ) -> tuple:
         import torch
 
+        from ...qwen.latents import latent_statistics
         from ...qwen.sampling import auraflow_table, flux_table, guided, initial_noise, sample, simple_schedule
 
         latents = _latents(latent_image)
@@ -228,21 +229,6 @@ class EmptySD3LatentImage:
         return ({"samples": torch.zeros(latent_shape(height, width, batch_size))},)
 
 
-def latent_statistics() -> tuple[Any, Any]:
-    """(mean, standard deviation) of the latents [1, 16, 1, 1, 1], those published with the Wan 2.1 VAE."""
-    import inspect
-
-    import torch
-    from diffusers import AutoencoderKLQwenImage
-
-    defaults = inspect.signature(AutoencoderKLQwenImage.__init__).parameters
-    shape = (1, -1, 1, 1, 1)
-    return (
-        torch.tensor(defaults["latents_mean"].default).view(shape),
-        torch.tensor(defaults["latents_std"].default).view(shape),
-    )
-
-
 def _latents(latent_image: dict[str, Any]) -> Any:
     """The latents [B, 16, 1, h, w] of a LATENT. Raises InputError for what this host cannot do with one."""
     strange = sorted({"noise_mask", "batch_index"} & set(latent_image))
@@ -262,6 +248,7 @@ def _denoiser(transformer: Any, conditioning: list, name: str) -> Any:
     """The transformer under one CONDITIONING. Raises InputError for what this host cannot do with one."""
     from ...qwen.denoiser import denoiser
     from ...qwen.encode import Conditioning
+    from ...qwen.latents import latent_statistics
 
     if len(conditioning) != 1:
         raise InputError(f"the {name} conditioning has {len(conditioning)} parts; the embedded host takes one")

@@ -1,4 +1,4 @@
-"""Figures of several pictures, and pictures as the tracer takes them."""
+"""Numbers of several pictures in one, and pictures as the tracer takes them."""
 
 from collections.abc import Sequence
 

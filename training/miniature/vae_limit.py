@@ -1,4 +1,4 @@
-"""What the VAE lets through, beside linear codecs of as many numbers: the floor under every generated picture.
+"""What the VAE lets through, beside linear codecs of as many numbers: the limit of every generated picture.
 
 Judged on CCM phantoms that it has never seen, by tracing what it reconstructs, and on their masks.
 """
@@ -11,15 +11,15 @@ import torch
 from scipy import fft
 from torch import Tensor
 
-from training.miniature.figures import grey, half_width, mean
-from training.miniature.vae import Pool, Principal, VAEStage, fit_principal, psnr
+from training.miniature.summary import grey, half_width, mean
+from training.miniature.vae import CropPool, Principal, VAEStage, fit_principal, psnr
 from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.anatomy.overlap import dice
 from wdlora.cohorts import COHORTS
 from wdlora.qwen.latents import decode_latents, encode_image
 
 
-def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[str, Any]:
+def vae_limit(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[str, Any]:
     """Phantoms and masks of all cohorts through the VAE and traced, beside linear codecs of as many numbers.
 
     `pca16` has 16 principal components of 8×8 blocks, fitted on pictures, masks and textures like those that the VAE
@@ -32,7 +32,7 @@ def vae_floor(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
     truth = [one.mask for one in drawn]
     real = [phantom(one, 7_000_000 + k) for k, one in enumerate(drawn)]
     traced = [trace(image) for image in real]
-    learned = fit_principal(Pool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop))
+    learned = fit_principal(CropPool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop))
     flat = torch.from_numpy(np.stack(truth)).float()
     return {
         "count": len(drawn),
@@ -83,15 +83,15 @@ def _through_codecs(
         }
         report[name] = {
             "psnr": psnr(pixels * 2 - 1, values * 2 - 1),
-            **{key: mean(figures) for key, figures in each[name].items()},
+            **{key: mean(numbers) for key, numbers in each[name].items()},
             "cnfl_shift": mean(shift),
             "cnfl_shift_sd": float(shift.std(ddof=1)),
         }
     pairs = [("vae", "pca16"), ("vae", "pca16_fitted_here"), ("vae", "half_resolution"), ("half_resolution", "pca16")]
     for one, other in pairs:
         paired = report[f"{one}_minus_{other}"] = {}
-        for key, figures in each[one].items():
-            difference = figures - each[other][key]
+        for key, numbers in each[one].items():
+            difference = numbers - each[other][key]
             paired |= {key: mean(difference), f"{key}_ci95": half_width(difference)}
     return report
 

@@ -1,0 +1,70 @@
+"""How a run is going: the bar on the terminal, the loss of late, seconds a step, peak memory."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+RECENT = 50
+"""The loss that is shown and logged is the mean over so many steps."""
+
+
+class Pace:
+    """Counts the steps of a run from `first` to `total`; `visible` is False where another process shows the bar."""
+
+    def __init__(self, first: int, total: int, device: torch.device, visible: bool = True) -> None:
+        self.first, self.step, self.total, self.device = first, first, total, device
+        self._losses: deque[float] = deque(maxlen=RECENT)
+        self._seconds = 0.0
+        hidden = None if visible else True  # None: hidden where nobody watches a terminal
+        self._bar = tqdm(total=total, initial=first, desc="fine-tune", unit="step", disable=hidden)
+
+    def __enter__(self) -> "Pace":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the seconds within as spent on training; judging and saving happen outside."""
+        start = time.monotonic()
+        yield
+        self._seconds += time.monotonic() - start
+
+    def advance(self, loss: float) -> None:
+        """One step has been made, with this loss."""
+        self.step += 1
+        self._losses.append(loss)
+        self._bar.update()
+
+    def facts(self) -> dict[str, float]:
+        """For the log: loss, seconds a step, peak memory where it is known, seconds left, loss of the last step."""
+        seconds = self._seconds / (self.step - self.first)
+        facts = {"loss": float(np.mean(self._losses)), "seconds_a_step": seconds} | peak_memory(self.device)
+        return facts | {"eta_seconds": seconds * (self.total - self.step), "step_loss": self._losses[-1]}
+
+    def show(self) -> None:
+        """Write loss and peak memory behind the bar."""
+        postfix = {"loss": f"{float(np.mean(self._losses)):.4f}"}
+        if memory := peak_memory(self.device):
+            postfix["peak"] = f"{memory['peak_memory_gb']:.1f} GB"
+        self._bar.set_postfix(postfix, refresh=False)
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Peak memory in GB: the device's on CUDA, else the process's; empty where it is not known."""
+    if device.type == "cuda":
+        return {"peak_memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
