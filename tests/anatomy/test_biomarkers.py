@@ -14,7 +14,7 @@ from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
 from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
 from wdlora.anatomy.biomarkers.units import UNITS
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
-from wdlora.anatomy.skeleton.graph import chains
+from wdlora.anatomy.skeleton.chains import chain_order
 from wdlora.anatomy.skeleton.paths import kallinikos
 from wdlora.errors import InputError
 
@@ -232,7 +232,7 @@ def test_bad_input(arguments, words):
 def test_chains_of_any_kind():
     """A line 2–0–1, a ring 3–4–5 and a lone 6."""
     partner = np.array([[2, 1], [0, -1], [0, -1], [4, 5], [3, 5], [3, 4], [-1, -1]])
-    order, offsets = chains(partner)
+    order, offsets = chain_order(partner)
     found = [order[a:b].tolist() for a, b in itertools.pairwise(offsets)]
     assert [1, 0, 2] in found or [2, 0, 1] in found
     assert [6] in found
