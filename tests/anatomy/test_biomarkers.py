@@ -11,7 +11,7 @@ from tests.anatomy.drawings import arc, beads, down, draw, length_inside, line, 
 from tests.anatomy.random_plexus import random_plexus
 from wdlora.anatomy import measure
 from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
-from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
+from wdlora.anatomy.biomarkers.rules import RULE_SETS, present_label, rule_set
 from wdlora.anatomy.biomarkers.units import UNITS
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.anatomy.skeleton.chains import chain_order
@@ -60,7 +60,7 @@ def test_dropped_pieces_do_not_widen_the_rest():
     assert both.cnfl == pytest.approx(alone.cnfl)
     assert both.mean_width_um == pytest.approx(alone.mean_width_um)
     assert both.cnfa > alone.cnfa  # the area of the mask as it is
-    assert measure(draw(nerve + crumbs), rules="none").cnfl > both.cnfl
+    assert measure(draw(nerve + crumbs), rules="keep_all").cnfl > both.cnfl
 
 
 def test_pieces_by_length_and_border():
@@ -75,7 +75,7 @@ def test_pieces_by_length_and_border():
 @pytest.mark.parametrize("radius", [40, 80])
 def test_half_circle(radius):
     """Arc over chord π/2 and curvature 1/r, on a nerve without a trunk: read from the table of nerves."""
-    (nerve,) = measure(draw([arc(190, 190, radius, 0, 180, 3)]), 1.0, "none").nerves
+    (nerve,) = measure(draw([arc(190, 190, radius, 0, 180, 3)]), 1.0, "keep_all").nerves
     assert nerve.tortuosity == pytest.approx(math.pi / 2, rel=0.02)
     assert nerve.curvature_per_mm == pytest.approx(1e3 / radius, rel=0.08)  # rounding adds what smoothing leaves
 
@@ -133,7 +133,7 @@ def test_no_trunk_means_zero_not_undefined():
 def test_anisotropic_pixels():
     """A line of 45° on pixels twice as high as wide is √5/√2 as long as on square ones of their width."""
     mask = draw([line(-10, -10, 394, 394)])
-    square, tall = measure(mask, 1.0, "none"), measure(mask, (2.0, 1.0), "none")
+    square, tall = measure(mask, 1.0, "keep_all"), measure(mask, (2.0, 1.0), "keep_all")
     assert tall.length_mm == pytest.approx(square.length_mm * math.sqrt(5 / 2), rel=0.003)
     assert tall.area_mm2 == pytest.approx(2 * square.area_mm2)
     assert measure(mask, (1.0, 1.0)).to_dict() == measure(mask, 1.0).to_dict()
@@ -150,12 +150,12 @@ def test_turns_and_mirrors(plexus):
 
 def test_zero_padding(plexus):
     """Padding turns nerves that left the field into ends: about half a width each is lost, and all trunks."""
-    result, padded = measure(plexus, rules="none"), measure(np.pad(plexus, 40), rules="none")
+    result, padded = measure(plexus, rules="keep_all"), measure(np.pad(plexus, 40), rules="keep_all")
     assert padded.length_mm == pytest.approx(result.length_mm, rel=0.01)
     valid = np.pad(np.ones_like(plexus), 40)
-    told = measure(np.pad(plexus, 40), rules="none", valid=valid)
-    assert told.to_dict() == result.to_dict()
-    inner = told.nerves[0].path - result.nerves[0].path
+    cropped = measure(np.pad(plexus, 40), rules="keep_all", valid=valid)
+    assert cropped.to_dict() == result.to_dict()
+    inner = cropped.nerves[0].path - result.nerves[0].path
     assert np.allclose(inner, 40)  # coordinates are those of the image given
 
 
@@ -203,6 +203,18 @@ def test_rule_sets_are_named_and_versioned(plexus):
         assert result.rules == result.to_dict()["rules"] == f"{name}/{rule_set(name).version}"
     chain, smooth = measure(plexus, rules="chain_code"), measure(plexus)
     assert 1.02 < chain.cnfl / smooth.cnfl < 1.07  # steps of 1 and √2 overestimate by 4 to 5.5 %
+
+
+def test_a_former_name_is_the_same_rule_set(plexus):
+    """`keep_all` was called `none`: commands may still say so, and results written so far mean the same."""
+    assert rule_set("none") is RULE_SETS["keep_all"]
+    assert measure(plexus, rules="none") == measure(plexus, rules="keep_all")
+    assert [present_label(label) for label in ("none/1", "keep_all/1", "acc_like/1", "")] == [
+        "keep_all/1",
+        "keep_all/1",
+        "acc_like/1",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(

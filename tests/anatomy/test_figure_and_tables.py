@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from tests.anatomy.drawings import DRAWINGS
 from wdlora.anatomy import measure
 from wdlora.anatomy.biomarkers.overlay import COLOURS, ON_TRUNK, overlay
-from wdlora.anatomy.biomarkers.plotting import figure, local_widths
+from wdlora.anatomy.biomarkers.plotting import annotated_picture, local_widths
 from wdlora.anatomy.biomarkers.tables import image_row, nerve_rows, patient_rows
 from wdlora.csv_table import write_csv
 from wdlora.errors import InputError
@@ -27,24 +27,24 @@ def near(picture, colour):
     return (np.abs(picture.astype(int) - np.round(np.array(to_rgb(colour)) * 255)).max(-1) < 12).sum()
 
 
-def test_figure_shows_what_was_measured(h):
+def test_picture_shows_what_was_measured(h):
     mask, result = h
-    picture = figure(result, mask, title="a$_$b")  # a file's name, no formula
+    picture = annotated_picture(result, mask, title="a$_$b")  # a file's name, no formula
     assert picture.shape == (900, 1600, 3)
     assert picture.dtype == np.uint8
-    empty = figure(measure(np.zeros_like(mask)), np.zeros_like(mask))
+    empty = annotated_picture(measure(np.zeros_like(mask)), np.zeros_like(mask))
     trunk, branch = (near(picture, c) - near(empty, c) for c in (COLOURS["trunk"], COLOURS["branch"]))
     assert 2 < trunk / branch < 12  # two trunks of 384 px against one branch of about 150
     assert trunk > 1000
 
 
-def test_figure_of_an_image_keeps_its_brightness_order(h):
+def test_picture_of_an_image_keeps_its_brightness_order(h):
     mask, result = h
     image = np.tile(np.linspace(0, 255, 384), (384, 1)).astype(np.uint8)
-    picture = figure(result, mask, image, "gradient").astype(float)
+    picture = annotated_picture(result, mask, image, "gradient").astype(float)
     assert picture[450, 60:100].mean() < picture[450, 740:780].mean()
     with pytest.raises(InputError, match="must match"):
-        figure(result, mask, image[:100])
+        annotated_picture(result, mask, image[:100])
 
 
 def test_overlay_keeps_the_grid_and_colours_nerves_by_kind(h):

@@ -127,6 +127,12 @@ def test_what_was_not_measured_gets_a_sentence(run, group, sentence):
     assert sentence in said
 
 
+def test_a_rule_set_under_its_former_name_is_the_same(run):
+    a, b = (json.dumps([panel(10.0) | {"rules": rules}] * 2) for rules in ("none/1", "keep_all/1"))
+    _, text, _ = run.values("CCMCompareBiomarkers", group_a=a, group_b=b, name_a="a", name_b="b")
+    assert json.loads(text)["biomarkers"][0]["difference"] == 0
+
+
 def test_measured_masks_can_be_compared(run):
     """Through CCM Biomarkers itself: three straight nerves against one."""
     masks = torch.zeros(2, 200, 200)
