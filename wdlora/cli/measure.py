@@ -195,10 +195,10 @@ def _measure(
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
     from ..anatomy.tracing.tracer import trace
-    from ..clinic.images import as_mask
+    from ..clinic.images import binary_mask
 
     if not trace_first:
-        mask = as_mask(picture.pixels)
+        mask = binary_mask(picture.pixels)
         return measure(mask, pixel_um, rules), mask
     mask = trace(picture.pixels, pixel_um, valid=picture.valid)
     valid = None if picture.valid.all() else picture.valid
