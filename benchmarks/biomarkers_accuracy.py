@@ -3,9 +3,9 @@
 import numpy as np
 
 from benchmarks.timing import table
+from tests.anatomy.biomarkers.test_skan import read_with_skan
 from tests.anatomy.drawings import draw, length_inside
 from tests.anatomy.random_plexus import random_plexus
-from tests.anatomy.test_skan import read_with_skan
 from wdlora.anatomy import measure, sample_mask
 from wdlora.cohorts import COHORTS
 

@@ -284,8 +284,8 @@ def _reach_border(skeleton: np.ndarray, margin: float) -> np.ndarray:
     skeleton = skeleton.copy()
     for tip, _, direction in _tips(pixels, 10):
         place = np.array([pixels.rows[tip], pixels.columns[tip]], float)
-        room = np.where(direction > 0, size - 1 - place, place)
-        steps = room / np.maximum(np.abs(direction), 1e-6)
+        to_edge = np.where(direction > 0, size - 1 - place, place)
+        steps = to_edge / np.maximum(np.abs(direction), 1e-6)
         step = float(steps.min())
         axis = int(steps.argmin())
         if 0 < step <= 2 * margin and step * abs(direction[axis]) <= margin:

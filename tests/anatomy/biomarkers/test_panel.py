@@ -1,6 +1,5 @@
 """The panel's definitions, on shapes whose figures are known."""
 
-import itertools
 import json
 import math
 
@@ -10,12 +9,8 @@ import pytest
 from tests.anatomy.drawings import arc, beads, down, draw, length_inside, line, ray, stroke_points
 from tests.anatomy.random_plexus import random_plexus
 from wdlora.anatomy import measure
-from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
-from wdlora.anatomy.biomarkers.rules import RULE_SETS, present_label, rule_set
 from wdlora.anatomy.biomarkers.units import UNITS
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
-from wdlora.anatomy.skeleton.chains import chain_order
-from wdlora.anatomy.skeleton.paths import kallinikos
 from wdlora.errors import InputError
 
 
@@ -87,25 +82,6 @@ def test_tortuosity_is_that_of_the_trunks():
     assert result.tortuosity == pytest.approx(length_inside(sine) / 384, rel=0.01)
     with_free_curl = measure(draw([(sine, 4.0), arc(300, 190, 50, 0, 270, 3)]), 1.0)
     assert with_free_curl.tortuosity == pytest.approx(result.tortuosity)
-
-
-def test_kallinikos_by_hand():
-    """A tent over 4 steps: slopes 1, −1 (and one at the top), one bend of −2 there."""
-    x = np.arange(5.0)
-    points = np.stack([np.array([0, 1, 2, 1, 0.0]), x], 1)
-    slopes, bends = np.array([1, -1, -1.0]), np.array([0, -2, 0.0])
-    assert kallinikos(points) == pytest.approx(np.sqrt((slopes**2 + bends**2).sum()))
-
-
-def test_box_counting_dimension():
-    assert box_counting_dimension(np.ones((256, 256), bool)) == pytest.approx(2)
-    row = np.zeros((256, 256), bool)
-    row[100] = True
-    assert box_counting_dimension(row) == pytest.approx(1)
-    carpet = np.ones((1, 1), bool)
-    while len(carpet) < 512:  # the Sierpinski triangle: log 3 / log 2
-        carpet = np.block([[carpet, np.zeros_like(carpet)], [carpet, carpet]])
-    assert box_counting_dimension(carpet) == pytest.approx(math.log(3) / math.log(2), abs=1e-9)
 
 
 def test_a_black_image_is_an_answer():
@@ -197,26 +173,6 @@ def test_a_mosaic_of_tiles_counts_what_its_tiles_count(plexus):
     assert abs(measure(tiles).trunks - 4 * measure(plexus).trunks) <= 2  # neighbours continue tiles' edges
 
 
-def test_rule_sets_are_named_and_versioned(plexus):
-    for name in RULE_SETS:
-        result = measure(plexus, rules=name)
-        assert result.rules == result.to_dict()["rules"] == f"{name}/{rule_set(name).version}"
-    chain, smooth = measure(plexus, rules="chain_code"), measure(plexus)
-    assert 1.02 < chain.cnfl / smooth.cnfl < 1.07  # steps of 1 and √2 overestimate by 4 to 5.5 %
-
-
-def test_a_former_name_is_the_same_rule_set(plexus):
-    """`keep_all` was called `none`: commands may still say so, and results written so far mean the same."""
-    assert rule_set("none") is RULE_SETS["keep_all"]
-    assert measure(plexus, rules="none") == measure(plexus, rules="keep_all")
-    assert [present_label(label) for label in ("none/1", "keep_all/1", "acc_like/1", "")] == [
-        "keep_all/1",
-        "keep_all/1",
-        "acc_like/1",
-        "",
-    ]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -239,13 +195,3 @@ def test_a_former_name_is_the_same_rule_set(plexus):
 def test_bad_input(arguments, words):
     with pytest.raises(InputError, match=words):
         measure(**arguments)
-
-
-def test_chains_of_any_kind():
-    """A line 2–0–1, a ring 3–4–5 and a lone 6."""
-    partner = np.array([[2, 1], [0, -1], [0, -1], [4, 5], [3, 5], [3, 4], [-1, -1]])
-    order, offsets = chain_order(partner)
-    found = [order[a:b].tolist() for a, b in itertools.pairwise(offsets)]
-    assert [1, 0, 2] in found or [2, 0, 1] in found
-    assert [6] in found
-    assert sorted(map(sorted, found)) == [[0, 1, 2], [3, 4, 5], [6]]
