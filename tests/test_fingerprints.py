@@ -30,9 +30,9 @@ PHANTOMS = {
 """Their phantoms with seed 5; pixels are those at multiples of 96, without the first row and column."""
 
 TRACES = {
-    "Control": {"pixels": 13052, "cnfl": 16.866, "trunks": 3},
-    "T1NoDPN": {"pixels": 5840, "cnfl": 7.679, "trunks": 2},
-    "T1DPN": {"pixels": 8002, "cnfl": 10.793, "trunks": 1},
+    "Control": {"pixels": 13003, "cnfl": 16.821, "trunks": 3},
+    "T1NoDPN": {"pixels": 5750, "cnfl": 7.577, "trunks": 2},
+    "T1DPN": {"pixels": 7910, "cnfl": 10.775, "trunks": 1},
 }
 """`trace` of these phantoms."""
 
