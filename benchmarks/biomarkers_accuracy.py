@@ -3,9 +3,9 @@
 import numpy as np
 
 from benchmarks.timing import table
+from tests.anatomy.biomarkers.test_skan import read_with_skan
 from tests.anatomy.drawings import draw, length_inside
 from tests.anatomy.random_plexus import random_plexus
-from tests.anatomy.test_skan import read_with_skan
 from wdlora.anatomy import measure, sample_mask
 from wdlora.cohorts import COHORTS
 
@@ -25,7 +25,7 @@ def lengths() -> list[list[str]]:
         truth = sum(length_inside(points) for points, _ in strokes)
         inside = [((points > -0.5) & (points < 383.5)).all(1) for points, _ in strokes]
         width = np.concatenate([w[i] for (_, w), i in zip(strokes, inside, strict=True)]).mean()
-        all_kept = measure(mask, 1.0, "none")
+        all_kept = measure(mask, 1.0, "keep_all")
         cleaned = measure(mask, 1.0, "acc_like")
         random.append(
             [1e3 * all_kept.length_mm / truth, 1e3 * cleaned.length_mm / truth, all_kept.mean_width_um / width]
@@ -34,12 +34,12 @@ def lengths() -> list[list[str]]:
         for seed in SAMPLED:
             drawn = sample_mask(name, seed)
             truth = sum(length_inside(fibre.points) for fibre in drawn.centrelines) * drawn.pixel_size_um
-            both = [measure(drawn.mask, drawn.pixel_size_um, rules).length_mm for rules in ("none", "acc_like")]
+            both = [measure(drawn.mask, drawn.pixel_size_um, rules).length_mm for rules in ("keep_all", "acc_like")]
             sampled.append([1e3 * length / truth for length in both])
     rows = []
     for what, values in ((f"{len(PLEXUSES)} random plexuses", random), (f"{len(sampled)} sampled masks", sampled)):
         for label, column in zip(
-            ("length, `none`", "length, `acc_like`", "mean width"), np.transpose(values), strict=False
+            ("length, `keep_all`", "length, `acc_like`", "mean width"), np.transpose(values), strict=False
         ):
             error = 100 * (column - 1)
             rows.append([f"{label}, {what}", f"{error.mean():+.2f} %", f"{error.std():.2f} %"])
@@ -61,7 +61,7 @@ def beside_skan() -> list[list[str]]:
         mask = draw(strokes)
         truth = sum(length_inside(points) for points, _ in strokes)
         theirs, junctions = read_with_skan(mask)
-        found = measure(mask, 1.0, "none")
+        found = measure(mask, 1.0, "keep_all")
         skan_length.append(theirs / truth)
         our_length.append(1e3 * found.length_mm / truth)
         chain.append(1e3 * measure(mask, 1.0, "chain_code").length_mm / truth)
@@ -84,7 +84,7 @@ def beside_skan() -> list[list[str]]:
     return [
         ["length against vectors", error(theirs), error(ours)],
         [f"branch points, {drawn.sum()} drawn", counted(by_skan), counted(by_us)],
-        ["skan's length over `none` and `chain_code`", over(theirs / ours), over(theirs / steps)],
+        ["skan's length over `keep_all` and `chain_code`", over(theirs / ours), over(theirs / steps)],
     ]
 
 
@@ -94,7 +94,7 @@ def run() -> str:
         [
             "Means and SDs over masks. The plexuses come from `tests/anatomy/random_plexus.py`.",
             table(["measured against drawn", "bias", "SD"], lengths()),
-            f"skan on scikit-image's skeleton (Lee), {len(BESIDE_SKAN)} random plexuses, rule set `none`:",
+            f"skan on scikit-image's skeleton (Lee), {len(BESIDE_SKAN)} random plexuses, rule set `keep_all`:",
             table(["", "skan", "`measure`"], beside_skan()),
         ]
     )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import phantom, sample_mask, trace
-from wdlora.anatomy.biomarkers.plotting import figure
+from wdlora.anatomy.biomarkers.plotting import annotated_picture
 from wdlora.anatomy.phantoms.imaging import ImageModel
 from wdlora.cohorts import COHORTS
 
@@ -47,9 +47,8 @@ def biomarkers() -> Image.Image:
     """The panel of one phantom: Control, seed 3, measured on its mask."""
     mask = sample_mask("Control", 3)
     assert mask.biomarkers is not None
-    return Image.fromarray(figure(mask.biomarkers, mask.mask, phantom(mask, 3), "Control, phantom 3")).resize(
-        (1280, 720)
-    )
+    picture = annotated_picture(mask.biomarkers, mask.mask, phantom(mask, 3), "Control, phantom 3")
+    return Image.fromarray(picture).resize((1280, 720))
 
 
 def phantoms() -> Image.Image:

@@ -11,7 +11,7 @@ from . import engine, tensors
 CATEGORY = "CCM/biomarkers"
 
 # Rows of the table under the node: key of Biomarkers.to_dict(), label, decimals.
-SHOWN = (
+PANEL_ROWS = (
     ("cnfl", "CNFL  nerve fibre length", 2),
     ("cnfd", "CNFD  nerve fibre density", 2),
     ("cnbd", "CNBD  branch density", 2),
@@ -75,8 +75,8 @@ class CCMBiomarkers(io.ComfyNode):
             drawn.append(overlay(ground, found))
             progress.advance()
         text = json.dumps(measured, indent=1)
-        shown = {"ccm_table": [biomarker_table(measured)], "text": [text]}
-        return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=shown)
+        under_node = {"ccm_table": [biomarker_table(measured)], "text": [text]}
+        return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=under_node)
 
 
 def pixel_size_input() -> Any:
@@ -96,7 +96,7 @@ def biomarker_table(measured: list[dict[str, Any]]) -> dict[str, Any]:
     """Table of the biomarkers of one mask, or their mean and SD over a batch."""
     columns = ["biomarker", "value", "unit"] if len(measured) == 1 else ["biomarker", "mean", "SD", "unit"]
     rows = []
-    for key, label, digits in SHOWN:
+    for key, label, digits in PANEL_ROWS:
         values = [float(one[key]) for one in measured if one.get(key) is not None]
         if not values:
             continue

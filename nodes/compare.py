@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..wdlora.anatomy.biomarkers.units import UNITS
 from ..wdlora.errors import InputError
 from . import tensors
-from .biomarkers import SHOWN
+from .biomarkers import PANEL_ROWS
 
 CATEGORY = "CCM/biomarkers"
 
@@ -61,8 +61,8 @@ class CCMCompareBiomarkers(io.ComfyNode):
         groups = parsed(group_a, "group_a"), parsed(group_b, "group_b")
         names = (name_a.strip() or "A")[:24], (name_b.strip() or "B")[:24]
         found = contrasts(*groups, paired)
-        digits = {key: decimals for key, _, decimals in SHOWN}
-        labels = {key: f"{label.split('  ')[0]}, {UNITS[key]}" for key, label, _ in SHOWN}
+        digits = {key: decimals for key, _, decimals in PANEL_ROWS}
+        labels = {key: f"{label.split('  ')[0]}, {UNITS[key]}" for key, label, _ in PANEL_ROWS}
         rows = [
             [
                 labels[one.key],
@@ -81,12 +81,17 @@ class CCMCompareBiomarkers(io.ComfyNode):
         caption = f"{counted}; difference {names[1]} − {names[0]}"
         values = {"names": names, "paired": paired, "biomarkers": [one.to_dict() for one in found]}
         image = tensors.as_image([group_picture(*groups, names, labels)])
-        shown = {"ccm_table": [tensors.table(columns, rows, caption)]}
-        return io.NodeOutput(image, json.dumps(values, indent=1), _csv(found), ui=shown)
+        under_node = {"ccm_table": [tensors.table(columns, rows, caption)]}
+        return io.NodeOutput(image, json.dumps(values, indent=1), _csv(found), ui=under_node)
 
 
 def parsed(text: str, name: str) -> list[dict[str, Any]]:
-    """The measurements in a JSON text. Raises InputError where it is not CCM Biomarkers' own."""
+    """The measurements in a JSON text, rule sets by their present names.
+
+    Raises InputError where it is not CCM Biomarkers' own.
+    """
+    from ..wdlora.anatomy.biomarkers.rules import present_label
+
     try:
         group = json.loads(text)
     except ValueError:
@@ -94,12 +99,12 @@ def parsed(text: str, name: str) -> list[dict[str, Any]]:
     if not isinstance(group, list) or not group or not all(isinstance(one, dict) and "cnfl" in one for one in group):
         raise InputError(f"{name} holds no measured images: link the json output of CCM Biomarkers")
     for one in group:
-        for key, *_ in SHOWN:
+        for key, *_ in PANEL_ROWS:
             if not isinstance(one.get(key), (int, float, type(None))):
                 raise InputError(
                     f"{name} holds {key} = {str(one[key])[:40]!r}, which is no number: link CCM Biomarkers"
                 )
-    return group
+    return [one | {"rules": present_label(str(one.get("rules")))} for one in group]
 
 
 def _number(value: float, digits: int) -> str:

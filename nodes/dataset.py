@@ -181,7 +181,7 @@ class CCMLoadDataset(io.ComfyNode):
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
         import torch
 
-        from ..wdlora.clinic.images import as_mask, read_image
+        from ..wdlora.clinic.images import binary_mask, read_image
         from ..wdlora.dataset.folder import read_folder
         from .images import scaled
 
@@ -201,7 +201,7 @@ class CCMLoadDataset(io.ComfyNode):
                 )
             pictures.append(torch.from_numpy(scaled(picture)[0]))
             try:
-                masks.append(as_mask(mask))
+                masks.append(binary_mask(mask))
             except InputError:
                 raise InputError(
                     f"the mask of {record.file} holds grey: draw nerves white on black, nothing between"

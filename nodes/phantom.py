@@ -53,7 +53,7 @@ class CCMPhantom(io.ComfyNode):
         progress = engine.current().progress(len(plexus.members))
         pictures = []
         for index, member in enumerate(plexus.members):
-            pictures.append(plexus.shown(phantom(member, seed + index, appearance)))
+            pictures.append(plexus.middle(phantom(member, seed + index, appearance)))
             progress.advance()
         return io.NodeOutput(tensors.as_image(pictures), tensors.as_mask(plexus.masks()))
 

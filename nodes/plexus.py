@@ -17,20 +17,20 @@ PLEXUS = io.Custom("CCM_PLEXUS")
 class Plexuses:
     """A batch of plexuses of one cohort.
 
-    `size` is the side in pixels of what is shown: the middle of each member, where that is smaller than the member.
+    `size` is the side in pixels of what the nodes give: the middle of each member, where that is smaller.
     """
 
     members: tuple["NerveMask", ...]
     size: int
 
-    def shown(self, picture: "np.ndarray") -> "np.ndarray":
-        """The part of a member's picture [H, W] that is shown: [size, size]."""
+    def middle(self, picture: "np.ndarray") -> "np.ndarray":
+        """The part of a member's picture [H, W] that the nodes give: [size, size]."""
         top, left = ((side - self.size) // 2 for side in picture.shape[:2])
         return picture[top : top + self.size, left : left + self.size]
 
     def masks(self) -> list["np.ndarray"]:
         """The masks bool [size, size]."""
-        return [self.shown(member.mask) for member in self.members]
+        return [self.middle(member.mask) for member in self.members]
 
     def having(self, members: Any) -> "Plexuses":
         """The same with other members."""

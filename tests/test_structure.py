@@ -92,9 +92,15 @@ def test_the_library_works_under_any_parent():
 
 @pytest.mark.parametrize(
     "work",
-    ["import wdlora.anatomy", "import numpy; from wdlora.anatomy import measure; measure(numpy.eye(64, dtype=bool))"],
+    [
+        "import wdlora.anatomy",
+        "import numpy; from wdlora.anatomy import measure; measure(numpy.eye(64, dtype=bool))",
+        "from wdlora.anatomy import phantom, sample_mask; phantom(sample_mask('Control', 1, 192), 1)",
+        "import numpy; from wdlora.anatomy import trace; trace(numpy.random.default_rng(0).random((128, 128)))",
+    ],
+    ids=["import", "measure", "phantom", "trace"],
 )
-def test_anatomy_and_measuring_load_neither_torch_nor_matplotlib(work):
+def test_anatomy_loads_neither_torch_nor_matplotlib(work):
     """In a process of its own, in which nothing else was imported."""
     loaded = "import sys; print(*sorted({'torch', 'matplotlib'} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", f"{work}; {loaded}"], cwd=ROOT, capture_output=True, text=True)

@@ -28,8 +28,8 @@ def curve_picture(log: Sequence[Mapping[str, Any]], title: str, dpi: int = 110) 
     from matplotlib.figure import Figure
 
     points = curve(log)
-    figure = Figure(figsize=(5.6, 3.2), facecolor="white", layout="constrained")
-    axis = figure.subplots()
+    picture = Figure(figsize=(5.6, 3.2), facecolor="white", layout="constrained")
+    axis = picture.subplots()
     if points["loss"]:
         axis.plot(*zip(*points["loss"], strict=True), color="#2f6fb5", lw=1.5, label="loss, mean of 50 steps")
     if points["validation_loss"]:
@@ -43,4 +43,4 @@ def curve_picture(log: Sequence[Mapping[str, Any]], title: str, dpi: int = 110) 
     axis.tick_params(labelsize=8, color="#7b8794")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    return pixels(figure, dpi)
+    return pixels(picture, dpi)

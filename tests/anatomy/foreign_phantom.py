@@ -94,15 +94,9 @@ def spline_plexus(seed: int, size: int | tuple[int, int] = 384, pixel_size_um: f
         visible = np.flatnonzero(((stem > 15) & (stem < inside - 15)).all(1))
         for _ in range(int(rng.integers(0, 4)) if len(visible) > 60 else 0):
             at = int(rng.choice(visible[10:-10]))
-            tangent = stem[at + 4] - stem[at - 4]
-            turn = rng.choice([-1, 1]) * np.deg2rad(rng.uniform(25, 70)) + rng.choice([0, np.pi])
-            heading = np.arctan2(tangent[1], tangent[0]) + turn
-            end = stem[at] + rng.uniform(40, 160) * um * np.array([np.cos(heading), np.sin(heading)])
-            if stems > 1 and rng.random() < 0.5:  # a connection to the nearest point of another trunk
-                other = curves[(index + rng.choice([-1, 1])) % stems]
-                end = other[cKDTree(other).query(end)[1]]
-                if np.hypot(*(end - stem[at])) > 170 * um:
-                    continue
+            end = _branch_end(curves[:stems], index, at, um, rng)
+            if end is None:
+                continue
             curve = _spline(_wander(stem[at], end, 5 * um, rng))
             middle = curve[int(14 * um / 0.5) : -int(14 * um / 0.5)]
             if len(middle) > 8 and clear(middle, 9):
@@ -122,6 +116,21 @@ def spline_plexus(seed: int, size: int | tuple[int, int] = 384, pixel_size_um: f
     for curve, width_um in zip(curves, widths, strict=True):
         mask |= _distance(curve, (height, width)) <= width_um * um / 2
     return ForeignPlexus(tuple(curves), tuple(widths), tuple(kinds), mask, pixel_size_um)
+
+
+def _branch_end(stems: list[np.ndarray], index: int, at: int, um: float, rng: np.random.Generator) -> np.ndarray | None:
+    """Where a branch ends that leaves a stem at a point: freely or on a neighbour; None where that is too far."""
+    stem = stems[index]
+    tangent = stem[at + 4] - stem[at - 4]
+    turn = rng.choice([-1, 1]) * np.deg2rad(rng.uniform(25, 70)) + rng.choice([0, np.pi])
+    heading = np.arctan2(tangent[1], tangent[0]) + turn
+    end = stem[at] + rng.uniform(40, 160) * um * np.array([np.cos(heading), np.sin(heading)])
+    if len(stems) > 1 and rng.random() < 0.5:  # a connection to the nearest point of another trunk
+        other = stems[(index + rng.choice([-1, 1])) % len(stems)]
+        end = other[cKDTree(other).query(end)[1]]
+        if np.hypot(*(end - stem[at])) > 170 * um:
+            return None
+    return end
 
 
 def _distance(curve: np.ndarray, shape: tuple[int, int], oversampling: int = 2) -> np.ndarray:

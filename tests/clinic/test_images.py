@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from wdlora.clinic import images
-from wdlora.clinic.images import as_mask, as_uint8, parse_pixel_size, read_image
+from wdlora.clinic.images import as_uint8, binary_mask, parse_pixel_size, read_image
 from wdlora.errors import InputError
 
 
@@ -316,7 +316,7 @@ def nerves(grey: int = 255, width: int = 3, fine: int = 1, side: int = 192) -> I
 def test_grey_rims_of_smoothed_nerves_are_cut(width, how):
     """A third of what is three pixels wide is rim; the cut leaves the nerve as wide as drawn, to a fifth of a pixel."""
     fine = nerves(width=width, fine=8)
-    mask = as_mask(np.asarray(fine.resize((192, 192), how)))
+    mask = binary_mask(np.asarray(fine.resize((192, 192), how)))
     assert mask.mean() == pytest.approx(np.mean(np.asarray(fine) > 0), rel=0.2 / width)
 
 
@@ -324,27 +324,27 @@ def test_grey_rims_of_smoothed_nerves_are_cut(width, how):
 @pytest.mark.parametrize("side", [150, 256, 384, 512])
 def test_scaled_masks_and_jpeg_are_masks(width, side):
     drawn = nerves(width=width)
-    scaled = as_mask(np.asarray(drawn.resize((side, side), Image.Resampling.BILINEAR)))
+    scaled = binary_mask(np.asarray(drawn.resize((side, side), Image.Resampling.BILINEAR)))
     assert scaled.mean() == pytest.approx(np.mean(np.asarray(drawn) > 0), rel=0.2 / width)
     memory = io.BytesIO()
     drawn.save(memory, "JPEG", quality=50)
     with Image.open(memory) as stored:
-        assert (as_mask(np.asarray(stored)) != (np.asarray(drawn) > 0)).mean() < 0.002
+        assert (binary_mask(np.asarray(stored)) != (np.asarray(drawn) > 0)).mean() < 0.002
 
 
 def test_nerves_that_the_cut_would_take_away_are_refused():
     for grey in (60, 100, 127):
         with pytest.raises(InputError, match="of what is drawn is grey"):
-            as_mask(np.asarray(nerves(grey)))
-    assert (as_mask(np.asarray(nerves(160))) == (np.asarray(nerves()) > 0)).all()  # bright enough to stay
+            binary_mask(np.asarray(nerves(grey)))
+    assert (binary_mask(np.asarray(nerves(160))) == (np.asarray(nerves()) > 0)).all()  # bright enough to stay
 
 
 def test_labels_are_no_mask():
     labels = np.asarray(nerves()) // 255
-    assert (as_mask(labels) == labels.astype(bool)).all()
+    assert (binary_mask(labels) == labels.astype(bool)).all()
     labels[:96] *= 3
     with pytest.raises(InputError, match="0, 1, 3 are labels"):
-        as_mask(labels)
+        binary_mask(labels)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

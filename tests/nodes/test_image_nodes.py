@@ -61,14 +61,14 @@ def test_a_bad_file_gets_a_sentence(run, inputs, name, sentence):
     (inputs / "notes.txt").write_text("x")
     write_grey(inputs / "plain.png", np.zeros((8, 8), np.uint8))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(inputs / "oblong.tif", dpi=(24384.0, 12000.0))
-    said = run.sentence("CCMLoadImage", image=name, pixel_size_um=0.0)
-    assert sentence in said and (name.startswith("..") or str(inputs / "plain.png") not in said)
+    refusal = run.sentence("CCMLoadImage", image=name, pixel_size_um=0.0)
+    assert sentence in refusal and (name.startswith("..") or str(inputs / "plain.png") not in refusal)
 
 
 def test_a_picture_of_ten_thousand_pixels_a_side_is_refused(run, inputs):
     Image.new("1", (10_000, 10_000)).save(inputs / "huge.png")
-    said = run.sentence("CCMLoadImage", image="huge.png", pixel_size_um=1.0)
-    assert "huge.png is 10000 × 10000 pixels" in said
+    refusal = run.sentence("CCMLoadImage", image="huge.png", pixel_size_um=1.0)
+    assert "huge.png is 10000 × 10000 pixels" in refusal
 
 
 def panel(cnfl, **other):
@@ -101,8 +101,8 @@ def test_pairs_are_compared_by_their_differences(run):
     assert json.loads(text)["biomarkers"][0]["difference_95"] == pytest.approx([8 - 1.242, 8 + 1.242], abs=1e-3)
     assert run.result.outputs["node"]["ccm_table"][0]["caption"].startswith("3 pairs; difference painted − mask")
     fewer = json.dumps([panel(1.0, cnfd=None)])
-    said = run.sentence("CCMCompareBiomarkers", group_a=a, group_b=fewer, paired=True, **names)
-    assert "3 and 1 images are no pairs" in said
+    refusal = run.sentence("CCMCompareBiomarkers", group_a=a, group_b=fewer, paired=True, **names)
+    assert "3 and 1 images are no pairs" in refusal
 
 
 def test_one_image_a_group_has_no_interval(run):
@@ -123,8 +123,16 @@ def test_one_image_a_group_has_no_interval(run):
     ],
 )
 def test_what_was_not_measured_gets_a_sentence(run, group, sentence):
-    said = run.sentence("CCMCompareBiomarkers", group_a=json.dumps([panel(1.0)]), group_b=group, name_a="a", name_b="b")
-    assert sentence in said
+    refusal = run.sentence(
+        "CCMCompareBiomarkers", group_a=json.dumps([panel(1.0)]), group_b=group, name_a="a", name_b="b"
+    )
+    assert sentence in refusal
+
+
+def test_a_rule_set_under_its_former_name_is_the_same(run):
+    a, b = (json.dumps([panel(10.0) | {"rules": rules}] * 2) for rules in ("none/1", "keep_all/1"))
+    _, text, _ = run.values("CCMCompareBiomarkers", group_a=a, group_b=b, name_a="a", name_b="b")
+    assert json.loads(text)["biomarkers"][0]["difference"] == 0
 
 
 def test_measured_masks_can_be_compared(run):

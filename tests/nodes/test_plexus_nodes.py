@@ -35,8 +35,8 @@ def test_nerves_are_lost_and_none_appear(run):
 
 
 def test_severity_below_the_plexus_own_gets_a_sentence(run):
-    said = run.sentence("CCMDegenerate", sampled("T1DPN"), plexus=["s", 2], severity=0.5)
-    assert "nerves do not grow here" in said
+    refusal = run.sentence("CCMDegenerate", sampled("T1DPN"), plexus=["s", 2], severity=0.5)
+    assert "nerves do not grow here" in refusal
 
 
 def test_a_phantom_is_the_librarys_and_its_seed_decides(run):
@@ -103,7 +103,7 @@ def test_the_overlay_shows_what_was_counted(run):
     assert red > 0.8 and green < 0.5 and blue < 0.5
     assert torch.allclose(overlay[0, :, :90], torch.tensor(63 / 255))  # as Save Image stores .25
     with_other = torch.zeros(2, 200, 200, 3)
-    said = run.sentence("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=with_other)
-    assert "masks is a batch of 1 and images one of 2" in said
-    said = run.sentence("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=torch.zeros(1, 100, 200, 3))
-    assert "masks is 200 × 200 pixels and images 200 × 100" in said
+    refusal = run.sentence("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=with_other)
+    assert "masks is a batch of 1 and images one of 2" in refusal
+    refusal = run.sentence("CCMBiomarkers", masks=mask, pixel_size_um=1.0, images=torch.zeros(1, 100, 200, 3))
+    assert "masks is 200 × 200 pixels and images 200 × 100" in refusal

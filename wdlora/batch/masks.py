@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..clinic.images import ClinicImage, as_mask, read_image
+from ..clinic.images import ClinicImage, binary_mask, read_image
 from ..errors import InputError
 from ..files import sha256
 from ..graph import Graph
@@ -131,7 +131,7 @@ def check_masks(graph: Graph, masks: Sequence[Mask], at: Place, stated: Collecti
 
 def _check_mask(mask: Mask, picture: ClinicImage) -> None:
     try:
-        as_mask(picture.pixels)
+        binary_mask(picture.pixels)
     except InputError:
         raise InputError(f"{mask.path} is no mask of nerves, white on black: take it out of the folder") from None
 

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
-    parser.add_argument("--rules", default="acc_like", metavar="NAME", help="acc_like (default), none or chain_code")
+    parser.add_argument(
+        "--rules", default="acc_like", metavar="NAME", help="acc_like (default), keep_all or chain_code"
+    )
     parser.add_argument("--roster", metavar="CSV", help="which patient, eye and visit each file belongs to")
     parser.add_argument(
         "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
@@ -193,10 +195,10 @@ def _measure(
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
     from ..anatomy.tracing.tracer import trace
-    from ..clinic.images import as_mask
+    from ..clinic.images import binary_mask
 
     if not trace_first:
-        mask = as_mask(picture.pixels)
+        mask = binary_mask(picture.pixels)
         return measure(mask, pixel_um, rules), mask
     mask = trace(picture.pixels, pixel_um, valid=picture.valid)
     valid = None if picture.valid.all() else picture.valid
@@ -208,12 +210,12 @@ def _draw(
 ) -> None:
     from PIL import Image
 
-    from ..anatomy.biomarkers.plotting import figure
+    from ..anatomy.biomarkers.plotting import annotated_picture
     from ..files import atomic_write
 
     title = "  ·  ".join(value for value in (place.stem, *(v for k, v in columns.items() if k != "image")) if value)
     with atomic_write(place) as file:
-        Image.fromarray(figure(result, mask, image, f"Image {title}")).save(file, format="PNG")
+        Image.fromarray(annotated_picture(result, mask, image, f"Image {title}")).save(file, format="PNG")
 
 
 def _write_table(path: str, rows: list[dict[str, Any]]) -> None:

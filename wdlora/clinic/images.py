@@ -104,7 +104,7 @@ def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] 
     return ClinicImage(pixels, size, _valid_area(pixels), cropped)
 
 
-def as_mask(pixels: np.ndarray) -> np.ndarray:
+def binary_mask(pixels: np.ndarray) -> np.ndarray:
     """bool [H, W] from a mask read as an image: above half of its largest value.
 
     Grey rims of nerves, as smoothing, scaling and JPEG leave them, are cut there. Raises InputError where that is no

@@ -25,7 +25,7 @@ _DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RosterEntry:
     """One image of a roster: pseudonyms `image` and `patient`, `eye` "right", "left" or "", `visit`, `cohort`."""
 
     image: str
@@ -47,7 +47,7 @@ class Entry:
         }
 
 
-def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool = False) -> dict[str, Entry]:
+def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool = False) -> dict[str, RosterEntry]:
     """Entries of a roster by file name (without folders).
 
     Without `key`, patients are P001, P002, … and images I0001, … in the order of the table; with a key of at least
@@ -61,14 +61,14 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
     patients = _pseudonyms([row["patient"] for row in rows], "P", 3, key)
     images = _pseudonyms([row["file"] for row in rows], "I", 4, key)
     visits = [row["visit"] for row in rows] if keep_names else _visits(rows)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, RosterEntry] = {}
     for number, row in enumerate(rows):
         if row["file"] in entries:
             raise InputError(f"{path} names the file {row['file']} twice: give every image one line")
         eye = row["eye"].lower()
         if eye and eye not in EYES:
             raise InputError(f"{path}, line {number + 2}: the eye is {row['eye']!r}; write right, left, OD or OS")
-        entries[row["file"]] = Entry(
+        entries[row["file"]] = RosterEntry(
             image=row["file"] if keep_names else images[row["file"]],
             patient=row["patient"] if keep_names else patients[row["patient"]],
             eye=EYES.get(eye, ""),

@@ -141,7 +141,7 @@ def import_dataset(
 
 def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[_Item], int]:
     """The images with patient and cohort, checked, and how many were not wanted."""
-    from ..clinic.roster import Entry, read_roster
+    from ..clinic.roster import RosterEntry, read_roster
 
     cohorts = {group: name if name == NONE else find_cohort(name).name for group, name in choices.cohorts.items()}
     if unknown := sorted(set(cohorts) - {source.group for source in layout.sources} - {""}):
@@ -152,7 +152,7 @@ def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[
         _check_roster(layout.sources, roster, entries)
     items, orphans, not_wanted = [], [], 0
     for source in layout.sources:
-        row = entries.get(source.image.name, Entry("", ""))
+        row = entries.get(source.image.name, RosterEntry("", ""))
         wanted = row.cohort or cohorts.get(source.group, cohorts.get("", ""))
         if wanted == NONE:
             not_wanted += 1

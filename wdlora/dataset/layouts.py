@@ -101,7 +101,7 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
     `image` [H, W] are the pixels of the image itself; where an information bar was cut off it, the same rows of the
     annotation go. Raises InputError where the two are of different sizes or no lines can be told from the image.
     """
-    from ..clinic.images import as_mask, read_image
+    from ..clinic.images import binary_mask, read_image
 
     if source.annotation is None:
         raise InputError(f"{source.image.name} has no annotation")
@@ -120,17 +120,17 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
     if (same := _drawn_over(grey, image)) is not None:
         return ~same
     try:
-        return as_mask(grey)
+        return binary_mask(grey)
     except InputError as error:
         raise InputError(f"{name} is neither a mask nor lines drawn over its image: give masks of 0 and 255") from error
 
 
 def _coloured_lines(pixels: np.ndarray, name: str) -> np.ndarray:
     """bool [H, W] of the coloured pixels, or, of a picture of two colours, of the brighter one."""
-    from ..clinic.images import as_mask
+    from ..clinic.images import binary_mask
 
     if len(np.unique(pixels.reshape(-1, 3), axis=0)) == 2:
-        return as_mask(pixels.sum(2) - pixels.sum(2).min())
+        return binary_mask(pixels.sum(2) - pixels.sum(2).min())
     lines = np.ptp(pixels.astype(int), axis=2) > COLOURED
     if lines.mean() > 0.3:
         raise InputError(f"{name} is coloured all over: lines cannot be told from the image")

@@ -1,1 +1,1 @@
-"""Biomarkers of a nerve mask: skeleton graph, trunks, lengths, counts, and how they are shown."""
+"""Biomarkers of a nerve mask: rules, trunks, nerves, the panel, its tables and pictures."""

@@ -2,55 +2,17 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
 from ..scale import PIXEL_SIZE_UM, pixel_sides
-from ..skeleton import paths as _paths
-from ..skeleton.arms import arm_directions
-from ..skeleton.crossings import is_crossing, merge_crossings
-from ..skeleton.graph import SkeletonGraph, skeleton_graph
-from .descriptors import box_counting_dimension, nerve_areas
+from ..skeleton.paths import kallinikos
+from .descriptors import box_counting_dimension
+from .nerves import Nerve, Nerves, find_nerves, finite_or_none, nerve_table
 from .rules import RuleSet, rule_set
-from .trunks import find_trunks, join_nerves
 from .units import UNITS
-from .windows import border, cut, windows_of
-
-SMOOTHING_PX = 2.5
-"""Standard deviation, in points, of the kernel that takes the pixels' rounding out of a path (at 400/384 µm)."""
-
-BEND_PX = 7
-"""Points over which thinning bends a branch towards the nerve that it leaves (at 400/384 µm)."""
-
-CURVATURE_PX = 8.0
-"""The same for curvature, which rounding disturbs far more than length."""
-
-
-@dataclass(frozen=True)
-class Nerve:
-    """One nerve: a trunk, a branch (connected to a trunk, directly or not) or a free fibre.
-
-    `path` float64 [n, 2] is its smoothed centreline, x (column) and y (row) in pixels; it may end a few pixels
-    outside the image. Lengths count what lies inside. `width_um` is area over length.
-    """
-
-    kind: Literal["trunk", "branch", "free"]
-    length_um: float
-    chord_um: float
-    tortuosity: float
-    curvature_per_mm: float
-    width_um: float
-    branch_points: int
-    path: np.ndarray = field(repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The nerve as JSON values, with the pixel coordinates of its ends; NaN becomes None."""
-        (x0, y0), (x1, y1) = self.path[[0, -1]].tolist()
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "path"}
-        values |= {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
-        return {name: _json(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -90,16 +52,12 @@ class Biomarkers:
 
     def to_dict(self) -> dict[str, Any]:
         """The panel as JSON values, without the table of nerves; NaN becomes None, `reasons` says why."""
-        values: dict[str, Any] = {name: _json(getattr(self, name)) for name in UNITS}
+        values: dict[str, Any] = {name: finite_or_none(getattr(self, name)) for name in UNITS}
         values["rules"] = self.rules
         values["pixel_size_um"] = list(self.pixel_size_um)
         values["shape"] = list(self.shape)
         values["reasons"] = dict(self.reasons)
         return values
-
-
-def _json(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def measure(
@@ -161,167 +119,62 @@ def _panel(
     corner: tuple[int, int],
 ) -> Biomarkers:
     """The panel of a mask that fills its field; `corner` is the field's corner in the image (row, column)."""
+    found = find_nerves(mask, pixel_um, rules, valid, image)
+    nerves = nerve_table(found, corner)
     pixel_mm2 = pixel_um[0] * pixel_um[1] * 1e-6
-    scale = PIXEL_SIZE_UM / math.sqrt(pixel_um[0] * pixel_um[1])
     area_mm2 = int(mask.size if valid is None else valid.sum()) * pixel_mm2
-
-    reasons: dict[str, str] = {}
-
-    graph = skeleton_graph(mask, rules, pixel_um)
-    if rules.crossings == "pass":
-        graph = merge_crossings(graph, pixel_um)
-    windows = windows_of(mask.shape, pixel_um, valid)
-    graph, of_node, joined = cut(graph, windows)
-    direction = arm_directions(graph, pixel_um)
-    brightness = _brightness(graph, image)
-    found = find_trunks(graph, direction, windows, of_node, rules, pixel_um, brightness)
-    courses, offsets, partner = join_nerves(graph, found, direction, joined)
-
-    raw = _paths.join(graph, courses, offsets)
-    path = raw
-    if rules.length == "smoothed":
-        bend = max(4, round(BEND_PX * scale))
-        path = _paths.reach_parents(raw, graph, courses, offsets, partner, direction, bend)
-        path = _paths.smooth(path, SMOOTHING_PX * max(1, scale))
-    length = _paths.lengths(path, _paths.steps(path, pixel_um, mask.shape))
-    kept = _kept(graph, courses, offsets, length, rules, pixel_um)
-    total_um = float(length[kept].sum())
-
-    nerve_of = np.empty(graph.segments, int)
-    nerve_of[courses // 2] = np.repeat(np.arange(len(path)), np.diff(offsets))
-    nerve_of[graph.bridge] = -1
-    found = [trunk for trunk in found if kept[nerve_of[trunk[0] // 2]]]
-    on_trunk = np.zeros(graph.segments, bool)
-    on_trunk[np.concatenate([*found, np.empty(0, int)]) // 2] = True
-    trunk = np.zeros(len(path), bool)
-    trunk[nerve_of[on_trunk]] = True
-    branching = _branch_points(graph, direction, np.append(kept, False)[nerve_of], rules)
-    counted = branching & np.isin(np.arange(len(graph.node)), graph.ends[on_trunk])
-
-    nerve = np.repeat(np.where(np.append(kept, False)[nerve_of], nerve_of, -1), np.diff(graph.offsets))
-    area_um2 = nerve_areas(mask, graph.points, nerve, len(path)) * pixel_mm2 * 1e6
-    width = float(area_um2.sum()) / total_um if total_um > 0 else math.nan
-    if not total_um > 0:
-        reasons["mean_width_um"] = reasons["cnfw"] = "there is no nerve to be wide"
-    if not trunk.any():
-        for name in ("tortuosity", "curvature_per_mm", "tortuosity_legacy"):
-            reasons[name] = "there is no trunk to be tortuous"
+    window_mm2 = found.windows.area_px * pixel_mm2
+    total_um = found.total_um
+    width = float(found.area_um2.sum()) / total_um if total_um > 0 else math.nan
+    points, points_on_trunks = int(found.branching.sum()), int(found.on_trunk.sum())
+    trunks = [nerve for nerve in nerves if nerve.kind == "trunk"]
     cnfrd = box_counting_dimension(mask)
-    if math.isnan(cnfrd):
-        reasons["cnfrd"] = "there is no nerve" if not mask.any() else "the image has fewer than two box sizes"
-    window_mm2 = windows.area_px * pixel_mm2
-    points, points_on_trunks = int(branching.sum()), int(counted.sum())
-    if not window_mm2:
-        reasons["cnfd"] = reasons["cnbd"] = "no 400 µm window of the mosaic was seen for the greater part"
-
-    nerves = _table(graph, path, raw, length, area_um2, kept, trunk, branching, courses, offsets, pixel_um, corner)
-    weight = np.where(trunk, length, 0)
-
-    def over_trunks(values: np.ndarray) -> float:
-        return float(values @ weight[trunk] / weight.sum()) if trunk.any() else math.nan
-
+    legacy = [kallinikos(found.raw[k]) for k in np.flatnonzero(found.trunk).tolist()]
     return Biomarkers(
         cnfl=total_um * 1e-3 / area_mm2,
-        cnfd=len(found) / window_mm2 if window_mm2 else math.nan,
+        cnfd=found.trunks / window_mm2 if window_mm2 else math.nan,
         cnbd=points_on_trunks / window_mm2 if window_mm2 else math.nan,
         ctbd=points / area_mm2,
         cnfa=int(mask.sum()) * pixel_mm2 / area_mm2,
         cnfw=width / area_mm2,
         mean_width_um=width,
         cnfrd=cnfrd,
-        tortuosity=over_trunks(np.array([n.tortuosity for n in nerves if n.kind == "trunk"])),
-        curvature_per_mm=over_trunks(np.array([n.curvature_per_mm for n in nerves if n.kind == "trunk"])),
-        tortuosity_legacy=over_trunks(np.array([_paths.kallinikos(raw[k]) for k in np.flatnonzero(trunk).tolist()])),
+        tortuosity=_over_trunks(found, [nerve.tortuosity for nerve in trunks]),
+        curvature_per_mm=_over_trunks(found, [nerve.curvature_per_mm for nerve in trunks]),
+        tortuosity_legacy=_over_trunks(found, legacy),
         length_mm=total_um * 1e-3,
         area_mm2=area_mm2,
-        trunks=len(found),
+        trunks=found.trunks,
         branch_points=points,
         branch_points_on_trunks=points_on_trunks,
         rules=rules.label,
         pixel_size_um=pixel_um,
         shape=mask.shape,
-        reasons=reasons,
+        reasons=_reasons(found, mask, cnfrd),
         nerves=nerves,
-        branch_xy=(graph.node[branching] + corner)[:, ::-1],
-        branch_on_trunk=counted[branching],
+        branch_xy=(found.graph.node[found.branching] + corner)[:, ::-1],
+        branch_on_trunk=found.on_trunk[found.branching],
     )
 
 
-def _brightness(graph: SkeletonGraph, image: np.ndarray | None) -> np.ndarray | None:
-    """float64 [S]: mean brightness of each segment relative to the mean of all, None without an image."""
-    if image is None or not graph.segments:
-        return None
-    row, column = np.clip(np.rint(graph.points), 0, np.array(graph.shape) - 1).astype(int).T
-    value = image[row, column].astype(float)
-    each = np.add.reduceat(value, graph.offsets[:-1]) / np.diff(graph.offsets)
-    return each / max(value.mean(), 1e-12)
+def _over_trunks(found: Nerves, values: list[float]) -> float:
+    """Mean of one value a trunk, weighted by length; NaN without a trunk."""
+    if not found.trunk.any():
+        return math.nan
+    weight = np.where(found.trunk, found.length_um, 0)
+    return float(np.array(values) @ weight[found.trunk] / weight.sum())
 
 
-def _kept(
-    graph: SkeletonGraph,
-    courses: np.ndarray,
-    offsets: np.ndarray,
-    length: np.ndarray,
-    rules: RuleSet,
-    pixel_um: tuple[float, float],
-) -> np.ndarray:
-    """bool [nerves]: not part of a piece too short for the rules."""
-    component = graph.component[courses[offsets[:-1]] // 2]
-    total = np.bincount(component, length)
-    field_box = np.array([[-0.5, graph.shape[0] - 0.5, -0.5, graph.shape[1] - 0.5]])
-    zone, _, _ = border(graph, np.zeros(len(graph.node), int), field_box, rules.border_fraction, pixel_um)
-    touches = np.zeros(len(total), bool)
-    touches[graph.component[zone[graph.ends].any(1)]] = True
-    least = np.where(touches, rules.isolated_border_um, rules.isolated_um)
-    return ((total > 0) & (total >= least))[component]
-
-
-def _branch_points(graph: SkeletonGraph, direction: np.ndarray, kept: np.ndarray, rules: RuleSet) -> np.ndarray:
-    """bool [N]: junctions of kept segments inside the image, without crossings where the rules say so."""
-    inside = ((graph.node >= -0.5) & (graph.node <= np.array(graph.shape) - 0.5)).all(1)
-    branching = (graph.degree >= 3) & inside & np.isin(np.arange(len(graph.node)), graph.ends[kept])
-    return branching & ~is_crossing(graph, direction) if rules.crossings == "pass" else branching
-
-
-def _table(
-    graph: SkeletonGraph,
-    path: _paths.Paths,
-    raw: _paths.Paths,
-    length: np.ndarray,
-    area_um2: np.ndarray,
-    kept: np.ndarray,
-    trunk: np.ndarray,
-    branching: np.ndarray,
-    courses: np.ndarray,
-    offsets: np.ndarray,
-    pixel_um: tuple[float, float],
-    corner: tuple[int, int],
-) -> tuple[Nerve, ...]:
-    """The kept nerves, one row each."""
-    if not kept.any():
-        return ()
-    scale = PIXEL_SIZE_UM / math.sqrt(pixel_um[0] * pixel_um[1])
-    curvature = _paths.mean_curvatures(_paths.smooth(raw, CURVATURE_PX * max(1, scale)), pixel_um, graph.shape)
-    chord = _paths.chords(path, pixel_um, graph.shape)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tortuosity = np.where(chord > 0, np.maximum(length / chord, 1), np.nan)
-        width = np.where(length > 0, area_um2 / length, np.nan)
-    component = graph.component[courses[offsets[:-1]] // 2]
-    with_trunk = np.isin(component, component[trunk])
-    nerve = np.repeat(np.arange(len(path)), np.diff(offsets))
-    met = np.unique(np.stack([np.repeat(nerve, 2), graph.ends[courses // 2].ravel()], 1), axis=0)
-    branches = np.bincount(met[branching[met[:, 1]], 0], minlength=len(path))
-    points = (path.points + corner)[:, ::-1]
-    return tuple(
-        Nerve(
-            kind="trunk" if trunk[k] else "branch" if with_trunk[k] else "free",
-            length_um=float(length[k]),
-            chord_um=float(chord[k]),
-            tortuosity=float(tortuosity[k]),
-            curvature_per_mm=float(curvature[k]),
-            width_um=float(width[k]),
-            branch_points=int(branches[k]),
-            path=points[path.offsets[k] : path.offsets[k + 1]],
-        )
-        for k in np.flatnonzero(kept).tolist()
-    )
+def _reasons(found: Nerves, mask: np.ndarray, cnfrd: float) -> dict[str, str]:
+    """Why figures of the panel are NaN."""
+    reasons: dict[str, str] = {}
+    if not found.total_um > 0:
+        reasons["mean_width_um"] = reasons["cnfw"] = "there is no nerve to be wide"
+    if not found.trunk.any():
+        for name in ("tortuosity", "curvature_per_mm", "tortuosity_legacy"):
+            reasons[name] = "there is no trunk to be tortuous"
+    if math.isnan(cnfrd):
+        reasons["cnfrd"] = "there is no nerve" if not mask.any() else "the image has fewer than two box sizes"
+    if not found.windows.area_px:
+        reasons["cnfd"] = reasons["cnbd"] = "no 400 µm window of the mosaic was seen for the greater part"
+    return reasons

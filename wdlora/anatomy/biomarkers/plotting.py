@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...plotting import pixels
 from .overlay import COLOURS, ELSEWHERE, ON_TRUNK
 from .panel import Biomarkers, Nerve
 from .units import UNITS
@@ -13,7 +14,7 @@ from .units import UNITS
 BACKGROUND, PANEL, EDGE, TEXT, QUIET = "#0e1116", "#161b22", "#30363d", "#f0f3f6", "#8b949e"
 LINE_WIDTHS = {"free": 1.9, "branch": 1.9, "trunk": 2.6}
 
-FIGURES = (
+NUMBERS = (
     ("cnfl", "CNFL", "{:.2f}"),
     ("cnfd", "CNFD", "{:.2f}"),
     ("cnbd", "CNBD", "{:.2f}"),
@@ -25,25 +26,25 @@ FIGURES = (
     ("tortuosity", "tortuosity", "{:.3f}"),
     ("curvature_per_mm", "curvature", "{:.2f}"),
 )
+"""What the picture says in numbers: key of the panel, label, format; the first four on cards."""
+
 CAPTIONS = UNITS | {"tortuosity": "arc/chord"}
 
 
-def figure(
+def annotated_picture(
     biomarkers: Biomarkers, mask: np.ndarray, image: np.ndarray | None = None, title: str | None = None
 ) -> np.ndarray:
-    """Draw trunks, branches, free fibres, branch points, widths and the panel's figures.
+    """Draw trunks, branches, free fibres, branch points, widths and the panel's numbers.
 
     `mask` [H, W] is the one that was measured; `image` [H, W] what it was traced on (without it the mask is
     shown). Returns uint8 [900, 1600, 3]. Raises InputError where the shapes differ.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     mask = np.asarray(mask) != 0
     if image is not None and np.shape(image) != mask.shape:
         raise InputError(f"the image's shape is {np.shape(image)} but the mask's is {mask.shape}: they must match")
     picture = Figure(figsize=(16, 9), dpi=100, facecolor=BACKGROUND)
-    canvas = FigureCanvasAgg(picture)
     row_um, column_um = biomarkers.pixel_size_um
     extent = (-0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5, -0.5)
     options: dict[str, Any] = {"cmap": "gray", "extent": extent, "aspect": row_um / column_um}
@@ -66,8 +67,7 @@ def figure(
             spine.set_edgecolor(EDGE)
     _headline(picture, biomarkers, title)
     _numbers(picture, biomarkers)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(picture, 100)
 
 
 def _nerves(axes: Any, biomarkers: Biomarkers) -> None:
@@ -128,14 +128,14 @@ def _scale_bar(axes: Any, shape: tuple[int, ...], column_um: float) -> None:
 def local_widths(nerve: Nerve, distance: np.ndarray) -> np.ndarray:
     """float64 [n]: width in µm at each point of a nerve's path.
 
-    The distance to the mask's edge gives the course of the width, area over length its mean: read alone, the
+    The distance to the mask's edge gives the profile of the width, area over length its mean: read alone, the
     distance depends on a line's orientation. `distance` [H, W] is the distance transform of the mask.
     """
     from scipy.ndimage import gaussian_filter1d
 
     column, row = np.clip(np.rint(nerve.path).astype(int), 0, np.array(distance.shape[::-1]) - 1).T
-    course = gaussian_filter1d(np.maximum(distance[row, column], 0.5), 5.0, mode="nearest")
-    return course / course.mean() * nerve.width_um
+    profile = gaussian_filter1d(np.maximum(distance[row, column], 0.5), 5.0, mode="nearest")
+    return profile / profile.mean() * nerve.width_um
 
 
 def _width_map(picture: Any, axes: Any, biomarkers: Biomarkers, mask: np.ndarray, options: dict[str, Any]) -> None:
@@ -157,15 +157,15 @@ def _width_map(picture: Any, axes: Any, biomarkers: Biomarkers, mask: np.ndarray
         values[tuple(cell[near].T)] = width[nearest[near]]
         low, high = (math.floor(2 * edge) / 2 for edge in np.percentile(width, (2, 98)))
         high = max(high + 0.5, low + 1)
-    shown = axes.imshow(values, vmin=low, vmax=high, interpolation="nearest", **(options | {"cmap": "plasma"}))
+    drawn = axes.imshow(values, vmin=low, vmax=high, interpolation="nearest", **(options | {"cmap": "plasma"}))
     if nerves:
-        bar = picture.colorbar(shown, cax=picture.add_axes((0.846, 0.045, 0.011, 0.5156)))
+        bar = picture.colorbar(drawn, cax=picture.add_axes((0.846, 0.045, 0.011, 0.5156)))
         bar.outline.set_edgecolor(EDGE)
         bar.ax.tick_params(colors=QUIET, labelsize=10.5, length=0)
 
 
 def _headline(picture: Any, biomarkers: Biomarkers, title: str | None) -> None:
-    """Title and, small, what the figures rest on."""
+    """Title and, small, what the numbers rest on."""
     height, width = biomarkers.shape
     row_um, column_um = biomarkers.pixel_size_um
     title = title or "Corneal nerve biomarkers"
@@ -175,26 +175,26 @@ def _headline(picture: Any, biomarkers: Biomarkers, title: str | None) -> None:
 
 
 def _numbers(picture: Any, biomarkers: Biomarkers) -> None:
-    """The panel's figures: the first four on cards, the rest in a column."""
+    """The panel's numbers: the first four on cards, the rest in a column."""
     from matplotlib.patches import FancyBboxPatch
 
-    def said(name: str, form: str) -> str:
+    def formatted(name: str, form: str) -> str:
         value = getattr(biomarkers, name)
         return form.format(value) if math.isfinite(value) else "–"
 
     left, right, gap = 0.548, 0.978, 0.01
     wide = (right - left - 3 * gap) / 4
     rounded = "round,pad=0,rounding_size=0.008"
-    for k, (name, label, form) in enumerate(FIGURES[:4]):
+    for k, (name, label, form) in enumerate(NUMBERS[:4]):
         x = left + k * (wide + gap)
         card = FancyBboxPatch((x, 0.655), wide, 0.235, boxstyle=rounded, fc=PANEL, ec=EDGE, mutation_aspect=16 / 9)
         picture.add_artist(card)
         picture.text(x + 0.012, 0.853, label, color=QUIET, fontsize=14, va="center")
-        picture.text(x + 0.012, 0.770, said(name, form), color=TEXT, fontsize=27, weight="bold", va="center")
+        picture.text(x + 0.012, 0.770, formatted(name, form), color=TEXT, fontsize=27, weight="bold", va="center")
         picture.text(x + 0.012, 0.692, CAPTIONS[name], color=QUIET, fontsize=12, va="center")
     x, top, step = 0.884, 0.5606, 0.0859
-    for k, (name, label, form) in enumerate(FIGURES[4:]):
+    for k, (name, label, form) in enumerate(NUMBERS[4:]):
         y = top - k * step
         picture.text(x, y - 0.004, label, color=QUIET, fontsize=11.5, va="top")
         picture.text(right, y - 0.005, CAPTIONS[name], color=QUIET, fontsize=10, va="top", ha="right")
-        picture.text(x, y - 0.029, said(name, form), color=TEXT, fontsize=16, weight="bold", va="top")
+        picture.text(x, y - 0.029, formatted(name, form), color=TEXT, fontsize=16, weight="bold", va="top")

@@ -61,19 +61,29 @@ ACC_LIKE = RuleSet(
 )
 """After the rules published for ACCMetrics (Dabbah et al. 2011; Chen et al. 2017) and its tutorial."""
 
-NONE = replace(ACC_LIKE, name="none", isolated_um=0.0, isolated_border_um=0.0)
+KEEP_ALL = replace(ACC_LIKE, name="keep_all", isolated_um=0.0, isolated_border_um=0.0)
 """The same with no piece dropped: for comparison with a known truth."""
 
 CHAIN_CODE = replace(ACC_LIKE, name="chain_code", length="chain_code", extend_to_border=False, crossings="branch")
 """Pixel steps of 1 and √2, no continuation at the edge, every junction a branch point: others' figures."""
 
-RULE_SETS = {rules.name: rules for rules in (ACC_LIKE, NONE, CHAIN_CODE)}
+RULE_SETS = {rules.name: rules for rules in (ACC_LIKE, KEEP_ALL, CHAIN_CODE)}
+
+FORMER_NAMES = {"none": "keep_all"}
+"""Names that rule sets had before, in commands and in results written so far; the rules are the same."""
 
 
 def rule_set(rules: str | RuleSet) -> RuleSet:
-    """The rule set of that name, or the one given. Raises InputError on an unknown name."""
+    """The rule set of that name, also a former one, or the one given. Raises InputError on an unknown name."""
     if isinstance(rules, RuleSet):
         return rules
-    if rules not in RULE_SETS:
+    name = FORMER_NAMES.get(rules, rules)
+    if name not in RULE_SETS:
         raise InputError(f"there is no rule set {rules!r}; choose one of {', '.join(RULE_SETS)}")
-    return RULE_SETS[rules]
+    return RULE_SETS[name]
+
+
+def present_label(label: str) -> str:
+    """The label that a result measured under `label` (name/version) would carry today: `none/1` → `keep_all/1`."""
+    name, slash, version = label.partition("/")
+    return FORMER_NAMES.get(name, name) + slash + version

@@ -17,16 +17,16 @@ LEAST_SEEN = 0.75
 
 @dataclass(frozen=True)
 class Windows:
-    """A grid of windows: `rows` and `columns` hold its lines in pixels (top to bottom, left to right).
-
-    `counted` bool [windows] tells which hold enough of the seen area, `area_px` int how much these hold.
-    Windows are numbered row by row.
-    """
+    """A grid of windows, numbered row by row."""
 
     rows: np.ndarray
+    """int [down + 1]: the grid's lines in pixels, top to bottom."""
     columns: np.ndarray
+    """int [across + 1]: the same from left to right."""
     counted: np.ndarray
+    """bool [windows]: holds enough of the seen area."""
     area_px: int
+    """Seen pixels in all windows that count."""
 
     @property
     def boxes(self) -> np.ndarray:
@@ -102,16 +102,27 @@ def cut(graph: SkeletonGraph, windows: Windows) -> tuple[SkeletonGraph, np.ndarr
     return new, np.concatenate([of_node, np.stack([of_point[at], of_point[at + 1]], 1).ravel()]), joined
 
 
-def border(
-    graph: SkeletonGraph, of_node: np.ndarray, boxes: np.ndarray, fraction: float, pixel_um: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each node: does it lie in the border zone of its window, at which side (0 to 3), and the side in µm.
+@dataclass(frozen=True)
+class Border:
+    """How the N nodes of a graph lie to the border of the window that each is in."""
 
-    `boxes` [windows, 4] as `Windows.boxes`; the side is the mean of the window's height and width.
+    near: np.ndarray
+    """bool [N]: in the border zone."""
+    side: np.ndarray
+    """int [N]: the nearest side; 0: top, 1: bottom, 2: left, 3: right."""
+    side_um: np.ndarray
+    """float64 [N]: mean of the window's height and width."""
+
+
+def border(graph: SkeletonGraph, of_node: np.ndarray, boxes: np.ndarray, fraction: float) -> Border:
+    """How each node lies to its window's border; `fraction` is the zone's depth in sides.
+
+    `of_node` int [N] is the window of each node; `boxes` [windows, 4] as `Windows.boxes`.
     """
     box = boxes[of_node]
     row, column = graph.node[:, 0], graph.node[:, 1]
+    row_um, column_um = graph.pixel_um
     distance = np.stack([row - box[:, 0], box[:, 1] - row, column - box[:, 2], box[:, 3] - column], 1)
-    distance = distance * (pixel_um[0], pixel_um[0], pixel_um[1], pixel_um[1])
-    side = ((box[:, 1] - box[:, 0]) * pixel_um[0] + (box[:, 3] - box[:, 2]) * pixel_um[1]) / 2
-    return distance.min(1) <= fraction * side, distance.argmin(1), side
+    distance = distance * (row_um, row_um, column_um, column_um)
+    side_um = ((box[:, 1] - box[:, 0]) * row_um + (box[:, 3] - box[:, 2]) * column_um) / 2
+    return Border(distance.min(1) <= fraction * side_um, distance.argmin(1), side_um)

@@ -130,23 +130,23 @@ class _Path:
             for fibre in origin.centrelines
         ]
         thickness = [float(fibre.width_um.mean()) / origin.target["width_um"] for fibre in origin.centrelines]
-        decline = DyingBack(self.rng, strands, thickness, self.field, LOST_AT_BRANCH_UM, LOST_AT_TIP_UM)
+        dying = DyingBack(self.rng, strands, thickness, self.field, LOST_AT_BRANCH_UM, LOST_AT_TIP_UM)
         assert origin.biomarkers is not None
         # What the estimate of the measured length misses at the start it misses throughout.
-        share = decline.length / max(1000 * origin.biomarkers.length_mm, 1e-9)
+        share = dying.length / max(1000 * origin.biomarkers.length_mm, 1e-9)
         grid = np.arange(math.floor(origin.severity * STEPS_PER_UNIT) + 1, 2 * STEPS_PER_UNIT + 1) / STEPS_PER_UNIT
         for step in [*grid[grid < severity], severity]:
             trunks, branch_points, length = self.wanted(float(step))
-            decline.to(trunks, branch_points, length * share)
+            dying.to(trunks, branch_points, length * share)
         trunks, branch_points, length = self.wanted(severity)
         name = nearest(severity).name
         order = Order(length, trunks, branch_points, self._width(severity), self.field.windows)
-        mask, fibres = self._draw(decline, severity, order.width_um * decline.length / share)
+        mask, fibres = self._draw(dying, severity, order.width_um * dying.length / share)
         biomarkers = measure(mask, origin.pixel_size_um)
         for _ in range(2):
             if not biomarkers.length_mm or abs(biomarkers.mean_width_um / order.width_um - 1) <= WIDTH_TOLERANCE:
                 break
-            mask, fibres = self._draw(decline, severity, order.width_um * 1000 * biomarkers.length_mm)
+            mask, fibres = self._draw(dying, severity, order.width_um * 1000 * biomarkers.length_mm)
             biomarkers = measure(mask, origin.pixel_size_um)
         return NerveMask(
             mask=mask,
@@ -168,17 +168,17 @@ class _Path:
         assert self.origin.biomarkers is not None
         return float(self.origin.biomarkers.mean_width_um * ratio)
 
-    def _draw(self, decline: DyingBack, severity: float, area_um2: float) -> tuple[np.ndarray, tuple[Fibre, ...]]:
+    def _draw(self, dying: DyingBack, severity: float, area_um2: float) -> tuple[np.ndarray, tuple[Fibre, ...]]:
         """Draw the pieces, displaced, with all widths scaled until they cover the area."""
         origin, pixel = self.origin, self.origin.pixel_size_um
         direction = self._direction()
         amplitude = SHIFT_PX * (severity - origin.severity) / 2 * pixel
         phase = 2 * math.pi * np.random.default_rng(np.random.SeedSequence([ROLE, origin.seed, 1])).random(2)
         pieces = []
-        for piece in decline.pieces:
-            points, widths, taper = self._stretch(decline, piece)
+        for piece in dying.pieces:
+            points, widths, taper = self._stretch(dying, piece)
             points = lateral_shift(points, direction, amplitude, SHIFT_WAVELENGTH_PX * pixel, phase)
-            pieces.append((points / pixel - 0.5, widths, taper, decline.strands[piece.fibre].kind))
+            pieces.append((points / pixel - 0.5, widths, taper, dying.strands[piece.fibre].kind))
         scale = 1.0
         for _ in range(6):
             fibres = tuple(
@@ -192,9 +192,9 @@ class _Path:
             scale *= area_um2 / covered
         return mask, fibres
 
-    def _stretch(self, decline: DyingBack, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _stretch(self, dying: DyingBack, piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points and widths of a piece in µm, and by how much its new ends taper."""
-        strand = decline.strands[piece.fibre]
+        strand = dying.strands[piece.fibre]
         fibre = self.origin.centrelines[piece.fibre]
         inner = strand.arc[(strand.arc > piece.start + 1e-6) & (strand.arc < piece.end - 1e-6)]
         at = np.concatenate([[piece.start], inner, [piece.end]])

@@ -4,46 +4,23 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..discs import paint_discs
 from ..nerve_mask import Fibre
 
 STEP_PX = 0.6
+"""Greatest distance of discs along a centreline."""
+
 LEAST_RADIUS_PX = 0.75
+"""No fibre is drawn thinner, so that it stays connected on coarse grids."""
 
 
 def draw(fibres: Iterable[Fibre], shape: tuple[int, int], pixel_size_um: float) -> np.ndarray:
     """Mask bool [H, W] of the pixels whose centre lies within half a width of a centreline.
 
-    Discs are stamped at most 0.6 px apart along every centreline; no fibre is thinner than 1.5 px, so that it
-    stays connected on coarse grids.
+    Discs lie at most `STEP_PX` apart along every centreline.
     """
-    height, width = shape
     centres, radii = _samples(fibres, pixel_size_um)
-    # A margin all round lets stamps overhang; what lies farther outside is not drawn.
-    reach = int(np.ceil(radii.max())) + 1 if len(radii) else 1
-    near = (
-        (centres[:, 0] > -reach)
-        & (centres[:, 0] < width - 1 + reach)
-        & (centres[:, 1] > -reach)
-        & (centres[:, 1] < height - 1 + reach)
-    )
-    centres, radii = centres[near], radii[near]
-    stride = width + 4 * reach
-    canvas = np.zeros((height + 4 * reach) * stride, bool)
-    columns, rows = np.floor(centres + 0.5).T.astype(np.int64)
-    offset_x, offset_y = columns - centres[:, 0], rows - centres[:, 1]
-    place = (rows + 2 * reach) * stride + columns + 2 * reach
-    # Thin stamps take small windows: group by the window that the radius needs.
-    window = np.ceil(radii + 0.5).astype(int)
-    for half in np.unique(window):
-        chosen = window == half
-        step = np.arange(-half, half + 1)
-        x2 = (offset_x[chosen, None] + step) ** 2
-        y2 = (offset_y[chosen, None] + step) ** 2
-        room = radii[chosen] ** 2
-        inside = y2[:, :, None] <= (room[:, None] - x2)[:, None, :]
-        around = (step[:, None] * stride + step[None, :])[None]
-        canvas[(place[chosen, None, None] + around)[inside]] = True
-    return _filled(canvas.reshape(-1, stride)[2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width])
+    return _filled(paint_discs(centres[:, 1], centres[:, 0], radii, shape))
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

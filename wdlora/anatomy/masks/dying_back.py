@@ -20,8 +20,27 @@ CLEARANCE_UM = 10.0
 GAP_UM = 18.0
 """First gap of a broken trunk."""
 
+GAP_CLEARANCE_UM = 8.0
+"""A gap lies at least so far from a branch point, where the trunk has such a place."""
+
+GAP_PLACES = 32
+GAP_RANGE = (0.3, 0.7)
+"""Places at which a gap is tried, drawn evenly in this part of a trunk's visible length."""
+
+STILL_TRUNK = (0.07, 0.45)
+"""A side of a gap whose ends lie so deep in the border zone and so far apart (in sides) might pass for a trunk."""
+
+SPARED_UM = 100.0
+"""A gap that leaves no such side is worth so much clearance."""
+
 JOINED_UM = 2.6
 """A branch whose tip is this near to another trunk's centreline is connected to it."""
+
+WINDING_AS_BRANCHES = 30.0
+"""A trunk's arc over its chord minus one counts like so many branches for how long it stays."""
+
+ENOUGH_UM = 0.5
+"""No more is taken away for less than this."""
 
 
 @dataclass
@@ -39,6 +58,18 @@ class Piece:
     joins: list[int | None]
     dies: Literal["start", "end"]
     least: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What loses length before all that comes later: pieces of a `kind`, down to this share of their strand."""
+
+    kind: Literal["branch", "free", "fragment", "stump"]
+    kept_share: float = 0.0
+
+
+PHASES = (Phase("fragment"), Phase("branch", kept_share=0.5), Phase("free"), Phase("branch"), Phase("stump"))
+"""Loose fragments go first, then branch tips by half, free fibres, the rest of the branches, stumps of trunks last."""
 
 
 class DyingBack:
@@ -126,7 +157,7 @@ class DyingBack:
         path = self.strands[index].path
         inside = path[self.field.holds(path)]
         chord = float(np.hypot(*(inside[-1] - inside[0])))
-        return branches + 30 * (self.strands[index].length / chord - 1)
+        return branches + WINDING_AS_BRANCHES * (self.strands[index].length / chord - 1)
 
     # -- losing
 
@@ -136,11 +167,12 @@ class DyingBack:
         strand = self.strands[index]
         piece = next(piece for piece in self.pieces if piece.fibre == index)
         roots = np.array([self._arc_of_join(other, index) for other in self.pieces if index in other.joins])
-        low, high = np.interp([0.3, 0.7], strand.visible / strand.visible[-1], strand.arc)
-        places = low + (high - low) * self.rng.random(32)
-        room = np.abs(places[:, None] - roots[None]).min(axis=1) if len(roots) else np.full(len(places), np.inf)
-        clear = np.minimum(room, GAP_UM / 2 + 8) - 100 * np.array([self._leaves_trunk(strand, at) for at in places])
-        place = float(places[clear.argmax()])
+        low, high = np.interp(GAP_RANGE, strand.visible / strand.visible[-1], strand.arc)
+        places = low + (high - low) * self.rng.random(GAP_PLACES)
+        away = np.abs(places[:, None] - roots[None]).min(axis=1) if len(roots) else np.full(len(places), np.inf)
+        clearance = np.minimum(away, GAP_UM / 2 + GAP_CLEARANCE_UM)
+        clearance = clearance - SPARED_UM * np.array([self._leaves_trunk(strand, at) for at in places])
+        place = float(places[clearance.argmax()])
         self.pieces.remove(piece)
         self._gaps[index] = place
         for start, end, dies in ((0.0, place - GAP_UM / 2, "end"), (place + GAP_UM / 2, strand.stop, "start")):
@@ -157,7 +189,7 @@ class DyingBack:
         inside = self.field.holds(strand.path)
         before = strand.path[inside & (strand.arc < place)]
         after = strand.path[inside & (strand.arc > place)]
-        return any(len(part) > 1 and self.field.spans(part[0], part[-1], 0.07, 0.45) for part in (before, after))
+        return any(len(part) > 1 and self.field.spans(part[0], part[-1], *STILL_TRUNK) for part in (before, after))
 
     def _arc_of_join(self, branch: Piece, trunk: int) -> float:
         side = branch.joins.index(trunk)
@@ -203,24 +235,22 @@ class DyingBack:
 
     def _die_back(self, excess: float) -> None:
         """Take `excess` µm away: loose fragments and branch tips first, stumps of trunks last."""
-        for phase in range(5):
-            if excess <= 0.5:
+        for phase in PHASES:
+            if excess <= ENOUGH_UM:
                 return
             for piece in sorted(self._mortal(phase), key=lambda piece: self._order[piece.fibre]):
                 before = self.length
                 self._shorten(piece, excess, phase)
                 excess -= before - self.length
-                if excess <= 0.5:
+                if excess <= ENOUGH_UM:
                     return
 
-    def _mortal(self, phase: int) -> list[Piece]:
-        """Pieces that may lose length in a phase."""
-        if phase in (1, 3):
-            return [p for p in self.pieces if p.kind == "branch" and None in p.joins]
-        kind = {0: "fragment", 2: "free", 4: "stump"}[phase]
-        return [piece for piece in self.pieces if piece.kind == kind]
+    def _mortal(self, phase: Phase) -> list[Piece]:
+        """Pieces that may lose length in a phase; a branch between two trunks has no tip to lose."""
+        pieces = [piece for piece in self.pieces if piece.kind == phase.kind]
+        return [piece for piece in pieces if None in piece.joins] if phase.kind == "branch" else pieces
 
-    def _shorten(self, piece: Piece, excess: float, phase: int) -> None:
+    def _shorten(self, piece: Piece, excess: float, phase: Phase) -> None:
         """Retract the dying end by at most `excess`, or remove the piece where that takes no more."""
         length = self.visible(piece)
         if piece.kind != "branch" and length <= excess:
@@ -230,8 +260,7 @@ class DyingBack:
         if piece.kind == "branch":
             # Its tip is the end that holds on to nothing.
             piece.dies = "end" if piece.joins[1] is None else "start"
-            if phase == 1:
-                least = max(least, 0.5 * self.strands[piece.fibre].length)
+            least = max(least, phase.kept_share * self.strands[piece.fibre].length)
         loss = min(excess, length - least)
         if loss <= 0:
             return

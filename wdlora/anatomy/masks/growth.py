@@ -6,11 +6,14 @@ field, follow the same course and make up the rest of the length. Lengths in µm
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
+from .branches import BRANCH_ANGLES, Candidates, draw_candidates, heading_at
+from .course import Course, draw_course
+from .curves import STEP_UM, arc_lengths
 from .occupancy import Occupancy
-from .orientation import STEP_UM, Course, arc_lengths, draw_course, evaluate, waves
 from .strand import LEAST_BRANCH_UM, LEAST_FREE_UM, LEAST_FROM_EDGE_UM, OVERHANG_UM, Field, Strand
 
 REACH_UM = 11.0
@@ -22,12 +25,52 @@ ROOT_SPACING_UM = 20.0
 EDGE_UM = 15.0
 """Least distance of a branch point from the edge of the field."""
 
-BRANCH_ANGLES = (math.radians(25), math.radians(65))
+CALM = (1.0, 1.0, 0.75, 0.5, 0.3, 0.15, 0.05)
+"""Courses tried for the trunks one after the other: how much of the usual bend and slant each has."""
+
+CLEAR_TRUNK = (0.065, 0.56)
+"""A line whose ends lie so deep in the border zone and so far apart (in sides) will be measured as a trunk."""
+
+NEARLY_TRUNK = (0.07, 0.4)
+"""A free fibre with such ends might be measured as one."""
+
+BRANCH_POINT_UM = 26.0
+"""Length to be kept for every branch point that is still to come."""
+
+BRANCH_SHARE = 0.62
+"""Share of the length that trunks leave which branches take; free fibres take the rest."""
+
+LONGEST_MEAN_BRANCH_UM = 150.0
+BRANCH_SPREAD = (0.45, 1.5)
+"""Branches have so many times the mean length that the plexus can afford, drawn evenly."""
+
 CONNECTING_SHARE = 0.45
+"""How often a branch that leads to another trunk is looked for …"""
+
+CONNECTING_STRETCH = 1.4
+"""… which may be so many times as long …"""
+
+CONNECTING_BONUS_UM = 60.0
+"""… and wins over one that is nearer to the desired length by less than this."""
+
+FREE_SPREAD = (0.32, 1.0)
+"""Free fibres have such shares of the longest that the field holds, drawn evenly."""
+
+LONGEST_FREE_SHARE = 0.78
+"""The longest free fibre, as a share of a window's height."""
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A branch that could grow: how far it is from what is wanted (µm), and the branch points that it makes."""
+
+    misfit: float
+    strand: Strand
+    roots: list[tuple[int, float]]
 
 
 class Plexus:
-    """Strands in a field and the room that they leave."""
+    """Strands in a field and the places that they occupy."""
 
     def __init__(self, rng: np.random.Generator, field: Field, excess: float, whorl: bool = False):
         self.rng = rng
@@ -36,7 +79,7 @@ class Plexus:
         self.whorl = whorl
         self.strands: list[Strand] = []
         self.roots: list[tuple[int, float]] = []
-        self.room = Occupancy(field.width, field.height, REACH_UM)
+        self.occupancy = Occupancy(field.width, field.height, REACH_UM)
         self.course: Course | None = None
 
     @property
@@ -50,8 +93,8 @@ class Plexus:
         return len(self.roots)
 
     def grow(self, trunks: int, branch_points: int, length: float) -> None:
-        """Grow everything; what finds no room stays away, and the counts say so."""
-        self._grow_trunks(trunks, length - 26.0 * branch_points)
+        """Grow everything; what finds no place stays away, and the counts say so."""
+        self._grow_trunks(trunks, length - BRANCH_POINT_UM * branch_points)
         self._grow_branches(branch_points, length)
         self._grow_free(length)
         self.tune(length)
@@ -61,7 +104,7 @@ class Plexus:
     def _grow_trunks(self, count: int, budget: float) -> None:
         """Place `count` trunks, straighter and more upright where the budget is tight."""
         best: list[np.ndarray] = []
-        for calm in (1.0, 1.0, 0.75, 0.5, 0.3, 0.15, 0.05):
+        for calm in CALM:
             self.course = draw_course(self.rng, self.field.width, self.field.height, self.excess, self.whorl, calm)
             lines = self._lines(count) if count else []
             if len(lines) >= len(best):
@@ -110,7 +153,7 @@ class Plexus:
         run = np.flatnonzero(held)
         if len(run) < 20 or run[-1] - run[0] + 1 != len(run):
             return None
-        if not self.field.spans(points[run[0]], points[run[-1]], 0.065, 0.56):
+        if not self.field.spans(points[run[0]], points[run[-1]], *CLEAR_TRUNK):
             return None
         middle = points[run[0] + 18 : run[-1] - 17]
         if not self.field.holds(middle, 8.0).all():
@@ -130,81 +173,75 @@ class Plexus:
             if wanted <= 0:
                 return
             spare = length - self.length
-            share = 0.62 if spare * 0.38 > 1.5 * LEAST_FREE_UM else 1.0
-            mean = min(max(share * spare / wanted, LEAST_BRANCH_UM), 150.0)
-            desired = max(LEAST_BRANCH_UM, mean * float(self.rng.uniform(0.45, 1.5)))
+            share = BRANCH_SHARE if spare * (1 - BRANCH_SHARE) > 1.5 * LEAST_FREE_UM else 1.0
+            mean = min(max(share * spare / wanted, LEAST_BRANCH_UM), LONGEST_MEAN_BRANCH_UM)
+            desired = max(LEAST_BRANCH_UM, mean * float(self.rng.uniform(*BRANCH_SPREAD)))
             if attempt > 8 + 2 * count:
                 desired = LEAST_BRANCH_UM
-            most = max(spare - 26.0 * (wanted - 1), LEAST_BRANCH_UM)
+            most = max(spare - BRANCH_POINT_UM * (wanted - 1), LEAST_BRANCH_UM)
             self._grow_branch(trunks, wanted, min(desired, most), most, ways)
 
     def _grow_branch(self, trunks: list[int], wanted: int, desired: float, most: float, ways: float) -> None:
         """Try a handful of branches at once and keep the one nearest to the desired length."""
-        rng = self.rng
-        tries = 10
-        owner = rng.choice(trunks, tries)
-        where = rng.random(tries)
-        # Most branches of a plexus leave their trunks in the same direction.
-        forward = np.where(rng.random(tries) < 0.75, ways, -ways)
-        side = rng.choice([-1.0, 1.0], tries)
-        angle = rng.uniform(*BRANCH_ANGLES, tries)
-        settles = rng.uniform(0.3, 0.9, tries)
-        roots = np.zeros((tries, 2))
-        at = np.zeros(tries)
-        heading = np.zeros(tries)
-        for k in range(tries):
-            trunk = self.strands[owner[k]]
-            index = int(len(trunk.path) * (0.02 + 0.96 * where[k]))
-            at[k], roots[k] = trunk.arc[index], trunk.path[index]
-            heading[k] = _heading(trunk.path, index)
-        ok = self.field.holds(roots, EDGE_UM)
-        for k in np.flatnonzero(ok).tolist():
-            ok[k] = self._root_is_free(int(owner[k]), at[k])
-        along = np.arange(0.0, 320.0, STEP_UM)
-        slope = 0.9 * math.sqrt(2 * self.excess)
-        wiggle = evaluate(waves(rng, slope / 18, (45.0, 150.0), 5), along[None] + 400.0 * where[:, None])
-        wiggle -= wiggle[:, :1]
-        fade = settles[:, None] + (1 - settles[:, None]) * np.exp(-along / 45.0)
-        course = heading[:, None] + np.where(forward < 0, math.pi, 0.0)[:, None]
-        course = course + (side * angle)[:, None] * fade + wiggle
-        steps = STEP_UM * np.stack([np.cos(course), np.sin(course)], axis=-1)
-        paths = np.concatenate([roots[:, None], roots[:, None] + np.cumsum(steps, axis=1)[:, :-1]], axis=1)
-        owners = self.room.owners(paths)
-        held = self.field.holds(paths)
-        leaving = (1.3 * REACH_UM / np.sin(angle)) / STEP_UM
-        connecting = wanted >= 2 and len(trunks) > 1 and rng.random() < CONNECTING_SHARE
-        best: tuple[float, Strand, list[tuple[int, float]]] | None = None
-        for k in np.flatnonzero(ok).tolist():
-            own = (owners[k] == owner[k] + 1) & (np.arange(len(along)) <= leaving[k])
-            hit = np.flatnonzero((owners[k] > 0) & ~own & held[k])
-            out = np.flatnonzero(~held[k])
-            end = int(hit[0]) if len(hit) else len(along) - 1
-            exits = len(out) > 0 and out[0] <= end
-            if exits:
-                end = int(out[0])
-            if end <= leaving[k] or end * STEP_UM < LEAST_BRANCH_UM:
+        drawn = draw_candidates(self.rng, self.strands, trunks, ways, self.excess)
+        owners = self.occupancy.owners(drawn.paths)
+        held = self.field.holds(drawn.paths)
+        connecting = wanted >= 2 and len(trunks) > 1 and self.rng.random() < CONNECTING_SHARE
+        best: _Branch | None = None
+        for k in np.flatnonzero(self.field.holds(drawn.paths[:, 0], EDGE_UM)).tolist():
+            if not self._root_is_free(*drawn.root(k)):
                 continue
-            root = (int(owner[k]), float(at[k]))
-            if connecting and not exits and len(hit):
-                joined = self._join(paths[k], end, int(owners[k, end]) - 1, int(owner[k]))
-                if joined is not None:
-                    path, there = joined
-                    whole = float(arc_lengths(path)[-1])
-                    if whole <= most - 26.0:
-                        score = abs(whole - 1.4 * desired) - 60.0
-                        if best is None or score < best[0]:
-                            best = (score, Strand(path, "branch", self.field, int(owner[k])), [root, there])
-            over = math.ceil(OVERHANG_UM / STEP_UM) if exits else 0
-            strand = Strand(paths[k][: end + 1 + over], "branch", self.field, int(owner[k]))
-            strand.movable, strand.least = True, LEAST_BRANCH_UM
-            if strand.length > desired:
-                strand.stop = desired
-            score = abs(strand.length - desired)
-            if best is None or score < best[0]:
-                best = (score, strand, [root])
-        if best is not None and best[1].length <= most + 1e-6:
-            self.roots += best[2]
-            self._accept(best[1])
+            end, exits, meets = self._way(drawn, k, owners[k], held[k])
+            if end * STEP_UM < LEAST_BRANCH_UM:
+                continue
+            found: list[_Branch | None] = []
+            if connecting and meets:
+                found.append(self._connecting(drawn, k, end, int(owners[k, end]) - 1, desired, most))
+            found.append(self._ending(drawn, k, end, exits, desired))
+            for branch in found:
+                if branch is not None and (best is None or branch.misfit < best.misfit):
+                    best = branch
+        if best is not None and best.strand.length <= most + 1e-6:
+            self.roots += best.roots
+            self._accept(best.strand)
+
+    def _way(self, drawn: Candidates, k: int, owners: np.ndarray, held: np.ndarray) -> tuple[int, bool, bool]:
+        """How far a branch may run (index of a point), and whether it leaves the field or meets a fibre there.
+
+        0 where it runs into something before it is clear of its trunk.
+        """
+        leaving = (1.3 * REACH_UM / np.sin(drawn.angle[k])) / STEP_UM
+        own = (owners == drawn.trunk[k] + 1) & (np.arange(len(owners)) <= leaving)
+        hit = np.flatnonzero((owners > 0) & ~own & held)
+        out = np.flatnonzero(~held)
+        end = int(hit[0]) if len(hit) else len(owners) - 1
+        exits = len(out) > 0 and bool(out[0] <= end)
+        if exits:
+            end = int(out[0])
+        return (end if end > leaving else 0), exits, len(hit) > 0 and not exits
+
+    def _ending(self, drawn: Candidates, k: int, end: int, exits: bool, desired: float) -> _Branch:
+        """A branch that ends freely, or leaves the field."""
+        over = math.ceil(OVERHANG_UM / STEP_UM) if exits else 0
+        strand = Strand(drawn.paths[k][: end + 1 + over], "branch", self.field, int(drawn.trunk[k]))
+        strand.movable, strand.least = True, LEAST_BRANCH_UM
+        if strand.length > desired:
+            strand.stop = desired
+        return _Branch(abs(strand.length - desired), strand, [drawn.root(k)])
+
+    def _connecting(
+        self, drawn: Candidates, k: int, end: int, other: int, desired: float, most: float
+    ) -> _Branch | None:
+        """A branch that leads to the trunk `other`, if it may."""
+        joined = self._join(drawn.paths[k], end, other, int(drawn.trunk[k]))
+        if joined is None:
+            return None
+        path, there = joined
+        whole = float(arc_lengths(path)[-1])
+        if whole > most - BRANCH_POINT_UM:
+            return None
+        misfit = abs(whole - CONNECTING_STRETCH * desired) - CONNECTING_BONUS_UM
+        return _Branch(misfit, Strand(path, "branch", self.field, int(drawn.trunk[k])), [drawn.root(k), there])
 
     def _root_is_free(self, trunk: int, at: float) -> bool:
         return all(other != trunk or abs(place - at) >= ROOT_SPACING_UM for other, place in self.roots)
@@ -220,12 +257,12 @@ class Plexus:
         if distance[step, vertex] > STEP_UM:
             return None
         last = end + int(step)
-        meeting = abs(math.sin(_heading(path, last) - _heading(trunk.path, int(vertex))))
+        meeting = abs(math.sin(heading_at(path, last) - heading_at(trunk.path, int(vertex))))
         if meeting < math.sin(BRANCH_ANGLES[0]) or not self._root_is_free(other, trunk.arc[vertex]):
             return None
         if not self.field.holds(trunk.path[vertex], EDGE_UM):
             return None
-        owners = self.room.owners(path[end:last])
+        owners = self.occupancy.owners(path[end:last])
         if ((owners > 0) & (owners != other + 1)).any():
             return None
         joined = path[: last + 1].copy()
@@ -241,8 +278,8 @@ class Plexus:
             spare = length - self.length
             if spare < LEAST_FREE_UM:
                 return
-            longest = max(0.78 * self.field.height / self.field.windows, 1.2 * LEAST_FREE_UM)
-            desired = float(self.rng.uniform(0.32, 1.0)) * longest
+            longest = max(LONGEST_FREE_SHARE * self.field.height / self.field.windows, 1.2 * LEAST_FREE_UM)
+            desired = float(self.rng.uniform(*FREE_SPREAD)) * longest
             if spare < desired + LEAST_FREE_UM:
                 desired = spare if spare < longest else spare / 2
             strand = self._free_strand(desired)
@@ -252,7 +289,7 @@ class Plexus:
                 self._accept(strand)
 
     def _free_strand(self, desired: float) -> Strand | None:
-        """A fibre of about `desired` length where there is room along the course."""
+        """A fibre of about `desired` length where there is place along the course."""
         assert self.course is not None
         course, rng = self.course, self.rng
         along = course.parameters()
@@ -263,9 +300,9 @@ class Plexus:
         bent = across[:, None] + slant[:, None] * along + course.own(rng, along, tries)
         points = course.lines(along, bent)
         held = self.field.holds(points)
-        open_ = (self.room.owners(points) == 0) & self.field.holds(points, -2 * OVERHANG_UM)
+        open_ = (self.occupancy.owners(points) == 0) & self.field.holds(points, -2 * OVERHANG_UM)
         sideways = course.lines(along, bent + 14.0), course.lines(along, bent - 14.0)
-        lonely = (self.room.owners(sideways[0]) == 0) & (self.room.owners(sideways[1]) == 0)
+        lonely = (self.occupancy.owners(sideways[0]) == 0) & (self.occupancy.owners(sideways[1]) == 0)
         best: tuple[float, np.ndarray, bool] | None = None
         for k in range(tries):
             first, last = _longest_run(open_[k] & held[k])
@@ -311,7 +348,7 @@ class Plexus:
     def _would_span(self, strand: Strand) -> bool:
         used = strand.used()
         used = used[self.field.holds(used)]
-        return len(used) < 2 or self.field.spans(used[0], used[-1], 0.07, 0.4)
+        return len(used) < 2 or self.field.spans(used[0], used[-1], *NEARLY_TRUNK)
 
     # -- length
 
@@ -332,7 +369,7 @@ class Plexus:
     def _open_until(self, index: int) -> float:
         """How far the tip of a strand may grow before it comes near another or near the edge."""
         strand = self.strands[index]
-        owners = self.room.owners(strand.path)
+        owners = self.occupancy.owners(strand.path)
         shut = (owners > 0) & (owners != index + 1) | ~self.field.holds(strand.path, 5.0)
         shut &= strand.arc > strand.stop
         blocked = np.flatnonzero(shut)
@@ -340,13 +377,7 @@ class Plexus:
 
     def _accept(self, strand: Strand) -> None:
         self.strands.append(strand)
-        self.room.take(strand.used(), len(self.strands))
-
-
-def _heading(path: np.ndarray, index: int) -> float:
-    """Direction of a path at a point, radians."""
-    low, high = path[max(index - 3, 0)], path[min(index + 3, len(path) - 1)]
-    return math.atan2(high[1] - low[1], high[0] - low[0])
+        self.occupancy.take(strand.used(), len(self.strands))
 
 
 def _longest_run(flags: np.ndarray) -> tuple[int, int]:

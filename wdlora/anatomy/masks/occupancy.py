@@ -9,7 +9,7 @@ MARGIN_UM = 40.0
 
 
 class Occupancy:
-    """A grid of owners: 0 where there is room, else the number of the fibre that is near. Lengths in µm."""
+    """A grid of owners: 0 where a place is free, else the number of the fibre that is near. Lengths in µm."""
 
     def __init__(self, width: float, height: float, reach: float):
         self.reach = reach
@@ -30,12 +30,8 @@ class Occupancy:
         cells = (self._cells(points)[:, None] + self._stamp).ravel()
         self._owner[cells[self._owner[cells] == 0]] = owner
 
-    def free(self, owner: int) -> None:
-        """Give back what `owner` holds."""
-        self._owner[self._owner == owner] = 0
-
     def owners(self, points: np.ndarray) -> np.ndarray:
-        """Owner of the place of every point [..., 2]; 0 where there is room."""
+        """Owner of the place of every point [..., 2]; 0 where it is free."""
         return self._owner[self._cells(points)]
 
     def _cells(self, points: np.ndarray) -> np.ndarray:

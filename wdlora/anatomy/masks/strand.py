@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from ..biomarkers.windows import windows_along
-from .orientation import arc_lengths
+from .curves import arc_lengths
 
 LEAST_BRANCH_UM = 24.0
 """A shorter branch could pass for a spur of the skeleton."""

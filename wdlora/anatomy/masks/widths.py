@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..nerve_mask import Fibre
-from .orientation import evaluate, waves
+from .curves import evaluate, waves
 from .strand import Strand
 
 BASE = {"trunk": 1.0, "branch": 0.68, "free": 0.74}

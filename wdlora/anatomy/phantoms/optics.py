@@ -81,15 +81,15 @@ def _linear(knots: int, at: np.ndarray) -> np.ndarray:
 
 
 def along(n: int, scale: float, rng: np.random.Generator, impulses: np.ndarray | None = None) -> np.ndarray:
-    """A random course [n] along a path: unit-variance noise smoothed over `scale` samples, or peaks of given height.
+    """A random profile [n] along a path: unit-variance noise smoothed over `scale` samples, or peaks of given height.
 
     With `impulses` each becomes a Gaussian peak whose height is the impulse.
     """
     scale = max(scale, 0.6)
     if impulses is not None:
         return ndimage.gaussian_filter1d(impulses.astype(float), scale, mode="constant") * np.sqrt(2 * np.pi) * scale
-    course = ndimage.gaussian_filter1d(rng.standard_normal(n), scale, mode="wrap" if n > 8 * scale else "nearest")
-    return course * np.sqrt(2 * np.sqrt(np.pi) * scale)
+    profile = ndimage.gaussian_filter1d(rng.standard_normal(n), scale, mode="wrap" if n > 8 * scale else "nearest")
+    return profile * np.sqrt(2 * np.sqrt(np.pi) * scale)
 
 
 class Splats:

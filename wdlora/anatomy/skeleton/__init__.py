@@ -1,1 +1,1 @@
-"""The skeleton of a mask as a graph: thinning, segments and junctions, paths, crossings."""
+"""The skeleton of a mask as a graph: thinning, segments and junctions, half-edges, crossings, paths."""

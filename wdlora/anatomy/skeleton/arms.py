@@ -1,8 +1,7 @@
-"""Arms and turns: how the segments of a skeleton graph meet at its nodes.
+"""Half-edges: the segments of a skeleton graph with a direction, and how they meet at its nodes.
 
-A *course* is a segment travelled in one direction: course 2s runs from the first to the last node of segment s,
-course 2s + 1 back. An *arm* is a course seen at the node where it starts; the arm at the other end of course c
-is c ^ 1.
+Half-edge 2s runs from the first to the last node of segment s, half-edge 2s + 1 back. An *arm* is a half-edge seen at
+the node where it starts; the arm at the other end of half-edge h is h ^ 1.
 """
 
 import numpy as np
@@ -22,13 +21,13 @@ def arm_nodes(graph: SkeletonGraph) -> np.ndarray:
     return graph.ends.ravel()
 
 
-def arm_directions(graph: SkeletonGraph, pixel_um: tuple[float, float]) -> np.ndarray:
+def arm_directions(graph: SkeletonGraph) -> np.ndarray:
     """float64 [2S, 2]: unit direction (rows, columns, both in µm) in which each arm leaves its node."""
-    reach = max(1, round(ARM_UM / max(pixel_um)))
+    reach = max(1, round(ARM_UM / max(graph.pixel_um)))
     first, last = graph.offsets[:-1], graph.offsets[1:] - 1
     start = np.stack([first, last], 1)
     stop = np.stack([np.minimum(first + reach, last), np.maximum(last - reach, first)], 1)
-    vector = (graph.points[stop] - graph.points[start]).reshape(-1, 2) * pixel_um
+    vector = (graph.points[stop] - graph.points[start]).reshape(-1, 2) * graph.pixel_um
     length = np.hypot(vector[:, 0], vector[:, 1])
     return vector / np.where(length > 0, length, 1)[:, None]
 

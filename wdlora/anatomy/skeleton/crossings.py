@@ -22,10 +22,10 @@ BRIDGE_UM = 22 * PIXEL_SIZE_UM
 """… and the bridge is no longer than this."""
 
 
-def merge_crossings(graph: SkeletonGraph, pixel_um: tuple[float, float]) -> SkeletonGraph:
+def merge_crossings(graph: SkeletonGraph) -> SkeletonGraph:
     """The graph with each pair of Y junctions that is an oblique crossing made one node, and its bridge marked."""
     bridge = np.zeros(graph.segments, bool)
-    span = (graph.node[graph.ends[:, 1]] - graph.node[graph.ends[:, 0]]) * pixel_um
+    span = (graph.node[graph.ends[:, 1]] - graph.node[graph.ends[:, 0]]) * graph.pixel_um
     span_um = np.hypot(span[:, 0], span[:, 1])
     candidate = np.flatnonzero(
         (graph.degree[graph.ends] == 3).all(1) & (graph.ends[:, 0] != graph.ends[:, 1]) & (span_um < BRIDGE_UM)
@@ -36,7 +36,7 @@ def merge_crossings(graph: SkeletonGraph, pixel_um: tuple[float, float]) -> Skel
     own = arms // 2 == candidate[:, None, None]
     simple = (own.sum(-1) == 1).all(1)
     candidate, arms, own = candidate[simple], arms[simple], own[simple]
-    out = arm_directions(graph, pixel_um)[arms[~own].reshape(-1, 2, 2)]  # [k, side, arm, 2]
+    out = arm_directions(graph)[arms[~own].reshape(-1, 2, 2)]  # [k, side, arm, 2]
     gap = span[candidate][:, None]
     crosses = np.zeros(len(candidate), bool)
     for there in (out[:, 1], out[:, 1, ::-1]):

@@ -8,78 +8,88 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components, depth_first_order
+from scipy.sparse.csgraph import connected_components
 
-from ..biomarkers.rules import RuleSet
+from .chains import chain_order
 from .thinning import STEPS, thin
 
 RING = 4
 """Pixels of the continued skeleton kept outside the image, so that paths cross its edge."""
 
+CONTINUED_UM = 12.5
+"""How far a mask is continued across its edge before it is thinned."""
+
+LONGEST_AT_EDGE_UM = 26.0
+"""A longer run of mask along the edge is a nerve that lies on it, or a blob: it is not continued."""
+
+KULPA = 0.948
+"""Length of a digital curve over the length of its chain of pixels (Kulpa 1977)."""
+
 
 @dataclass(frozen=True)
 class SkeletonGraph:
-    """Segments between nodes.
-
-    `points` float64 [n, 2] holds the pixels of all segments, each from its first to its last node; segment s
-    is points[offsets[s]:offsets[s + 1]]. `ends` int [S, 2] names the nodes at both ends, `node` float64
-    [N, 2] their positions, `degree` int [N] how many segment ends meet there (1: an end; 2: the seam of a
-    closed loop; 3 and more: a junction). `component` int [S]. `bridge` bool [S] marks segments that two
-    crossing fibres share; they are no arms of a node. `pixel` int [n] is the flat index of each point in the
-    skeleton image, −1 for node centres. `shape` is the image's.
-    """
+    """Segments of a skeleton between its nodes: n points, S segments, N nodes."""
 
     points: np.ndarray
+    """float64 [n, 2]: pixels of all segments; segment s is points[offsets[s]:offsets[s + 1]], first to last node."""
     offsets: np.ndarray
+    """int [S + 1]: where each segment begins in `points`."""
     ends: np.ndarray
+    """int [S, 2]: the nodes at the first and the last point of each segment."""
     node: np.ndarray
+    """float64 [N, 2]: position of each node."""
     degree: np.ndarray
+    """int [N]: segment ends that meet there; 1: an end, 2: the seam of a closed loop, 3 and more: a junction."""
     component: np.ndarray
+    """int [S]: the connected piece that each segment belongs to."""
     bridge: np.ndarray
+    """bool [S]: segments that two crossing fibres share; they are no arms of a node."""
     pixel: np.ndarray
+    """int [n]: flat index of each point in the skeleton image, −1 for the centre of a node."""
     shape: tuple[int, int]
+    """Height and width of the image."""
+    pixel_um: tuple[float, float]
+    """Height and width of a pixel in µm."""
 
     @property
     def segments(self) -> int:
-        """Number of segments."""
+        """S, the number of segments."""
         return len(self.ends)
 
 
-def skeleton_graph(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, float]) -> SkeletonGraph:
-    """The pruned skeleton graph of a bool [H, W] mask; `pixel_um` is the pixel's height and width in µm."""
-    skeleton = _skeleton(mask, rules, pixel_um)
-    graph = _build(skeleton, mask.shape)
-    while len(doomed := _artefacts(graph, rules.spur_um, pixel_um)):
+def skeleton_graph(
+    mask: np.ndarray, pixel_um: tuple[float, float], *, spur_um: float, extend_to_border: bool
+) -> SkeletonGraph:
+    """The skeleton graph of a bool [H, W] mask; `pixel_um` is the pixel's height and width in µm.
+
+    Dead ends shorter than `spur_um` at a junction are left out, and so is one side of a loop round a hole of that size.
+    `extend_to_border` thins the mask as if nerves that leave the image ran on.
+    """
+    skeleton = _skeleton(mask, pixel_um, extend_to_border)
+    graph = _build(skeleton, mask.shape, pixel_um)
+    while len(doomed := _artefacts(graph, spur_um)):
         skeleton.ravel()[doomed] = False
         skeleton = thin(skeleton)
-        graph = _build(skeleton, mask.shape)
+        graph = _build(skeleton, mask.shape, pixel_um)
     return _with_components(graph)
 
 
-def _skeleton(mask: np.ndarray, rules: RuleSet, pixel_um: tuple[float, float]) -> np.ndarray:
+def _skeleton(mask: np.ndarray, pixel_um: tuple[float, float], extend_to_border: bool) -> np.ndarray:
     """bool [H + 2(RING + 1), W + 2(RING + 1)]: the skeleton, one pixel thin, with a ring around the image.
 
     The mask is continued straight across its edge where a nerve leaves it; long runs
     along the edge (a nerve that lies on it, a blob) are not continued.
     """
-    grow = round(12.5 / min(pixel_um)) + RING + 1 if rules.extend_to_border else RING + 1
+    grow = round(CONTINUED_UM / min(pixel_um)) + RING + 1 if extend_to_border else RING + 1
     padded = np.pad(mask, grow)
     # Holes of one pixel, which drawing leaves where nerves part, would be rings of three junctions.
     padded[1:-1, 1:-1] |= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    if rules.extend_to_border:
-        top, bottom, left, right = (
-            _short_runs(line, 26 / um)
-            for line, um in (
-                (mask[0], pixel_um[1]),
-                (mask[-1], pixel_um[1]),
-                (mask[:, 0], pixel_um[0]),
-                (mask[:, -1], pixel_um[0]),
-            )
-        )
-        padded[:grow, grow:-grow] = top
-        padded[-grow:, grow:-grow] = bottom
-        padded[grow:-grow, :grow] = left[:, None]
-        padded[grow:-grow, -grow:] = right[:, None]
+    if extend_to_border:
+        row_um, column_um = pixel_um
+        padded[:grow, grow:-grow] = _short_runs(mask[0], LONGEST_AT_EDGE_UM / column_um)
+        padded[-grow:, grow:-grow] = _short_runs(mask[-1], LONGEST_AT_EDGE_UM / column_um)
+        padded[grow:-grow, :grow] = _short_runs(mask[:, 0], LONGEST_AT_EDGE_UM / row_um)[:, None]
+        padded[grow:-grow, -grow:] = _short_runs(mask[:, -1], LONGEST_AT_EDGE_UM / row_um)[:, None]
     padded[[0, -1]] = False
     padded[:, [0, -1]] = False
     skeleton = thin(padded)
@@ -103,68 +113,64 @@ def _short_runs(line: np.ndarray, longest: float) -> np.ndarray:
     return line
 
 
-def chains(partner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order items that have at most two partners each into chains.
+@dataclass(frozen=True)
+class _Pixels:
+    """The n pixels of a skeleton that carries RING + 1 pixels around the image."""
 
-    `partner` int [n, 2]: the partners of each item, −1 for none. Returns `order` int [n], the items chain by
-    chain, each from one end to the other (a ring from any of its items), and `offsets` int [chains + 1].
-    """
-    n = len(partner)
-    linked = partner >= 0
-    starts = np.flatnonzero(linked.sum(1) < 2)
-    rest = np.empty(0, int)
-    order, before = _walk(partner, linked, starts)
-    if len(order) < n:
-        seen = np.zeros(n, bool)
-        seen[order] = True
-        unseen = np.flatnonzero(~seen)
-        renumber = np.full(n, -1)
-        renumber[unseen] = np.arange(len(unseen))
-        rows = np.repeat(unseen, 2)
-        links = csr_matrix(
-            (np.ones(2 * len(unseen)), (renumber[rows], renumber[partner[unseen].ravel()])),
-            shape=(len(unseen), len(unseen)),
-        )
-        _, ring = connected_components(links, directed=False)
-        rest = unseen[np.unique(ring, return_index=True)[1]]
-        more, more_before = _walk(partner, linked, rest)
-        order, before = np.concatenate([order, more]), np.concatenate([before, more_before])
-    offsets = np.append(np.flatnonzero(before == n), n)
-    return order, offsets
+    index: np.ndarray
+    """int [n]: flat index in the skeleton image."""
+    position: np.ndarray
+    """float64 [n, 2]: (row, column) in the image."""
+    near: np.ndarray
+    """int [n, 8]: neighbours, then −1."""
+    count: np.ndarray
+    """int [n]: number of neighbours."""
+    cluster: np.ndarray
+    """int [n + 1]: the junction that each pixel belongs to, −1 for none; the last entry is what −1 points to."""
+    junctions: int
+    """Number of junctions."""
 
 
-def _walk(partner: np.ndarray, linked: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth-first order from a virtual item n that is linked to all `starts`, and each item's predecessor."""
-    n = len(partner)
-    indptr = np.zeros(n + 2, np.int32)
-    np.cumsum(linked.sum(1), out=indptr[1:-1])
-    indices = np.concatenate([partner[linked], starts]).astype(np.int32)
-    indptr[-1] = len(indices)
-    graph = csr_matrix((np.ones(len(indices)), indices, indptr), shape=(n + 1, n + 1))
-    order, before = depth_first_order(graph, n)
-    order = order[1:]
-    return order, before[order]
+@dataclass(frozen=True)
+class _PixelChains:
+    """Pixels strung from junction to junction: chain k is order[start[k]:start[k] + size[k]]."""
+
+    order: np.ndarray
+    """int [m]: pixels."""
+    start: np.ndarray
+    """int [chains]."""
+    size: np.ndarray
+    """int [chains]."""
+    ends: np.ndarray
+    """int [chains, 2]: the junctions at both ends, −1 for none."""
+    closed: np.ndarray
+    """bool [chains]: a ring without a junction."""
 
 
-def _build(skeleton: np.ndarray, shape: tuple[int, int]) -> SkeletonGraph:
+def _build(skeleton: np.ndarray, shape: tuple[int, int], pixel_um: tuple[float, float]) -> SkeletonGraph:
     """Segments and nodes of a one-pixel skeleton that carries RING + 1 pixels around the image."""
-    width = skeleton.shape[1]
-    pixels = np.flatnonzero(skeleton)
-    number = np.full(skeleton.size, -1, np.int32)
-    number[pixels] = np.arange(len(pixels))
-    near = number[pixels[:, None] + (STEPS[:, 0] * width + STEPS[:, 1])]  # [n, 8]
-    near.sort(axis=1)
-    near = near[:, ::-1]  # neighbours first, then −1
-    count = (near >= 0).sum(1)
-    position = np.stack([pixels // width, pixels % width], 1) - float(RING + 1)
+    pixels = _pixels(skeleton)
+    return _assemble(pixels, _pixel_chains(pixels), shape, pixel_um)
 
+
+def _pixels(skeleton: np.ndarray) -> _Pixels:
+    """The pixels of a skeleton; those of three and more neighbours that touch are one junction."""
+    width = skeleton.shape[1]
+    index = np.flatnonzero(skeleton)
+    number = np.full(skeleton.size, -1, np.int32)
+    number[index] = np.arange(len(index))
+    near = number[index[:, None] + (STEPS[:, 0] * width + STEPS[:, 1])]
+    near.sort(axis=1)
+    near = near[:, ::-1]
+    count = (near >= 0).sum(1)
+    position = np.stack([index // width, index % width], 1) - float(RING + 1)
     crossroads = np.flatnonzero(count >= 3)
-    cluster = np.full(len(pixels) + 1, -1)  # last entry: what −1 points to
+    cluster = np.full(len(index) + 1, -1)
     junctions = 0
     if len(crossroads):
         neighbour = near[crossroads]
         both = (neighbour >= 0) & (count[neighbour] >= 3)
-        renumber = np.full(len(pixels), -1)
+        renumber = np.full(len(index), -1)
         renumber[crossroads] = np.arange(len(crossroads))
         row, _ = np.nonzero(both)
         links = csr_matrix(
@@ -172,35 +178,42 @@ def _build(skeleton: np.ndarray, shape: tuple[int, int]) -> SkeletonGraph:
         )
         junctions, label = connected_components(links, directed=False)
         cluster[crossroads] = label
+    return _Pixels(index, position, near, count, cluster, junctions)
 
-    way = np.flatnonzero(count < 3)
-    renumber = np.full(len(pixels) + 1, -1)
+
+def _pixel_chains(pixels: _Pixels) -> _PixelChains:
+    """The pixels between junctions in order, without lone ones."""
+    way = np.flatnonzero(pixels.count < 3)
+    renumber = np.full(len(pixels.index) + 1, -1)
     renumber[way] = np.arange(len(way))
-    neighbour = near[way, :2]
-    order, offsets = chains(renumber[neighbour])
+    neighbour = pixels.near[way, :2]
+    order, offsets = chain_order(renumber[neighbour])
     first, last = order[offsets[:-1]], order[offsets[1:] - 1]
     # The junction at each chain's start and end: a single pixel may have one on either side.
-    touch = cluster[neighbour]  # [m, 2]
+    touch = pixels.cluster[neighbour]  # [m, 2]
     single = first == last
     ends = np.stack([touch[first].max(1, initial=-1), touch[last].max(1, initial=-1)], 1)
     ends[single] = touch[first[single]]
     closed = ~single & (renumber[neighbour] >= 0).all(1)[first]  # a ring has no start
-    dot = single & (count[way[first]] == 0)
+    dot = single & (pixels.count[way[first]] == 0)
     knot = single & (ends[:, 0] >= 0) & (ends[:, 0] == ends[:, 1])  # one pixel bridging its own cluster
     keep = ~(dot | knot)
-    return _assemble(position, pixels, way[order], offsets, ends, closed, keep, cluster[:-1], junctions, shape)
+    return _PixelChains(way[order], offsets[:-1][keep], np.diff(offsets)[keep], ends[keep], closed[keep])
 
 
-def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, junctions, shape):
-    """Put the chains that `keep` names together with their nodes."""
-    size = np.diff(offsets)
+def _assemble(
+    pixels: _Pixels, chains: _PixelChains, shape: tuple[int, int], pixel_um: tuple[float, float]
+) -> SkeletonGraph:
+    """Put chains of pixels together with their nodes."""
+    cluster, junctions = pixels.cluster[:-1], pixels.junctions
     node = np.zeros((junctions, 2))
     members = cluster >= 0
     weight = np.maximum(np.bincount(cluster[members], minlength=junctions), 1)
     for axis in (0, 1):
-        node[:, axis] = np.bincount(cluster[members], position[members, axis], minlength=junctions) / weight
+        node[:, axis] = np.bincount(cluster[members], pixels.position[members, axis], minlength=junctions) / weight
 
-    start, size, ends, closed = offsets[:-1][keep], size[keep], ends[keep].copy(), closed[keep]
+    order, start, size, closed = chains.order, chains.start, chains.size, chains.closed
+    ends = chains.ends.copy()
     at_junction = ends >= 0
     # Ends that are no junction become nodes of their own; a ring's seam is one node.
     seam = order[start[closed]]
@@ -208,7 +221,7 @@ def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, jun
     free = ends < 0
     ends[free] = junctions + len(seam) + np.arange(free.sum())
     tips = np.stack([order[start], order[start + size - 1]], 1)[free] if len(start) else np.empty(0, int)
-    node = np.concatenate([node, position[seam], position[tips]])
+    node = np.concatenate([node, pixels.position[seam], pixels.position[tips]])
 
     before = at_junction[:, 0].astype(int)
     after = (at_junction[:, 1] | closed).astype(int)
@@ -218,17 +231,23 @@ def _assemble(position, pixels, order, offsets, ends, closed, keep, cluster, jun
     source = order[np.repeat(start - (np.cumsum(size) - size), size) + np.arange(size.sum())]
     points = np.empty((bounds[-1], 2))
     pixel = np.full(bounds[-1], -1)
-    points[inner] = position[source]
-    pixel[inner] = pixels[source]
+    points[inner] = pixels.position[source]
+    pixel[inner] = pixels.index[source]
     points[bounds[:-1][before > 0]] = node[ends[before > 0, 0]]
     points[bounds[1:][after > 0] - 1] = node[ends[after > 0, 1]]
-
-    degree = np.bincount(ends.ravel(), minlength=len(node))
-    return _with_components(
-        SkeletonGraph(
-            points, bounds, ends, node, degree, np.zeros(len(ends), int), np.zeros(len(ends), bool), pixel, shape
-        )
+    graph = SkeletonGraph(
+        points=points,
+        offsets=bounds,
+        ends=ends,
+        node=node,
+        degree=np.bincount(ends.ravel(), minlength=len(node)),
+        component=np.zeros(len(ends), int),
+        bridge=np.zeros(len(ends), bool),
+        pixel=pixel,
+        shape=shape,
+        pixel_um=pixel_um,
     )
+    return _with_components(graph)
 
 
 def _with_components(graph: SkeletonGraph) -> SkeletonGraph:
@@ -241,21 +260,21 @@ def _with_components(graph: SkeletonGraph) -> SkeletonGraph:
     return replace(graph, component=np.unique(label[graph.ends[:, 0]], return_inverse=True)[1])
 
 
-def raw_lengths(graph: SkeletonGraph, pixel_um: tuple[float, float]) -> np.ndarray:
-    """float64 [S]: length of each segment's pixel path in µm, by Kulpa's factor (1977) for digital curves."""
-    step = np.hypot(*((graph.points[1:] - graph.points[:-1]) * pixel_um).T)
+def raw_lengths(graph: SkeletonGraph) -> np.ndarray:
+    """float64 [S]: length of each segment's pixel path in µm, by Kulpa's factor for digital curves."""
+    step = np.hypot(*((graph.points[1:] - graph.points[:-1]) * graph.pixel_um).T)
     total = np.concatenate([[0.0], np.cumsum(step)])
-    return 0.948 * (total[graph.offsets[1:] - 1] - total[graph.offsets[:-1]])
+    return KULPA * (total[graph.offsets[1:] - 1] - total[graph.offsets[:-1]])
 
 
-def _artefacts(graph: SkeletonGraph, spur_um: float, pixel_um: tuple[float, float]) -> np.ndarray:
+def _artefacts(graph: SkeletonGraph, spur_um: float) -> np.ndarray:
     """Pixels of the shortest spur at each junction, and of the longer side of each loop round a small hole."""
     if not graph.segments:
         return np.empty(0, int)
     tip = graph.degree[graph.ends] == 1
     base = graph.degree[graph.ends] >= 3
-    limit = np.array(graph.shape) - 0.5
-    reach = np.hypot(*((np.clip(graph.node[graph.ends], -0.5, limit) @ np.diag(pixel_um)) * [[[1], [-1]]]).sum(1).T)
+    end = np.clip(graph.node[graph.ends], -0.5, np.array(graph.shape) - 0.5) * graph.pixel_um
+    reach = np.hypot(*(end[:, 0] - end[:, 1]).T)
     spur = ((tip[:, 0] & base[:, 1]) | (tip[:, 1] & base[:, 0])) & (reach < spur_um)
     doomed = np.zeros(graph.segments, bool)
     candidates = np.flatnonzero(spur)
@@ -265,7 +284,7 @@ def _artefacts(graph: SkeletonGraph, spur_um: float, pixel_um: tuple[float, floa
         shortest = np.concatenate([[True], np.diff(at[ranked]) > 0])
         doomed[candidates[ranked[shortest]]] = True
     pair = np.sort(graph.ends, axis=1)
-    length = raw_lengths(graph, pixel_um)
+    length = raw_lengths(graph)
     small = (length < 2 * spur_um) & base.all(1)
     doomed |= small & (pair[:, 0] == pair[:, 1])
     candidates = np.flatnonzero(small & (pair[:, 0] != pair[:, 1]))

@@ -10,8 +10,13 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from ..skeleton.thinning import thin
+
 _OFFSETS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _LENGTHS = np.array([1.0] * 4 + [np.sqrt(2)] * 4)
+
+BEYOND_PX = 7
+"""How far a mask is continued across the edge while it is thinned: more than half the width of any ridge."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,9 @@ def centrelines(score: np.ndarray, evidence: Evidence, um: float, rules: Cleanin
 
     `um` is pixels a micrometre; `cells` bool [h, w] marks bright cells and their surroundings.
     """
-    from skimage.morphology import skeletonize
-
     size = 2 * round(rules.shadow_um * um) + 1
     shadow = rules.shadow_share * ndimage.maximum_filter(score, size)
-    skeleton = skeletonize((score > evidence.low) & (score > shadow))
+    skeleton = _thin((score > evidence.low) & (score > shadow))
     skeleton = _keep_pieces(skeleton, score, evidence, um)
     skeleton = _prune(skeleton, score, evidence, um, rules, cells)
     skeleton = _trim_ends(skeleton, score, rules, um)
@@ -179,11 +182,11 @@ def _prune(
     return skeleton
 
 
-def _thin(skeleton: np.ndarray) -> np.ndarray:
-    """Skeletonise again, where a removed branch left a thick corner."""
-    from skimage.morphology import skeletonize
-
-    return skeletonize(skeleton)
+def _thin(mask: np.ndarray) -> np.ndarray:
+    """The skeleton of a mask, which is continued across the edge meanwhile: lines that leave the image reach it."""
+    continued = np.pad(np.pad(mask, BEYOND_PX, mode="edge"), 1)
+    cut = slice(BEYOND_PX + 1, -BEYOND_PX - 1)
+    return thin(continued)[cut, cut]
 
 
 def _trim_ends(skeleton: np.ndarray, score: np.ndarray, rules: Cleaning, um: float) -> np.ndarray:
@@ -284,8 +287,8 @@ def _reach_border(skeleton: np.ndarray, margin: float) -> np.ndarray:
     skeleton = skeleton.copy()
     for tip, _, direction in _tips(pixels, 10):
         place = np.array([pixels.rows[tip], pixels.columns[tip]], float)
-        room = np.where(direction > 0, size - 1 - place, place)
-        steps = room / np.maximum(np.abs(direction), 1e-6)
+        to_edge = np.where(direction > 0, size - 1 - place, place)
+        steps = to_edge / np.maximum(np.abs(direction), 1e-6)
         step = float(steps.min())
         axis = int(steps.argmin())
         if 0 < step <= 2 * margin and step * abs(direction[axis]) <= margin:

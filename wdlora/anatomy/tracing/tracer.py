@@ -12,13 +12,20 @@ import numpy as np
 from scipy import ndimage
 
 from ...errors import InputError
+from ..discs import paint_discs
 from ..scale import PIXEL_SIZE_UM, pixel_sides
 from .linefilter import Grid, line_score, normalise, working_grid
 from .ridges import Cleaning, Evidence, centrelines
-from .widths import draw, measure_widths
+from .widths import measure_widths
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
 """A learned segmenter: the image [H, W] as given → probability of nerve [H, W], 0–1."""
+
+AROUND_UM = 5.0
+"""A segmenter's nerve reaches this far to either side of its centreline."""
+
+BRIDGE_UM = 1.0
+"""Half the width of what bridges a gap in a segmenter's nerve."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def _from_filters(
     cells = _bright_cells(normalised, ridge, grid, pixels, tracer.cell_height)
     skeleton = centrelines(score, tracer.evidence.scaled(rise), grid.um, tracer.cleaning, cells)
     rows, columns, width = measure_widths(image, pixels, skeleton, angle, grid)
-    return draw(rows, columns, width, pixels, image.shape)
+    return paint_discs(rows, columns, width / 2, image.shape, pixels)
 
 
 def _from_probability(
@@ -95,8 +102,8 @@ def _from_probability(
     skeleton = centrelines(score, tracer.probability, grid.um, tracer.cleaning, np.zeros(grid.shape, bool))
     rows, columns = grid.to_image(*np.nonzero(skeleton))
     n = len(rows)
-    around = draw(rows, columns, np.full(n, 10.0), pixels, image.shape)
-    bridges = draw(rows, columns, np.full(n, 2.0), pixels, image.shape)
+    around = paint_discs(rows, columns, np.full(n, AROUND_UM), image.shape, pixels)
+    bridges = paint_discs(rows, columns, np.full(n, BRIDGE_UM), image.shape, pixels)
     return ((probability >= 0.5) & around) | bridges
 
 

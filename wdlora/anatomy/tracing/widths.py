@@ -1,4 +1,4 @@
-"""Nerve width from the image, and a mask drawn with it."""
+"""Nerve width from the image."""
 
 import numpy as np
 from scipy import ndimage
@@ -70,28 +70,3 @@ def _smooth_along(values: list[np.ndarray], skeleton: np.ndarray, sigma: float) 
     for _ in range(2):
         fields = ndimage.uniform_filter(fields, (0, size, size), mode="constant")
     return [field[skeleton] / np.maximum(fields[0, skeleton], 1e-6) for field in fields[1:]]
-
-
-def draw(
-    rows: np.ndarray,
-    columns: np.ndarray,
-    width_um: np.ndarray,
-    pixel_size_um: tuple[float, float],
-    shape: tuple[int, ...],
-) -> np.ndarray:
-    """A mask bool [H, W]: discs of diameter `width_um` at (rows, columns) px, all float [n]."""
-    mask = np.zeros(shape, bool)
-    if not len(rows):
-        return mask
-    radius = width_um / 2
-    reach = [int(np.ceil(radius.max() / p)) + 1 for p in pixel_size_um]
-    middle_y, middle_x = np.rint(rows).astype(int), np.rint(columns).astype(int)
-    for dy in range(-reach[0], reach[0] + 1):
-        y = middle_y + dy
-        down = ((y - rows) * pixel_size_um[0]) ** 2
-        for dx in range(-reach[1], reach[1] + 1):
-            x = middle_x + dx
-            hit = down + ((x - columns) * pixel_size_um[1]) ** 2 <= radius**2
-            hit &= (y >= 0) & (x >= 0) & (y < shape[0]) & (x < shape[1])
-            mask[y[hit], x[hit]] = True
-    return mask

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wdlora.anatomy.biomarkers.units import UNITS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOME = "wdlora/anatomy/biomarkers/units.py"
 
 

@@ -1,4 +1,4 @@
-"""Length against vector truth, rule set `none`, in pixels (pixel size 1 µm)."""
+"""Length against vector truth, rule set `keep_all`, in pixels (pixel size 1 µm)."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from wdlora.anatomy import measure
 WIDTHS = (2, 2.5, 3, 4, 5, 6, 7)
 
 
-def measured(mask, rules="none"):
+def measured(mask, rules="keep_all"):
     return measure(mask, 1.0, rules).length_mm * 1e3
 
 
@@ -76,13 +76,13 @@ def test_plexus():
         strokes = random_plexus(seed)
         mask = draw(strokes)
         truth = sum(length_inside(points) for points, _ in strokes)
-        result = measure(mask, 1.0, "none")
+        result = measure(mask, 1.0, "keep_all")
         errors.append(result.length_mm * 1e3 / truth - 1)
         cleaned.append(measured(mask, "acc_like") / truth - 1)
         inside = [((p > -0.5) & (p < 383.5)).all(1) for p, _ in strokes]
         mean = np.concatenate([w[i] for (_, w), i in zip(strokes, inside, strict=True)]).mean()
         widths.append(result.mean_width_um / mean - 1)
-    print(f"none {np.mean(errors):+.4f} ± {np.std(errors):.4f}, acc_like {np.mean(cleaned):+.4f}")
+    print(f"keep_all {np.mean(errors):+.4f} ± {np.std(errors):.4f}, acc_like {np.mean(cleaned):+.4f}")
     print(f"width {np.mean(widths):+.4f} ± {np.std(widths):.4f}")
     assert abs(np.mean(errors)) <= 0.01
     assert np.std(errors) <= 0.02

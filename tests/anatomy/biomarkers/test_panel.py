@@ -1,6 +1,5 @@
 """The panel's definitions, on shapes whose figures are known."""
 
-import itertools
 import json
 import math
 
@@ -10,12 +9,8 @@ import pytest
 from tests.anatomy.drawings import arc, beads, down, draw, length_inside, line, ray, stroke_points
 from tests.anatomy.random_plexus import random_plexus
 from wdlora.anatomy import measure
-from wdlora.anatomy.biomarkers.descriptors import box_counting_dimension
-from wdlora.anatomy.biomarkers.rules import RULE_SETS, rule_set
 from wdlora.anatomy.biomarkers.units import UNITS
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
-from wdlora.anatomy.skeleton.graph import chains
-from wdlora.anatomy.skeleton.paths import kallinikos
 from wdlora.errors import InputError
 
 
@@ -60,7 +55,7 @@ def test_dropped_pieces_do_not_widen_the_rest():
     assert both.cnfl == pytest.approx(alone.cnfl)
     assert both.mean_width_um == pytest.approx(alone.mean_width_um)
     assert both.cnfa > alone.cnfa  # the area of the mask as it is
-    assert measure(draw(nerve + crumbs), rules="none").cnfl > both.cnfl
+    assert measure(draw(nerve + crumbs), rules="keep_all").cnfl > both.cnfl
 
 
 def test_pieces_by_length_and_border():
@@ -75,7 +70,7 @@ def test_pieces_by_length_and_border():
 @pytest.mark.parametrize("radius", [40, 80])
 def test_half_circle(radius):
     """Arc over chord π/2 and curvature 1/r, on a nerve without a trunk: read from the table of nerves."""
-    (nerve,) = measure(draw([arc(190, 190, radius, 0, 180, 3)]), 1.0, "none").nerves
+    (nerve,) = measure(draw([arc(190, 190, radius, 0, 180, 3)]), 1.0, "keep_all").nerves
     assert nerve.tortuosity == pytest.approx(math.pi / 2, rel=0.02)
     assert nerve.curvature_per_mm == pytest.approx(1e3 / radius, rel=0.08)  # rounding adds what smoothing leaves
 
@@ -87,25 +82,6 @@ def test_tortuosity_is_that_of_the_trunks():
     assert result.tortuosity == pytest.approx(length_inside(sine) / 384, rel=0.01)
     with_free_curl = measure(draw([(sine, 4.0), arc(300, 190, 50, 0, 270, 3)]), 1.0)
     assert with_free_curl.tortuosity == pytest.approx(result.tortuosity)
-
-
-def test_kallinikos_by_hand():
-    """A tent over 4 steps: slopes 1, −1 (and one at the top), one bend of −2 there."""
-    x = np.arange(5.0)
-    points = np.stack([np.array([0, 1, 2, 1, 0.0]), x], 1)
-    slopes, bends = np.array([1, -1, -1.0]), np.array([0, -2, 0.0])
-    assert kallinikos(points) == pytest.approx(np.sqrt((slopes**2 + bends**2).sum()))
-
-
-def test_box_counting_dimension():
-    assert box_counting_dimension(np.ones((256, 256), bool)) == pytest.approx(2)
-    row = np.zeros((256, 256), bool)
-    row[100] = True
-    assert box_counting_dimension(row) == pytest.approx(1)
-    carpet = np.ones((1, 1), bool)
-    while len(carpet) < 512:  # the Sierpinski triangle: log 3 / log 2
-        carpet = np.block([[carpet, np.zeros_like(carpet)], [carpet, carpet]])
-    assert box_counting_dimension(carpet) == pytest.approx(math.log(3) / math.log(2), abs=1e-9)
 
 
 def test_a_black_image_is_an_answer():
@@ -133,7 +109,7 @@ def test_no_trunk_means_zero_not_undefined():
 def test_anisotropic_pixels():
     """A line of 45° on pixels twice as high as wide is √5/√2 as long as on square ones of their width."""
     mask = draw([line(-10, -10, 394, 394)])
-    square, tall = measure(mask, 1.0, "none"), measure(mask, (2.0, 1.0), "none")
+    square, tall = measure(mask, 1.0, "keep_all"), measure(mask, (2.0, 1.0), "keep_all")
     assert tall.length_mm == pytest.approx(square.length_mm * math.sqrt(5 / 2), rel=0.003)
     assert tall.area_mm2 == pytest.approx(2 * square.area_mm2)
     assert measure(mask, (1.0, 1.0)).to_dict() == measure(mask, 1.0).to_dict()
@@ -150,12 +126,12 @@ def test_turns_and_mirrors(plexus):
 
 def test_zero_padding(plexus):
     """Padding turns nerves that left the field into ends: about half a width each is lost, and all trunks."""
-    result, padded = measure(plexus, rules="none"), measure(np.pad(plexus, 40), rules="none")
+    result, padded = measure(plexus, rules="keep_all"), measure(np.pad(plexus, 40), rules="keep_all")
     assert padded.length_mm == pytest.approx(result.length_mm, rel=0.01)
     valid = np.pad(np.ones_like(plexus), 40)
-    told = measure(np.pad(plexus, 40), rules="none", valid=valid)
-    assert told.to_dict() == result.to_dict()
-    inner = told.nerves[0].path - result.nerves[0].path
+    cropped = measure(np.pad(plexus, 40), rules="keep_all", valid=valid)
+    assert cropped.to_dict() == result.to_dict()
+    inner = cropped.nerves[0].path - result.nerves[0].path
     assert np.allclose(inner, 40)  # coordinates are those of the image given
 
 
@@ -197,14 +173,6 @@ def test_a_mosaic_of_tiles_counts_what_its_tiles_count(plexus):
     assert abs(measure(tiles).trunks - 4 * measure(plexus).trunks) <= 2  # neighbours continue tiles' edges
 
 
-def test_rule_sets_are_named_and_versioned(plexus):
-    for name in RULE_SETS:
-        result = measure(plexus, rules=name)
-        assert result.rules == result.to_dict()["rules"] == f"{name}/{rule_set(name).version}"
-    chain, smooth = measure(plexus, rules="chain_code"), measure(plexus)
-    assert 1.02 < chain.cnfl / smooth.cnfl < 1.07  # steps of 1 and √2 overestimate by 4 to 5.5 %
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -227,13 +195,3 @@ def test_rule_sets_are_named_and_versioned(plexus):
 def test_bad_input(arguments, words):
     with pytest.raises(InputError, match=words):
         measure(**arguments)
-
-
-def test_chains_of_any_kind():
-    """A line 2–0–1, a ring 3–4–5 and a lone 6."""
-    partner = np.array([[2, 1], [0, -1], [0, -1], [4, 5], [3, 5], [3, 4], [-1, -1]])
-    order, offsets = chains(partner)
-    found = [order[a:b].tolist() for a, b in itertools.pairwise(offsets)]
-    assert [1, 0, 2] in found or [2, 0, 1] in found
-    assert [6] in found
-    assert sorted(map(sorted, found)) == [[0, 1, 2], [3, 4, 5], [6]]

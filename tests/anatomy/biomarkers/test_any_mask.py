@@ -63,4 +63,4 @@ SQUARES = np.indices((384, 384))
     ids="full pixel row column checks checks3 checks5 grid4 grid9 stripes noise30 noise60 noise90".split(),  # noqa: SIM905
 )
 def test_full_size(mask):
-    check(mask, "none")
+    check(mask, "keep_all")
