@@ -186,6 +186,15 @@ def test_the_mixed_model_of_balanced_data_is_the_difference_of_patients_means():
     assert (found.high - found.low) / 2 / 1.96 == pytest.approx(pooled, rel=1e-3)
 
 
+def test_the_mixed_model_converges_where_patients_do_not_differ():
+    """Twenty samples without any patient effect, at the limit of the variance: all have an interval."""
+    pytest.importorskip("statsmodels")
+    generator, patients = np.random.default_rng(9), (np.repeat(np.arange(15), 4), 100 + np.arange(60))
+    for _ in range(20):
+        found = mixed_model(generator.normal(20, 4, 60), generator.normal(20, 4, 60), *patients)
+        assert found.defined and found.low < found.value < found.high
+
+
 def test_the_mixed_model_says_why_there_is_none():
     alone = mixed_model(REAL, SYNTHETIC, np.arange(8), 100 + np.arange(10))
     assert not alone.defined and alone.reason.startswith("every image" if available() else "a mixed model needs")

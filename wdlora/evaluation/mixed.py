@@ -35,10 +35,11 @@ def mixed_model(real: NDArray, synthetic: NDArray, of_real: NDArray, of_syntheti
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of 0 at its limit is a result
         try:
-            fit = MixedLM(values, design, groups=subjects).fit(reml=True)
+            # Powell's method converges where patients do not differ, at the limit where those with gradients fail.
+            fit = MixedLM(values, design, groups=subjects).fit(reml=True, method=["powell"])
             value, error = float(fit.fe_params[1]), float(fit.bse_fe[1])
         except (np.linalg.LinAlgError, ValueError) as failed:
             return undefined(f"the mixed model did not fit ({failed})", n)
-    if not (np.isfinite(error) and error > 0):
+    if not (fit.converged and np.isfinite(error) and error > 0):
         return undefined("the mixed model did not converge", n)
     return Estimate(value, value - 1.96 * error, value + 1.96 * error, n)
