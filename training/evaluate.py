@@ -39,9 +39,10 @@ from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.evaluation.agreement import agreement
-from wdlora.evaluation.distance import kid_estimate, standardised, two_sample_auc
+from wdlora.evaluation.distance import kid_estimate, standardised
 from wdlora.evaluation.features import EXTRACTOR, features_of
 from wdlora.evaluation.interval import mean_interval
+from wdlora.evaluation.two_sample import two_sample_auc
 from wdlora.qwen import apply_adapter
 from wdlora.qwen.sampling import Sampling
 

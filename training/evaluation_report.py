@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from training.appearance import PROPERTIES
 from training.cases import Case
 from training.examples import PhantomAppearance
-from wdlora.evaluation.distance import Estimate
+from wdlora.evaluation.estimate import Estimate
 from wdlora.evaluation.interval import mean_interval
 from wdlora.files import atomic_write
 from wdlora.qwen.sampling import Sampling

@@ -6,8 +6,9 @@ from scipy import stats
 
 from wdlora.errors import InputError
 from wdlora.evaluation.agreement import agreement
-from wdlora.evaluation.distance import auc_interval, kid, kid_estimate, two_sample_auc
+from wdlora.evaluation.distance import kid, kid_estimate
 from wdlora.evaluation.features import texture_features
+from wdlora.evaluation.two_sample import auc_interval, two_sample_auc
 
 
 def test_kid_by_hand_in_one_dimension():

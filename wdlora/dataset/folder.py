@@ -51,8 +51,8 @@ def read_folder(folder: str | Path) -> list[Record]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no data set folder {folder}.")
-    pending, rows = _pending(folder), _rows(folder / TABLE) if _pictures(folder / "images") else []
-    images, masks = _pictures(folder / "images"), _pictures(folder / "masks")
+    pending, rows = pending_names(folder), table_rows(folder / TABLE) if pictures_by_stem(folder / "images") else []
+    images, masks = pictures_by_stem(folder / "images"), pictures_by_stem(folder / "masks")
     for name in pending - {Path(row["file"]).stem for _, row in rows}:
         images.pop(name, None)
     if not images:
@@ -85,7 +85,7 @@ def read_folder(folder: str | Path) -> list[Record]:
     return records
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by stem; hidden files, such as a killed writer's unfinished ones, are no pictures."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -99,14 +99,16 @@ def _pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _pending(folder: Path) -> set[str]:
+def pending_names(folder: Path) -> set[str]:
+    """Names of pictures that a writer has begun and not yet brought into the table."""
     try:
         return set(json.loads((folder / PENDING).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return set()
 
 
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a data set's table with their line numbers. Raises InputError where there is no such table."""
     if not table.is_file():
         raise InputError(f"{table.parent} has no {TABLE} with the columns file, cohort and patient.")
     rows = read_csv(table, NEEDED)[1]

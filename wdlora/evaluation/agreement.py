@@ -14,13 +14,15 @@ RESAMPLES = 2000
 class Agreement:
     """Slope and bias of measured against true values; each (value, low, high) with a 95 % bootstrap interval.
 
-    `bias` is the mean difference in the biomarker's unit, `bias_percent` the same in percent of the true mean.
+    `bias` is the mean difference in the biomarker's unit, `bias_percent` the same in percent of the true mean; 95 % of
+    the pairs differ within `limits`, bias ± 1.96 SD (Bland & Altman 1986).
     """
 
     slope: tuple[float, float, float]
     bias: tuple[float, float, float]
     bias_percent: tuple[float, float, float]
     mean_absolute_error: float
+    limits: tuple[float, float]
     n: int
 
 
@@ -48,6 +50,7 @@ def agreement(true: NDArray, measured: NDArray) -> Agreement:
     percents = np.divide(100 * biases, level, where=level != 0, out=np.full(RESAMPLES, np.nan))
     slope = float(np.polyfit(true, measured, 1)[0])
     bias = float((measured - true).mean())
+    reach = 1.96 * float((measured - true).std(ddof=1))
 
     def interval(value: float, samples: NDArray) -> tuple[float, float, float]:
         low, high = np.nanpercentile(samples, (2.5, 97.5))
@@ -58,5 +61,6 @@ def agreement(true: NDArray, measured: NDArray) -> Agreement:
         interval(bias, biases),
         interval(100 * bias / float(true.mean()), percents),
         float(np.abs(measured - true).mean()),
+        (bias - reach, bias + reach),
         len(true),
     )

@@ -1,28 +1,16 @@
-"""Distances between two sets of feature vectors [n, d] and [m, d]."""
-
-import math
-from dataclasses import dataclass
+"""Kernel inception distance between two sets of feature vectors [n, d] and [m, d]."""
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from ..errors import InputError
+from .estimate import Estimate
 
-FOLDS = 5
 LIMIT = 4.0
 """Features are kept within so many SDs."""
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its standard error or 95 % interval and the sample sizes behind it."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    m: int
+Subjects = tuple[NDArray, NDArray]
+"""Whose image each vector of the two sets is: [n] and [m], comparable values such as patients' numbers."""
 
 
 def standardised(reference: NDArray, *others: NDArray) -> list[NDArray]:
@@ -34,23 +22,36 @@ def standardised(reference: NDArray, *others: NDArray) -> list[NDArray]:
     return [np.clip((values - mean) / spread, -LIMIT, LIMIT) for values in (reference, *others)]
 
 
-def kid(a: NDArray, b: NDArray, paired: bool = False) -> float:
+def kid(a: NDArray, b: NDArray, paired: bool = False, subjects: Subjects | None = None) -> float:
     """Kernel inception distance: the unbiased squared maximum mean discrepancy with k(x, y) = (xᵀy/d + 1)³.
 
-    0 in expectation for two samples of one distribution, whatever the sizes; it may come out negative. `paired` says
-    that vectors of one index are not independent, such as two pictures of one mask: these pairs are left out,
-    else the distance would come out too small. Source: Bińkowski et al. 2018, section 4; Gretton et al. 2012, Eq. 3
-    and, for pairs, Eq. 4. Raises InputError below two vectors a set, and for pairs of unequal number.
+    0 in expectation for two samples of one distribution, whatever the sizes; it may come out negative. Images of one
+    of the `subjects` are not independent, so their pairs are left out of all three means, as an image's pair with
+    itself is: else patients with several images would make a set look more alike than it is. `paired` says the same of
+    vectors of one index, such as two pictures of one mask. Source: Bińkowski et al. 2018, section 4; Gretton et al.
+    2012, Eq. 3 and, for pairs, Eq. 4. Raises InputError below two vectors or subjects a set, and for pairs of unequal
+    number.
     """
-    n, m, d = len(a), len(b), a.shape[1]
-    if min(n, m) < 2:
-        raise InputError(f"a kernel distance needs at least 2 images a set, not {n} and {m}")
-    _check_pairs(a, b, paired)
-    aa, bb, ab = (a @ a.T / d + 1) ** 3, (b @ b.T / d + 1) ** 3, (a @ b.T / d + 1) ** 3
-    within_a = (aa.sum() - np.trace(aa)) / (n * (n - 1))
-    within_b = (bb.sum() - np.trace(bb)) / (m * (m - 1))
-    between = (ab.sum() - np.trace(ab)) / (n * (n - 1)) if paired else ab.mean()
-    return float(within_a + within_b - 2 * between)
+    d = a.shape[1]
+    if min(len(a), len(b)) < 2:
+        raise InputError(f"a kernel distance needs at least 2 images a set, not {len(a)} and {len(b)}")
+    of_a, of_b = subjects_of(a, b, paired, subjects)
+    means = []
+    for x, y, one, other in ((a, a, of_a, of_a), (b, b, of_b, of_b), (a, b, of_a, of_b)):
+        independent = one[:, None] != other[None]
+        if not independent.any():
+            raise InputError("a kernel distance needs images of at least 2 patients a set")
+        means.append(((x @ y.T / d + 1) ** 3)[independent].mean())
+    return float(means[0] + means[1] - 2 * means[2])
+
+
+def subjects_of(a: NDArray, b: NDArray, paired: bool, subjects: Subjects | None) -> Subjects:
+    """Whose image each vector is: as given, one a pair, or each its own. Raises InputError for unequal pairs."""
+    if paired and len(a) != len(b):
+        raise InputError(f"{len(a)} and {len(b)} images are no pairs")
+    if subjects is not None:
+        return np.asarray(subjects[0]), np.asarray(subjects[1])
+    return np.arange(len(a)), np.arange(len(b)) + (0 if paired else len(a))
 
 
 def kid_estimate(a: NDArray, b: NDArray, seed: int = 0, resamples: int = 200, paired: bool = False) -> Estimate:
@@ -71,69 +72,4 @@ def kid_estimate(a: NDArray, b: NDArray, seed: int = 0, resamples: int = 200, pa
         other = one if paired else generator.permutation(len(b))[: len(b) // 2]
         halves.append(kid(a[one], b[other], paired))
     half_width = 1.96 * float(np.std(halves))
-    return Estimate(value, value - half_width, value + half_width, len(a), len(b))
-
-
-def two_sample_auc(a: NDArray, b: NDArray, paired: bool = False) -> Estimate:
-    """How well a linear classifier tells the sets apart on vectors that it has not seen: area under the ROC curve.
-
-    0.5 is chance, 1 is perfect. Cross-validated regularised discriminant analysis (Friedman 1989, pooled
-    covariance shrunk by the Ledoit–Wolf-like factor d/(d+n)); `auc_interval` of both sizes. With `paired` (see
-    `kid`) both vectors of an index are in one fold: a classifier that has learned from the one with its label would
-    take the other for it. Source of the idea: Lopez-Paz & Oquab 2017. Raises InputError below five vectors a set, and
-    for pairs of unequal number.
-    """
-    if min(len(a), len(b)) < FOLDS:
-        raise InputError(f"a two-sample classifier needs at least {FOLDS} images a set, not {len(a)} and {len(b)}")
-    _check_pairs(a, b, paired)
-    values, labels = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
-    generator = np.random.default_rng(0)
-    of_a = generator.permutation(np.arange(len(a)) % FOLDS)
-    of_b = of_a if paired else generator.permutation(np.arange(len(b)) % FOLDS)
-    fold = np.concatenate([of_a, of_b])
-    aucs = []
-    for number in range(FOLDS):
-        train, test = fold != number, fold == number
-        scores = _discriminant(values[train], labels[train], values[test])
-        aucs.append(_auc(scores[labels[test] == 0], scores[labels[test] == 1]))
-    value = float(np.mean(aucs))
-    return Estimate(value, *auc_interval(value, len(a), len(b)), len(a), len(b))
-
-
-def auc_interval(value: float, n: int, m: int) -> tuple[float, float]:
-    """95 % interval of an area under the ROC curve of n and m vectors: (low, high) within 0..1.
-
-    The areas θ from which `value` lies 1.96 standard errors away, by Hanley & McNeil's (1982) standard error at θ with
-    both sizes at their mean (Newcombe 2006, method 5). Unlike an error taken at `value` it does not vanish at 1.
-    """
-    size = (n + m) / 2
-
-    def excess(theta: float) -> float:
-        spread = 1 + (size - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return abs(theta - value) - 1.96 * math.sqrt(theta * (1 - theta) * spread / (n * m))
-
-    low = brentq(excess, 0.0, value - 1e-12) if value > 1e-9 else 0.0
-    high = brentq(excess, value + 1e-12, 1.0) if value < 1 - 1e-9 else 1.0
-    return float(low), float(high)
-
-
-def _check_pairs(a: NDArray, b: NDArray, paired: bool) -> None:
-    if paired and len(a) != len(b):
-        raise InputError(f"{len(a)} and {len(b)} images are no pairs")
-
-
-def _discriminant(train: NDArray, labels: NDArray, test: NDArray) -> NDArray:
-    centre, spread = train.mean(0), train.std(0) + 1e-9
-    x, y = (train - centre) / spread, (test - centre) / spread
-    means = np.stack([x[labels == label].mean(0) for label in (0, 1)])
-    residual = x - means[labels]
-    covariance = residual.T @ residual / len(x)
-    shrinkage = x.shape[1] / (x.shape[1] + len(x))
-    mixed = (1 - shrinkage) * covariance + shrinkage * np.eye(x.shape[1]) * np.trace(covariance) / x.shape[1]
-    return y @ np.linalg.solve(mixed, means[1] - means[0])
-
-
-def _auc(negative: NDArray, positive: NDArray) -> float:
-    """Share of pairs in the right order, ties half (Mann–Whitney)."""
-    above = (positive[:, None] > negative[None]).mean()
-    return float(above + 0.5 * (positive[:, None] == negative[None]).mean())
+    return Estimate(value, value - half_width, value + half_width, min(len(a), len(b)))

@@ -1,0 +1,1 @@
+"""Copies: whether synthetic images repeat images that a generator was trained on."""

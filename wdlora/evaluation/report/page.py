@@ -1,0 +1,232 @@
+"""report.html: one page that opens without a network, under the seven headings of FDA's synthetic-data scorecard.
+
+Congruence, coverage, constraint, completeness, compliance, comprehension, consistency: Zamzmi et al. 2024, arXiv
+2406.11143. The page holds plots and tables of figures; no image of a patient and no name of a file.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from ... import __version__
+from ..biomarkers import Comparison
+from ..copies.findings import Read
+from ..equivalence import MARGIN
+from ..pairs import PHANTOM
+from ..pillars import SetComparison
+from ..reading import TRACER
+from . import sentences, tables
+from .plots import DARK, LIGHT, PLOTS
+from .sheet import FOLDER, PICTURE
+from .style import STYLE
+from .tables import Table
+
+
+def page(found: SetComparison) -> str:
+    """The report as HTML."""
+    parts = (_head, _congruence, _coverage, _constraint, _completeness, _compliance, _comprehension, _consistency)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evaluation of synthetic images</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body>{''.join(part(found) for part in parts)}</body></html>\n"
+    )
+
+
+def _head(found: SetComparison) -> str:
+    real, synthetic = len(found.real.images), len(found.synthetic.images)
+    patients = f" of {found.patients} patients" if found.patients else ""
+    trained = f", {len(found.training.images)} training images" if found.training else ""
+    cards = "".join(
+        f'<div class="card {one.tone}"><h3>{_text(one.question)}</h3><p class="short">{_text(one.short)}</p>'
+        f"<p>{_text(one.sentence)}</p></div>"
+        for one in sentences.answers(found)
+    )
+    made = (
+        f"{real} real images{patients}, {synthetic} synthetic images{trained}. Features {found.reader.extractor.name}, "
+        f"nerves traced by {TRACER}, measured by {found.reader.rules}, wdlora {__version__}."
+    )
+    return (
+        f'<h1>Synthetic images beside real ones</h1><p class="lead">{_text(made)}</p><div class="cards">{cards}</div>'
+        '<p class="warn"><b>Research software, not a medical device.</b> These figures describe two sets of '
+        "images. They validate nothing for diagnosis, and a set that passes here can still mislead a model trained on "
+        "it.</p>"
+    )
+
+
+def _congruence(found: SetComparison) -> str:
+    intro = (
+        f"Every figure is the mean over random halves of the sets, {found.overall.figures['kid'].n} images a side. "
+        "Beside it stands the same figure of real images against other real images, of other patients: no generator "
+        "can be expected to do better."
+    )
+    body = _plot(found, "distances", "Dots: synthetic against real, with 95 % interval. Bands: real against real.")
+    body += _table(tables.distances(found, sentences.distance_notes(found)), "words last")
+    if found.options.pairs:
+        body += f"<p>{_text(sentences.pair_note(found.similarity, found.fresh))}</p>" + _table(tables.similarity(found))
+    body += _plot(found, "map", sentences.map_note(found))
+    return _section("Congruence", "Do the synthetic images look like real ones?", intro, body)
+
+
+def _coverage(found: SetComparison) -> str:
+    intro = (
+        "A generator can paint a few convincing pictures again and again. Diversity is the mean distance between "
+        "images of one cohort, separability how far the cohorts lie apart; both should be near the real set's."
+    )
+    body = _table(tables.variety(found)) + _table(tables.sets(found))
+    body += f"<p>{_text(sentences.repeats_note(found.copies))}</p>"
+    return _section("Coverage", "Do they show the whole variety of the real ones?", intro, body)
+
+
+def _constraint(found: SetComparison) -> str:
+    question = "Do they obey anatomy: are the nerves those of the cohort?"
+    if not found.biomarkers:
+        return _section("Constraint", question, "", "<p>No cohort is in both sets, so nothing was compared.</p>")
+    unit = "patients" if found.real.images.patients_known else "images, because patients are not known"
+    design = "The images are compared in pairs of one mask. " if found.options.pairs else ""
+    intro = (
+        f"Nerves of both sets were traced and measured in the same way. {design}Two means are equivalent if the 90 % "
+        f"interval of their difference lies within ±{100 * MARGIN:.0f} % of the real mean (two one-sided tests); a "
+        f"large p is no equivalence. Intervals count {unit}; p is adjusted for {len(found.biomarkers)} comparisons "
+        "(Holm)."
+    )
+    body = _plot(
+        found,
+        "biomarkers",
+        "A comparison is equivalent where its thick line lies within the band; where it leaves the band it is "
+        "undecided, or different if p is below 0.05.",
+    )
+    body += _table(tables.biomarkers(found), "names2 words")
+    if any(one.pairs for one in found.biomarkers):
+        body += (
+            "<p>Image by image (Bland–Altman): 95 % of the pairs differ within the limits, and a slope of 1 follows "
+            f"the real values.</p>{_table(_agreement(found.biomarkers), 'names2')}"
+        )
+    body += (
+        "<p>Means ± SD of images, as Table V of the WDLoRA paper prints them; differences are of patients' means. "
+        "“Decides at”: patients a group with which equivalence would be shown in 80 % of such studies, if difference "
+        "and spread stay as seen here.</p><details><summary>Other "
+        f"tests</summary>{_table(tables.other_tests(found), 'names2')}</details>"
+    )
+    return _section("Constraint", question, intro, body)
+
+
+def _agreement(comparisons: Iterable[Comparison]) -> Table:
+    """Bland–Altman's bias and limits, and the slope of synthetic on real values."""
+    rows = []
+    for one in comparisons:
+        if one.pairs:
+            label, digits = tables.named(one.metric)
+            limits = " to ".join(tables.number_text(end, digits) for end in one.pairs.limits)
+            slope, low, high = (tables.number_text(end, 2) for end in one.pairs.slope)
+            bias = tables.number_text(one.pairs.bias[0], digits)
+            rows.append([label, one.cohort, bias, limits, f"{slope} ({low} to {high})"])
+    return Table(("biomarker", "cohort", "bias", "limits of agreement", "slope (95 %)"), rows)
+
+
+def _completeness(found: SetComparison) -> str:
+    grid = found.reader.grid
+    rows = [
+        ("images", f"{len(found.real.images)} real, {len(found.synthetic.images)} synthetic"),
+        ("training images", str(len(found.training.images)) if found.training else "not given"),
+        ("real patients", str(found.patients) if found.patients else "not known"),
+        ("field", f"{grid.shape[1]} × {grid.shape[0]} pixels of {grid.pixel_size_um:.4g} µm"),
+        ("mean grey value", f"real {_grey(found.real)}, synthetic {_grey(found.synthetic)}"),
+        ("pairs of one mask", "yes" if found.options.pairs else "no"),
+    ]
+    notes = _list(found.notes) if found.notes else "<p>Nothing was changed or left out.</p>"
+    body = _table(Table(("what", "this report"), rows), "words") + notes
+    return _section("Completeness", "What went into this report?", "", body)
+
+
+def _compliance(found: SetComparison) -> str:
+    copies = found.copies
+    name, other = ("training", "held-out real images") if copies.trained else ("real", "other patients' images")
+    intro = (
+        f"A generator can repeat a patient's image. The search compares every synthetic image with every {name} one, "
+        f"turned and flipped in eight ways; its yardstick is how near {other} come."
+    )
+    body = f"<p>{_text(sentences.copying(copies).sentence)}</p>"
+    body += _plot(found, "copies", "Copies lie to the right of the dashed line, where hardly any real image is.")
+    body += _list(sentences.copies_notes(copies))
+    if copies.cannot:
+        body += "<h3>What cannot be concluded</h3>" + _list(copies.cannot)
+    body += (
+        f'<p class="warn">The nearest pairs are drawn in <a href="{FOLDER}/{PICTURE}">{FOLDER}/{PICTURE}</a>, beside '
+        "this page. <b>That file shows real patients' images</b>, and the cache holds traces of them: keep both where "
+        "the images may be kept. This page, report.json, plots and tables hold figures only.</p>"
+    )
+    return _section("Compliance", "Do they keep patients' images private?", intro, body)
+
+
+def _comprehension(found: SetComparison) -> str:
+    said = [
+        "An interval says how far a figure could move with other images of the same kind. If it is wide, the sets "
+        "are too small.",
+        "“Undecided” means that these sets show neither equality nor difference. With few patients that is the usual "
+        "result.",
+        f"Distances are seen through {found.reader.extractor.name}; other features give other numbers, so compare "
+        "figures of one extractor only. Texture features know nothing of anatomy.",
+        f"Both sets were traced by one program ({TRACER}). What it misses in both is missing in both; where synthetic "
+        "nerves are clearer than real ones it misses fewer of them.",
+        "Whether a model trained on the synthetic images works on patients is shown by testing it on patients, not "
+        "here.",
+    ]
+    if found.options.pairs:
+        said.append(f"The baseline of fresh texture is of phantoms ({PHANTOM}), which are no real images.")
+    return _section("Comprehension", "How is this to be read?", "", _list(said))
+
+
+def _consistency(found: SetComparison) -> str:
+    question = "Does it hold for every cohort?"
+    if not found.by_cohort:
+        body = "<p>Cohorts are not known in both sets, so nothing can be said of single ones.</p>"
+        return _section("Consistency", question, "", body)
+    intro = "The same distances for every cohort alone. Smaller sets have wider baselines and, for FID, larger values."
+    return _section("Consistency", question, intro, _table(tables.by_cohort(found)))
+
+
+def _section(title: str, question: str, intro: str, body: str) -> str:
+    lead = f"<p>{_text(intro)}</p>" if intro else ""
+    return f"<section><h2>{title} <small>{_text(question)}</small></h2>{lead}{body}</section>"
+
+
+def _table(table: Table, style: str = "") -> str:
+    """A table; `style`: "names2" has words in its first two columns, "words" in its last, "last" gives the room."""
+    head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
+    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    whole = f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{whole}</div>'
+
+
+def _list(items: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
+
+
+def _plot(found: SetComparison, name: str, caption: str) -> str:
+    """A plot in both themes, with its sentence."""
+    light, dark = (_svg(PLOTS[name](found, palette)) for palette in (LIGHT, DARK))
+    return (
+        f'<figure><picture><source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{html.escape(caption)}"></picture><figcaption>{_text(caption)}</figcaption></figure>'
+    )
+
+
+def _svg(figure: Any) -> str:
+    """A figure as a data address; the same figure gives the same letters."""
+    from matplotlib import rc_context
+
+    memory = io.BytesIO()
+    with rc_context({"svg.hashsalt": "wdlora"}):
+        figure.savefig(memory, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(memory.getvalue()).decode()
+
+
+def _grey(part: Read) -> str:
+    values = [one.grey for one in part.readings]
+    return f"{sum(values) / len(values):.0f}"
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=False)
