@@ -24,7 +24,7 @@ wdlora.host.install_api()
 folders.open_folders(folders.Folders(tempfile.mkdtemp()))
 before = set(sys.modules)
 start = time.perf_counter()
-entry = pack.load().comfy_entrypoint
+entry = pack.load_pack().comfy_entrypoint
 door = time.perf_counter()
 classes = asyncio.run(asyncio.run(entry()).get_node_list())
 nodes = time.perf_counter()
