@@ -48,7 +48,7 @@ class RuleSet:
 
 ACC_LIKE = RuleSet(
     name="acc_like",
-    version=1,
+    version=2,
     isolated_um=75 * PIXEL_SIZE_UM,
     isolated_border_um=15 * PIXEL_SIZE_UM,
     spur_um=5 * PIXEL_SIZE_UM,
@@ -59,12 +59,18 @@ ACC_LIKE = RuleSet(
     turn_weight=1.0,
     crossings="pass",
 )
-"""After the rules published for ACCMetrics (Dabbah et al. 2011; Chen et al. 2017) and its tutorial."""
+"""After the rules published for ACCMetrics (Dabbah et al. 2011; Chen et al. 2017) and its tutorial.
+
+Version 2: a way round between two near junctions, or one side of a hole between nerves, is no longer taken for the
+place where two fibres cross, which left its length out.
+"""
 
 KEEP_ALL = replace(ACC_LIKE, name="keep_all", isolated_um=0.0, isolated_border_um=0.0)
 """The same with no piece dropped: for comparison with a known truth."""
 
-CHAIN_CODE = replace(ACC_LIKE, name="chain_code", length="chain_code", extend_to_border=False, crossings="branch")
+CHAIN_CODE = replace(
+    ACC_LIKE, name="chain_code", version=1, length="chain_code", extend_to_border=False, crossings="branch"
+)
 """Pixel steps of 1 and √2, no continuation at the edge, every junction a branch point: others' figures."""
 
 RULE_SETS = {rules.name: rules for rules in (ACC_LIKE, KEEP_ALL, CHAIN_CODE)}

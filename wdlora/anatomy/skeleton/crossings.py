@@ -10,7 +10,7 @@ import numpy as np
 
 from ..scale import PIXEL_SIZE_UM
 from .arms import arm_directions, arm_nodes
-from .graph import SkeletonGraph
+from .graph import SkeletonGraph, raw_lengths
 
 STRAIGHT = float(np.cos(np.radians(40)))
 """Arms that continue each other do so within this turn …"""
@@ -19,7 +19,17 @@ OFFSET_UM = 7 * PIXEL_SIZE_UM
 """… and, over a bridge, with no more sideways offset than this …"""
 
 BRIDGE_UM = 22 * PIXEL_SIZE_UM
-"""… and the bridge is no longer than this."""
+"""… and the bridge's ends are no further apart than this."""
+
+DETOUR = 1.2
+"""A bridge is where both fibres overlap: no longer than its ends are apart, times this …"""
+
+ROUNDING_UM = 3 * PIXEL_SIZE_UM
+"""… and this, by which pixels and the bend that thinning makes near a node lengthen it."""
+
+EYELET = 3.0
+"""Two segments between the same nodes are the sides of a hole between nerves, and no bridge, unless one is this many
+times longer than the other: then a fibre comes round and crosses itself."""
 
 
 def merge_crossings(graph: SkeletonGraph) -> SkeletonGraph:
@@ -30,6 +40,7 @@ def merge_crossings(graph: SkeletonGraph) -> SkeletonGraph:
     candidate = np.flatnonzero(
         (graph.degree[graph.ends] == 3).all(1) & (graph.ends[:, 0] != graph.ends[:, 1]) & (span_um < BRIDGE_UM)
     )
+    candidate = candidate[_overlaps(graph, candidate, span_um)]
     if not len(candidate):
         return graph
     arms = _arms_at(arm_nodes(graph), graph.ends[candidate], 3)  # [k, side, 3]
@@ -59,6 +70,22 @@ def merge_crossings(graph: SkeletonGraph) -> SkeletonGraph:
     ends = merged[graph.ends]
     degree = np.bincount(ends[~bridge].ravel(), minlength=len(node))
     return replace(graph, ends=ends, node=node, degree=degree, bridge=bridge)
+
+
+def _overlaps(graph: SkeletonGraph, candidate: np.ndarray, span_um: np.ndarray) -> np.ndarray:
+    """bool [k]: segments `candidate` that may be where two fibres overlap: straight, and no side of an eyelet.
+
+    A way round that happens to end near its start, and two nerves that part and meet again, are nerves: taken for a
+    bridge, their length would be left out.
+    """
+    length = raw_lengths(graph)
+    straight = length[candidate] < DETOUR * span_um[candidate] + ROUNDING_UM
+    pair = np.sort(graph.ends, axis=1)
+    ranked = np.lexsort((length, pair[:, 1], pair[:, 0]))
+    parallel = (np.diff(pair[ranked], axis=0) == 0).all(1) & (length[ranked[1:]] < EYELET * length[ranked[:-1]])
+    eyelet = np.zeros(graph.segments, bool)
+    eyelet[ranked[:-1][parallel]] = eyelet[ranked[1:][parallel]] = True
+    return straight & ~eyelet[candidate]
 
 
 def is_crossing(graph: SkeletonGraph, direction: np.ndarray) -> np.ndarray:
