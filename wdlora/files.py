@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,22 @@ _hashes: dict[tuple[str, int, int], str] = {}
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes the name `path`, on an error it is removed."""
-    target = Path(path)
+    with _whole(Path(path), os.replace) as temporary:
+        yield temporary
+
+
+@contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[Path]:
+    """As `atomic_write`, for a name that is still free: of several processes that want it exactly one gets it.
+
+    Raises FileExistsError where the name is taken by the time that the file is whole.
+    """
+    with _whole(Path(path), take_name) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _whole(target: Path, settle: Callable[[Path, Path], None]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
@@ -30,9 +45,22 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(permissions(0o666))
-        os.replace(temporary, target)
+        settle(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def take_name(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Rename a file. Raises FileExistsError where `target` is there, which `os.replace` would overwrite."""
+    try:
+        os.link(source, target)  # fails where the name is taken, and is one step
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.replace(source, target)
+    else:
+        os.unlink(source)
 
 
 def permissions(most: int) -> int:

@@ -216,3 +216,90 @@ def test_models_are_listed_with_their_sizes(ask):
         assert await answer.json() == {"format": "pt", "by": "me"}
 
     ask(scenario)
+
+
+def test_settings_that_arrive_at_once_are_all_kept(ask):
+    """One whose body comes late does not undo the others, and neither does another server on the same folder."""
+    import asyncio
+
+    async def scenario(client, host):
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(f"POST /settings/slow HTTP/1.1\r\nHost: {client.host}:{client.port}\r\n".encode())
+        writer.write(b"Content-Length: 4\r\n\r\n1")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        names = [f"at.once.{index}" for index in range(20)]
+        await asyncio.gather(*(client.post(f"/settings/{name}", data="1") for name in names))
+        writer.write(b"234")
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        kept = await (await client.get("/settings")).json()
+        assert {*names, "slow"} <= set(kept) and kept["slow"] == 1234
+
+    ask(scenario)
+
+
+def test_broken_settings_on_disk_do_not_end_the_page(ask):
+    async def scenario(client, host):
+        file = host.folders.user / "default" / "comfy.settings.json"
+        for text in ("[" * 5000 + "]" * 5000, '{"a": ' + "[" * 500 + "]" * 500 + "}", '{"a": NaN}', "3"):
+            file.write_text(text)
+            assert (await client.get("/settings")).status == 200
+            assert (await client.post("/settings/b", data="1")).status == 200
+            assert (await (await client.get("/settings")).json())["b"] == 1
+
+    ask(scenario)
+
+
+def test_a_user_file_is_made_once(ask):
+    import asyncio
+
+    async def scenario(client, _):
+        posts = [client.post("/userdata/once.json?overwrite=false", data=str(index)) for index in range(8)]
+        statuses = [answer.status for answer in await asyncio.gather(*posts)]
+        assert sorted(statuses) == [200, *[409] * 7]
+        await client.post("/userdata/other.json", data="x")
+        assert (await client.post("/userdata/other.json/move/once.json?overwrite=false")).status == 409
+        assert (await client.get("/userdata/other.json")).status == 200
+        assert (await client.post("/userdata/other.json/move/free.json?overwrite=false")).status == 200
+        assert (await client.get("/userdata/other.json")).status == 404
+
+    ask(scenario)
+
+
+def test_the_end_does_not_wait_for_browsers(tmp_path):
+    """Two sockets of one client id, one whose browser answers no close, and a request that is going on."""
+    import asyncio
+    import time
+
+    import aiohttp
+
+    from wdlora.host import Host
+    from wdlora.host.server.app import serve
+
+    async def main() -> float:
+        url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(
+            serve(lambda sink: Host(tmp_path, sink=sink, device="cpu"), "127.0.0.1", 0, url.set_result)
+        )
+        base = await url
+        port = int(base.rstrip("/").rpartition(":")[2])
+        async with aiohttp.ClientSession() as session:
+            both = [await session.ws_connect(f"{base}ws?clientId=x") for _ in range(2)]
+            _, deaf = await asyncio.open_connection("127.0.0.1", port)
+            deaf.write(f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n".encode())
+            deaf.write(b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n")
+            deaf.write(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            _, slow = await asyncio.open_connection("127.0.0.1", port)
+            slow.write(f"POST /prompt HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 9\r\n\r\n".encode())
+            await asyncio.sleep(0.3)
+            started = time.monotonic()
+            task.cancel()
+            await asyncio.wait([task])
+            for one in both:
+                await one.close()
+            deaf.close()
+            slow.close()
+            return time.monotonic() - started
+
+    assert asyncio.run(main()) < 5

@@ -144,12 +144,73 @@ def test_frames_with_and_without_transparency_become_one_batch(tmp_path):
     assert masks[0].max() == 0 and masks[1].min() == 1
 
 
-def test_a_slow_browser_loses_previews_and_nothing_else():
-    from wdlora.host.server.sockets import _LONGEST_OUTBOX, _Client
+def test_a_slow_browser_loses_what_passes_and_is_hung_up_on_in_the_end():
+    from wdlora.host.server import sockets
 
-    client = _Client(None)
-    for _ in range(_LONGEST_OUTBOX + 5):
-        client.post(b"preview")
+    hung_up = []
+    client = sockets._Client("a", None, lambda: hung_up.append(1))
+    preview = b"x" * 2**20
+    for _ in range(20):
+        client.post(preview, passing=True)
     client.post("executed")
     kept = [client.outbox.get_nowait() for _ in range(client.outbox.qsize())]
-    assert kept == [b"preview"] * _LONGEST_OUTBOX + ["executed"]
+    assert kept == [preview] * 9 + ["executed"]  # 9 MB: the first that is over the 8 MB is the last
+    assert not hung_up
+    for _ in range(70):
+        client.post("x" * 2**20)
+    assert hung_up and client.backlog <= sockets._TOO_MUCH + 2**20
+
+
+def test_a_view_is_the_file_and_not_what_lies_beside_it(ask):
+    async def scenario(client, host):
+        (host.folders.input / "mask.png.gz").write_bytes(b"another file")
+        (host.folders.user / "default" / "w.json").write_text("{}")
+        (host.folders.user / "default" / "w.json.gz").write_bytes(b"another file")
+        for path in ("/view?filename=mask.png&type=input", "/userdata/w.json"):
+            answer = await client.get(path, headers={"Accept-Encoding": "gzip, br"})
+            assert "Content-Encoding" not in answer.headers
+            body = await answer.read()
+            assert body != b"another file" and len(body) == int(answer.headers["Content-Length"])
+            again = await client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+            assert again.status == 304 and await again.read() == b""
+
+    ask(scenario)
+
+
+def test_uploads_of_one_name_at_once_are_all_kept(ask):
+    import asyncio
+
+    async def scenario(client, host):
+        sent = [client.post("/upload/image", data=upload("n.png", bytes([65 + k]) * 9)) for k in range(12)]
+        names = [(await answer.json())["name"] for answer in await asyncio.gather(*sent)]
+        assert len(set(names)) == 12
+        kept = {(host.folders.input / name).read_bytes() for name in names}
+        assert kept == {bytes([65 + k]) * 9 for k in range(12)}
+        blocked = await client.post("/upload/image", data=upload("x.png", subfolder="n.png"))
+        assert blocked.status in (400, 409)
+
+    ask(scenario)
+
+
+def test_a_preview_is_small_and_a_bomb_is_refused(ask, tmp_path):
+    async def scenario(client, host):
+        Image.new("1", (17000, 40)).save(host.folders.input / "wide.png")
+        answer = await client.get("/view?filename=wide.png&type=input&preview=webp;90")
+        with Image.open(BytesIO(await answer.read())) as shown:
+            assert shown.size == (4096, 10)
+        Image.new("1", (20000, 20000)).save(host.folders.input / "bomb.png")
+        for ask_for in ("preview=webp", "channel=rgb"):
+            refused = await client.get(f"/view?filename=bomb.png&type=input&{ask_for}")
+            assert refused.status == 400 and "64 million" in await refused.text()
+
+    ask(scenario)
+
+
+def test_an_animation_is_bounded_as_a_whole(tmp_path):
+    from wdlora.errors import InputError
+    from wdlora.host.core_nodes.images import read_picture
+
+    frames = [Image.new("P", (2000, 2000), k) for k in range(17)]
+    frames[0].save(tmp_path / "many.tiff", save_all=True, append_images=frames[1:], compression="tiff_lzw")
+    with pytest.raises(InputError, match="17 frames of 2000 × 2000 pixels"):
+        read_picture(str(tmp_path / "many.tiff"))

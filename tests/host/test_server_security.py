@@ -21,7 +21,28 @@ from wdlora.host.server.security import CONTENT_SECURITY_POLICY, allowed, is_act
         ({"Host": "evil.example:8188", "Origin": "http://evil.example:8188"}, True, False),  # a rebound name
         ({"Host": "workstation:8188", "Origin": "http://workstation:8188"}, False, True),
         ({"Host": "127.0.0.1:8188", "Origin": "http://evil.example"}, False, False),
+        ({"Host": "127.0.0.1:8188", "Origin": "http://127.0.0.1"}, True, False),  # its page is on port 80
+        ({"Host": "127.0.0.1", "Origin": "http://127.0.0.1:80"}, True, True),
+        ({"Host": "localhost", "Origin": "https://localhost"}, True, True),  # behind a proxy that speaks TLS
+        ({"Host": "localhost:443", "Origin": "https://localhost"}, True, True),
+        ({"Host": "localhost:443", "Origin": "http://localhost"}, True, False),
+        ({"Host": "LocalHost:8188", "Origin": "http://localhost:8188"}, True, True),
+        ({"Host": "192.168.0.5:8188", "Origin": "http://evil.example"}, False, False),
+        ({"Host": "192.168.0.5:8188", "Origin": "http://192.168.0.5:8188"}, False, True),
+        ({"Host": "192.168.0.5:8188", "Origin": "http://192.168.0.5:8189"}, False, False),
+        ({"Host": "192.168.0.5:8188", "Origin": "null"}, False, False),
+        ({"Host": "192.168.0.5:8188", "Origin": "chrome-extension://abc"}, False, False),
+        ({"Host": "192.168.0.5:8188", "Origin": ""}, False, False),
         ({"Host": "[bad"}, True, False),
+        ({"Host": "[::1].evil.example:8188"}, True, False),
+        ({"Host": "[::1].evil.example:8188"}, False, False),
+        ({"Host": "evil.example\\@127.0.0.1"}, False, False),
+        ({"Host": "a@127.0.0.1:8188"}, False, False),
+        ({"Host": "127.0.0.1:99999"}, True, False),
+        ({"Host": "[:::]:8188"}, False, False),
+        ({"Host": "a/b"}, False, False),
+        ({"Host": ""}, False, False),
+        ({}, False, False),
         ({}, True, False),
     ],
 )

@@ -31,8 +31,23 @@ _MODEL_FOLDERS = {
 }
 
 
+LONGEST_NAME = 240
+"""Bytes of a file's or folder's name: file systems take 255, and a file that is being written has a longer one."""
+
+DEEPEST_FOLDER = 20
+
+
 def inside(root: str | os.PathLike, *parts: str) -> Path:
-    """Join `parts` to `root`, links resolved. Raises InputError where the result lies outside `root`."""
+    """Join `parts` to `root`, links resolved.
+
+    Raises InputError where the result lies outside `root`, a name is too long, or folders are nested too deep.
+    """
+    names = [name for part in parts for name in part.replace("\\", "/").split("/")]
+    if len(names) > DEEPEST_FOLDER:
+        raise InputError(f"a path of {len(names)} folders was given; give one of at most {DEEPEST_FOLDER}")
+    longest = max((len(name.encode("utf-8", "replace")) for name in names), default=0)
+    if longest > LONGEST_NAME:
+        raise InputError(f"a name of {longest} bytes was given; give one of at most {LONGEST_NAME}")
     path = below(root, *parts)
     if path is None:
         raise InputError(f"the path {'/'.join(parts)!r} leaves its folder; give one inside it")
@@ -193,7 +208,7 @@ class Folders:
             for name in os.listdir(folder)
             if name.startswith(f"{stem}_")
             and (digits := name[len(stem) + 1 :].split(".")[0].split("_")[0])
-            and digits.isdigit()
+            and digits.isdecimal()
         ]
         return str(folder), stem, max(taken, default=0) + 1, subfolder, filename_prefix
 

@@ -9,45 +9,36 @@ from ...files import sha256
 from ..api.inputs import FolderType
 from ..api.ui import save_png
 from ..folders import active
-
-LARGEST_PIXELS = 64_000_000
+from ..pictures import check_pixels, opened
 
 
 def read_picture(path: str) -> tuple[Any, Any]:
     """Read a picture file: IMAGE [B, H, W, 3] and MASK [B, H, W] (1 where transparent; 64 × 64 zeros without alpha).
 
     The frames of an animation that have the first one's size become the batch. Raises InputError for a file
-    that is no picture, or is larger than 64 million pixels.
+    that is no picture, or whose frames have more than 64 million pixels together.
     """
     import numpy as np
     import torch
-    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+    from PIL import ImageOps, ImageSequence
 
     images: list[Any] = []
     masks: list[Any] = []
-    try:
-        with Image.open(path) as file:
-            if file.width * file.height > LARGEST_PIXELS:
-                size = f"{file.width} × {file.height}"
-                raise InputError(f"{os.path.basename(path)} is {size} pixels, more than 64 million: make it smaller")
-            for frame in ImageSequence.Iterator(file):
-                upright = ImageOps.exif_transpose(frame)
-                if upright.mode.startswith("I"):  # 16 bit grey
-                    grey = np.asarray(upright).astype(np.float32) / 65535
-                    pixels = np.stack([grey] * 3, axis=-1)
-                else:
-                    pixels = np.asarray(upright.convert("RGB")).astype(np.float32) / 255
-                if images and pixels.shape != tuple(images[0].shape):
-                    continue
-                images.append(torch.from_numpy(pixels))
-                alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
-                masks.append(
-                    None if alpha is None else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255)
-                )
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as problem:
-        if isinstance(problem, InputError):
-            raise
-        raise InputError(f"{os.path.basename(path)} cannot be read as a picture: {problem}") from problem
+    name = os.path.basename(path)
+    with opened(path, name) as file:
+        for frame in ImageSequence.Iterator(file):
+            check_pixels(frame, name, len(images) + 1)
+            upright = ImageOps.exif_transpose(frame)
+            if upright.mode.startswith("I"):  # 16 bit grey
+                grey = np.asarray(upright).astype(np.float32) / 65535
+                pixels = np.stack([grey] * 3, axis=-1)
+            else:
+                pixels = np.asarray(upright.convert("RGB")).astype(np.float32) / 255
+            if images and pixels.shape != tuple(images[0].shape):
+                continue
+            images.append(torch.from_numpy(pixels))
+            alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
+            masks.append(None if alpha is None else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255))
     opaque = torch.zeros(images[0].shape[:2] if any(mask is not None for mask in masks) else (64, 64))
     return torch.stack(images), torch.stack([opaque if mask is None else mask for mask in masks])
 
@@ -64,7 +55,9 @@ class LoadImage:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         folders = active()
-        names = [entry.name for entry in os.scandir(folders.input) if entry.is_file()]
+        names = [
+            entry.name for entry in os.scandir(folders.input) if entry.is_file() and not entry.name.startswith(".")
+        ]
         pictures = sorted(folders.filter_files_content_types(names, ["image"]))
         return {"required": {"image": (pictures, {"image_upload": True})}}
 

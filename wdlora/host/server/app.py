@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from ...errors import InputError
 from ..host import Host
@@ -15,8 +16,9 @@ from .files import FileRoutes
 from .frontend import PageRoutes, frontend_directory
 from .logs import LogRoutes
 from .prompts import PromptRoutes
+from .refusals import OneLine, refuse
 from .security import is_loopback, middleware
-from .sockets import FEATURES, Sockets
+from .sockets import FEATURES, GOODBYE_S, Sockets
 from .users import UserRoutes
 
 _LOGGER = __package__.rpartition(".")[0]
@@ -43,7 +45,7 @@ def build(
     )
     sockets.queue = queue
     app = web.Application(
-        client_max_size=FEATURES["max_upload_size"], middlewares=[middleware(loopback_only), no_cache]
+        client_max_size=FEATURES["max_upload_size"], middlewares=[middleware(loopback_only), refuse, no_cache]
     )
     app[HOST_KEY], app[QUEUE_KEY] = host, queue
     pages = PageRoutes(host, page or frontend_directory())
@@ -67,9 +69,12 @@ def build(
         level = logger.level
         logger.setLevel(logging.INFO)
         logger.addHandler(logs)
+        one_line = OneLine()
+        server_logger.addFilter(one_line)
         queue.start()
         yield
-        await asyncio.to_thread(queue.close)
+        await asyncio.to_thread(queue.close, GOODBYE_S)
+        server_logger.removeFilter(one_line)
         logger.removeHandler(logs)
         logger.setLevel(level)
 
@@ -94,7 +99,7 @@ async def no_cache(request: web.Request, handler: Callable) -> web.StreamRespons
 async def serve(make_host: Callable[[Sockets], Host], address: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until cancelled; `ready` is called with the URL. Raises InputError where the port is taken."""
     app = build(make_host, loopback_only=is_loopback(address))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=GOODBYE_S)
     await runner.setup()
     try:
         try:

@@ -1,9 +1,11 @@
 """Routes of files: /view, /upload/image, /upload/mask, /models. Every path stays in its folder."""
 
+import asyncio
 import contextlib
-import json
+import itertools
 import mimetypes
 import os
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,15 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
-from ...files import atomic_write
+from ...files import atomic_write, new_file
 from ..folders import Folders, inside
+from ..pictures import opened
+from .answers import answer, parse, read_form, threaded
 from .security import is_active
+from .sending import sent
+
+LARGEST_SIDE = 4096
+"""Pixels a side of what `/view` shows as a small version."""
 
 
 class FileRoutes:
@@ -21,18 +29,20 @@ class FileRoutes:
 
     def __init__(self, folders: Folders):
         self.folders = folders
+        self._decoding = threading.BoundedSemaphore(2)
+        """Pictures that are in memory at once."""
 
     def routes(self) -> list[web.RouteDef]:
         """The routes, without the prefix /api."""
         return [
-            web.get("/view", self.view),
+            web.get("/view", threaded(self.view)),
             web.post("/upload/image", self.upload_image),
             web.post("/upload/mask", self.upload_mask),
-            web.get("/view_metadata/{folder}", self.view_metadata),
+            web.get("/view_metadata/{folder}", threaded(self.view_metadata)),
             web.get("/models", self.model_folders),
-            web.get("/models/{folder}", self.model_names),
+            web.get("/models/{folder}", threaded(self.model_names)),
             web.get("/experiment/models", self.model_folders_in_full),
-            web.get("/experiment/models/{folder}", self.model_files),
+            web.get("/experiment/models/{folder}", threaded(self.model_files)),
             web.get("/embeddings", self.embeddings),
         ]
 
@@ -50,17 +60,16 @@ class FileRoutes:
         except InputError as error:
             raise web.HTTPForbidden(text=str(error)) from None
 
-    async def view(self, request: web.Request) -> web.StreamResponse:
+    def view(self, request: web.Request) -> web.StreamResponse:
         """A file of the input, output or temp folder, or one channel or a small version of a picture."""
         query = request.query
         path = self.find(query.get("filename", ""), query.get("type", "output"), query.get("subfolder", ""))
         if not path.is_file():
             raise web.HTTPNotFound(text=f"there is no file {path.name}")
         channel = query.get("channel", "")
-        if "preview" in query:
-            return _picture(path, preview=query["preview"], channel=channel)
-        if channel in ("rgb", "a"):
-            return _picture(path, channel=channel)
+        if "preview" in query or channel in ("rgb", "a"):
+            with self._decoding:
+                return _picture(path, query.get("preview"), channel)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         active = is_active(kind)
         headers = {
@@ -68,46 +77,54 @@ class FileRoutes:
             "Content-Type": "application/octet-stream" if active else kind,
             "Content-Disposition": ("attachment; " if active else "") + f'filename="{_quoted(path.name)}"',
         }
-        return web.FileResponse(path, headers=headers)
+        return sent(request, path, headers)
 
     async def upload_image(self, request: web.Request) -> web.Response:
         """Keep an uploaded file under its name, or under "name (1)" where another one has it."""
-        form = await request.post()
-        return web.json_response(self._keep(form, _upload(form)))
+        form = await read_form(request)
+        return answer(await asyncio.to_thread(lambda: self._keep(form, _upload(form))))
 
     async def upload_mask(self, request: web.Request) -> web.Response:
         """Keep a picture whose alpha is the uploaded one's: the mask that was painted on it."""
-        from PIL import Image, UnidentifiedImageError
+        form = await read_form(request)
+        return answer(await asyncio.to_thread(self._keep_mask, form))
 
-        form = await request.post()
-        try:
-            reference = json.loads(str(form.get("original_ref")))
-            original = self.find(
-                str(reference["filename"]), reference.get("type", "output"), str(reference.get("subfolder", ""))
-            )
-            with Image.open(original) as picture, Image.open(BytesIO(_upload(form))) as painted:
-                combined = picture.convert("RGBA")
-                combined.putalpha(painted.convert("RGBA").getchannel("A"))
+    def _keep_mask(self, form: Any) -> dict[str, str]:
+        reference = parse(str(form.get("original_ref")))
+        if not isinstance(reference, dict):
+            raise InputError("the mask cannot be kept: original_ref is no object with a filename")
+        name, kind, subfolder = (str(reference.get(key) or "") for key in ("filename", "type", "subfolder"))
+        original = self.find(name, kind or "output", subfolder)
+        with (
+            self._decoding,
+            opened(original, original.name) as picture,
+            opened(BytesIO(_upload(form)), "the painted mask") as painted,
+        ):
+            if picture.size != painted.size:
+                raise InputError(
+                    f"the painted mask is {painted.width} × {painted.height} pixels, but {original.name} is "
+                    f"{picture.width} × {picture.height}: paint it on that picture"
+                )
+            combined = picture.convert("RGBA")
+            combined.putalpha(painted.convert("RGBA").getchannel("A"))
             buffer = BytesIO()
             combined.save(buffer, "PNG", compress_level=4)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, UnidentifiedImageError) as error:
-            raise web.HTTPBadRequest(text=f"the mask cannot be kept: {error}") from None
-        return web.json_response(self._keep(form, buffer.getvalue()))
+        return self._keep(form, buffer.getvalue())
 
     def _keep(self, form: Any, content: bytes) -> dict[str, str]:
         kind, subfolder = str(form.get("type") or "input"), str(form.get("subfolder") or "")
         name = (getattr(form.get("image"), "filename", "") or "").replace("\\", "/").rpartition("/")[2]
         path = self.find(name, kind, subfolder)
-        if str(form.get("overwrite")) not in ("true", "1"):
-            stem, ending, number = path.stem, path.suffix, 1
-            while path.exists() and path.read_bytes() != content:
-                path = path.with_name(f"{stem} ({number}){ending}")
-                number += 1
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
+        if path.is_dir():
+            raise InputError("there is a folder of that name, or no name at all; give the file a name")
+        if str(form.get("overwrite")) in ("true", "1"):
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content)
+        else:
+            path = _kept_under_a_free_name(path, content)
         return {"name": path.name, "subfolder": subfolder, "type": kind}
 
-    async def view_metadata(self, request: web.Request) -> web.Response:
+    def view_metadata(self, request: web.Request) -> web.Response:
         """The metadata in a safetensors file's header."""
         from ...weights.header import read_header
 
@@ -115,27 +132,27 @@ class FileRoutes:
         with contextlib.suppress(InputError, OSError):
             path = self.folders.get_full_path(request.match_info["folder"], name)
             if path is not None:
-                return web.json_response(read_header(path)[1])
+                return answer(read_header(path)[1])
         raise web.HTTPNotFound
 
     async def model_folders(self, _: web.Request) -> web.Response:
         """Names of the model folders."""
-        return web.json_response(list(self.folders.folder_names_and_paths))
+        return answer(list(self.folders.folder_names_and_paths))
 
-    async def model_names(self, request: web.Request) -> web.Response:
+    def model_names(self, request: web.Request) -> web.Response:
         """Names of the files in a model folder."""
-        return web.json_response(self._names(request.match_info["folder"]))
+        return answer(self._names(request.match_info["folder"]))
 
     async def model_folders_in_full(self, _: web.Request) -> web.Response:
         """The model folders with their directories and endings."""
-        return web.json_response(
+        return answer(
             [
                 {"name": name, "folders": paths, "extensions": sorted(endings)}
                 for name, (paths, endings) in self.folders.folder_names_and_paths.items()
             ]
         )
 
-    async def model_files(self, request: web.Request) -> web.Response:
+    def model_files(self, request: web.Request) -> web.Response:
         """The files in a model folder with their sizes and times."""
         folder = request.match_info["folder"]
         roots = self.folders.get_folder_paths(folder) if self._names(folder) else []
@@ -145,7 +162,7 @@ class FileRoutes:
             stat = path.stat()
             times = {"modified": stat.st_mtime, "created": stat.st_ctime}
             files.append({"name": name, "pathIndex": index, "size": stat.st_size, **times})
-        return web.json_response(files)
+        return answer(files)
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -155,7 +172,7 @@ class FileRoutes:
 
     async def embeddings(self, _: web.Request) -> web.Response:
         """Names of textual embeddings: this host has none."""
-        return web.json_response([])
+        return answer([])
 
 
 def _upload(form: Any) -> bytes:
@@ -165,24 +182,38 @@ def _upload(form: Any) -> bytes:
     return file.read()
 
 
-def _picture(path: Path, channel: str, preview: str | None = None) -> web.Response:
-    from PIL import Image, UnidentifiedImageError
+def _kept_under_a_free_name(path: Path, content: bytes) -> Path:
+    """Write a new file, as "name (1)", "name (2)" … where others have the name; one with the same bytes is it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem, ending = path.stem, path.suffix
+    for number in itertools.count(1):
+        if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
+            break
+        try:
+            with new_file(path) as temporary:
+                temporary.write_bytes(content)
+            break
+        except FileExistsError:
+            path = path.with_name(f"{stem} ({number}){ending}")
+    return path
 
-    try:
-        with Image.open(path) as picture:
-            if channel == "a":
-                alpha = picture.convert("RGBA").getchannel("A")
-                rendered = Image.new("RGBA", picture.size)
-                rendered.putalpha(alpha)
-            else:
-                rendered = picture.convert("RGB") if channel == "rgb" or preview else picture.copy()
-    except (UnidentifiedImageError, OSError) as error:
-        raise web.HTTPBadRequest(text=f"{path.name} is no picture: {error}") from None
+
+def _picture(path: Path, preview: str | None, channel: str) -> web.Response:
+    """One channel ("rgb" or "a") or a small version ("webp;90") of a picture."""
+    from PIL import Image
+
+    with opened(path, path.name) as picture:
+        if channel == "a":
+            rendered = Image.new("RGBA", picture.size)
+            rendered.putalpha(picture.convert("RGBA").getchannel("A"))
+        else:
+            rendered = picture.convert("RGB") if channel == "rgb" or preview else picture.copy()
     wanted = (preview or "").split(";")
     kind, options = "png", {}
     if preview is not None:
         kind = "jpeg" if wanted[0] == "jpeg" and channel != "a" else "webp"
-        options = {"quality": min(int(wanted[-1]), 100) if wanted[-1].isdigit() else 90}
+        options = {"quality": min(int(wanted[-1]), 100) if wanted[-1].isdecimal() else 90}
+        rendered.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     buffer = BytesIO()
     rendered.save(buffer, kind, **options)
     headers = {"Content-Disposition": f'filename="{_quoted(path.name)}"'}

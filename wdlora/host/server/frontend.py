@@ -14,6 +14,7 @@ from ... import __version__
 from ...errors import InputError
 from .. import pack
 from ..host import PACK_NAME, Host
+from .answers import answer, threaded
 from .sockets import FEATURES
 
 EXTENSION = Path(__file__).parent / "static"
@@ -42,13 +43,13 @@ class PageRoutes:
     def routes(self) -> list[web.RouteDef]:
         """The routes, without the prefix /api."""
         return [
-            web.get("/object_info", self.object_info),
-            web.get("/object_info/{node_class}", self.object_info_of),
+            web.get("/object_info", threaded(self.object_info)),
+            web.get("/object_info/{node_class}", threaded(self.object_info_of)),
             web.get("/features", self.features),
-            web.get("/system_stats", self.system_stats),
-            web.get("/extensions", self.extensions),
-            web.get("/workflow_templates", self.templates),
-            web.get("/i18n", self.translations),
+            web.get("/system_stats", threaded(self.system_stats)),
+            web.get("/extensions", threaded(self.extensions)),
+            web.get("/workflow_templates", threaded(self.templates)),
+            web.get("/i18n", threaded(self.translations)),
             web.get("/global_subgraphs", self.nothing),
             web.get("/node_replacements", self.nothing),
         ]
@@ -57,7 +58,7 @@ class PageRoutes:
         """The page's own files; to be added last."""
         app.router.add_get("/", self.index)
         app.router.add_get("/templates/{path:.*}", self.no_templates)
-        app.router.add_get("/internal/files/{kind}", self.files)
+        app.router.add_get("/internal/files/{kind}", threaded(self.files))
         app.router.add_get("/internal/folder_paths", self.folder_paths)
         app.router.add_static(f"/extensions/{PACK_NAME}", self.web)
         app.router.add_static("/extensions/embedded-host", EXTENSION)
@@ -70,20 +71,20 @@ class PageRoutes:
         """The page."""
         return web.FileResponse(self.page / "index.html", headers={"Cache-Control": "no-store"})
 
-    async def object_info(self, _: web.Request) -> web.Response:
+    def object_info(self, _: web.Request) -> web.Response:
         """Every node."""
-        return web.json_response(self.host.object_info())
+        return answer(self.host.object_info())
 
-    async def object_info_of(self, request: web.Request) -> web.Response:
+    def object_info_of(self, request: web.Request) -> web.Response:
         """One node, or {}."""
         name = request.match_info["node_class"]
-        return web.json_response({key: value for key, value in self.host.object_info().items() if key == name})
+        return answer({key: value for key, value in self.host.object_info().items() if key == name})
 
     async def features(self, _: web.Request) -> web.Response:
         """What this server can do."""
-        return web.json_response(FEATURES)
+        return answer(FEATURES)
 
-    async def system_stats(self, _: web.Request) -> web.Response:
+    def system_stats(self, _: web.Request) -> web.Response:
         """The machine, as far as the page shows it."""
         import torch
 
@@ -110,24 +111,24 @@ class PageRoutes:
             "embedded_python": False,
             "argv": [],
         }
-        return web.json_response({"system": system, "devices": [described]})
+        return answer({"system": system, "devices": [described]})
 
-    async def extensions(self, _: web.Request) -> web.Response:
+    def extensions(self, _: web.Request) -> web.Response:
         """Scripts that the page loads: the host's, the front end's own and the pack's."""
         own = sorted(self.page.glob("extensions/**/*.js"))
         ours = sorted(self.web.glob("**/*.js"))
-        return web.json_response(
+        return answer(
             [f"/extensions/embedded-host/{path.name}" for path in sorted(EXTENSION.glob("*.js"))]
             + ["/" + path.relative_to(self.page).as_posix() for path in own]
             + [f"/extensions/{PACK_NAME}/{quote(path.relative_to(self.web).as_posix())}" for path in ours]
         )
 
-    async def templates(self, _: web.Request) -> web.Response:
+    def templates(self, _: web.Request) -> web.Response:
         """Names of the shipped workflows."""
         names = sorted(path.stem for path in self.workflows.glob("*.json"))
-        return web.json_response({PACK_NAME: names} if names else {})
+        return answer({PACK_NAME: names} if names else {})
 
-    async def translations(self, _: web.Request) -> web.Response:
+    def translations(self, _: web.Request) -> web.Response:
         """Texts of the pack in other languages, from its folder `locales`."""
         found: dict[str, Any] = {}
         for folder in sorted((pack.root() / "locales").glob("*/")):
@@ -135,33 +136,33 @@ class PageRoutes:
             texts |= {name: part for name in _LOCALE_FILES if (part := _read(folder / f"{name}.json"))}
             if texts:
                 found[folder.name] = texts
-        return web.json_response(found)
+        return answer(found)
 
     async def nothing(self, _: web.Request) -> web.Response:
         """There are none of these."""
-        return web.json_response({})
+        return answer({})
 
     async def no_templates(self, request: web.Request) -> web.Response:
         """ComfyUI's own templates: none here, and the page asks for their index."""
         if not request.match_info["path"].endswith(".json"):
             raise web.HTTPNotFound
-        return web.json_response([])
+        return answer([])
 
     async def folder_paths(self, _: web.Request) -> web.Response:
         """Directories of each kind of model, so that the page can say where a missing one belongs."""
         known = self.host.folders.folder_names_and_paths
-        return web.json_response({name: paths for name, (paths, _) in known.items()})
+        return answer({name: paths for name, (paths, _) in known.items()})
 
-    async def files(self, request: web.Request) -> web.Response:
+    def files(self, request: web.Request) -> web.Response:
         """Names in the input, output or temp folder, newest first."""
         kind = request.match_info["kind"]
         try:
             folder = Path(self.host.folders.get_directory_by_type(kind))
         except InputError as error:
-            return web.json_response({"error": str(error)}, status=400)
+            return answer({"error": str(error)}, status=400)
         visible = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
         visible.sort(key=lambda path: -path.stat().st_mtime)
-        return web.json_response([f"{path.name} [{kind}]" for path in visible])
+        return answer([f"{path.name} [{kind}]" for path in visible])
 
 
 def memory() -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .prompts import json_body
+from .answers import answer, read_object
 from .sockets import Sockets
 
 KEPT = 300
@@ -40,15 +40,15 @@ class LogRoutes(logging.Handler):
 
     async def text(self, _: web.Request) -> web.Response:
         """The lines as one text."""
-        return web.json_response("".join(f"{entry['t']} - {entry['m']}" for entry in self.entries))
+        return answer("".join(f"{entry['t']} - {entry['m']}" for entry in self.entries))
 
     async def raw(self, _: web.Request) -> web.Response:
         """The lines one by one."""
-        return web.json_response({"entries": list(self.entries), "size": _SIZE})
+        return answer({"entries": list(self.entries), "size": _SIZE})
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """{"clientId", "enabled"}: send new lines to a browser, or stop."""
-        body = await json_body(request)
+        body = await read_object(request)
         client_id = body.get("clientId")
         if isinstance(client_id, str):
             (self.listeners.add if body.get("enabled") else self.listeners.discard)(client_id)

@@ -1,8 +1,6 @@
 """Routes of the queue: /prompt, /queue, /interrupt, /history, /jobs, /free."""
 
 import asyncio
-import json
-import math
 import uuid
 from typing import Any
 
@@ -11,7 +9,11 @@ from aiohttp import web
 from ..executor import PromptJob
 from ..host import Host
 from ..queue import STATUSES, JobQueue, new_extra
+from .answers import answer, json_text, read_object
 from .sockets import Sockets
+
+_LARGEST_NUMBER = 2**53
+"""Of a place in the queue: what a browser's number holds exactly."""
 
 
 class PromptRoutes:
@@ -41,11 +43,11 @@ class PromptRoutes:
 
     async def get_prompt(self, _: web.Request) -> web.Response:
         """The queue's length."""
-        return web.json_response(self.sockets.status())
+        return answer(self.sockets.status())
 
     async def post_prompt(self, request: web.Request) -> web.Response:
         """Validate a graph and put it into the queue."""
-        body = await json_body(request)
+        body = await read_object(request)
         if "prompt" not in body:
             return _refuse("no_prompt", "No prompt provided", "No prompt provided")
         prompt_id = body.get("prompt_id")
@@ -64,24 +66,26 @@ class PromptRoutes:
         if (
             number is None
             or not isinstance(extra, dict)
+            or not isinstance(extra.get("extra_pnginfo") or {}, dict)
             or not (client_id is None or isinstance(client_id, str))
             or not (targets is None or isinstance(targets, list))
         ):
             details = (
-                "number must be a number, extra_data an object, client_id a string, partial_execution_targets a list"
+                "number must be a number, extra_data and extra_pnginfo objects, client_id a string, "
+                "partial_execution_targets a list"
             )
             return _refuse("invalid_prompt", "The request is malformed", details)
         verdict = await asyncio.to_thread(self.host.validate, body["prompt"], targets)
         if verdict.error is not None:
-            return _json({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)
+            return answer({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)
         job = PromptJob(prompt_id, body["prompt"], verdict.outputs, number, new_extra(extra, client_id))
         self.queue.put(job)
-        return _json({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
+        return answer({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 
     def _next_number(self, body: dict[str, Any]) -> float | None:
         if "number" in body:
             number = body["number"]
-            usable = isinstance(number, (int, float)) and math.isfinite(number)
+            usable = isinstance(number, (int, float)) and abs(number) <= _LARGEST_NUMBER
             return float(number) if usable else None
         number = -self._number if body.get("front") else self._number
         self._number += 1
@@ -90,11 +94,11 @@ class PromptRoutes:
     async def get_queue(self, _: web.Request) -> web.Response:
         """What runs and what waits."""
         running, pending = self.queue.snapshot()
-        return _json({"queue_running": running, "queue_pending": pending})
+        return answer({"queue_running": running, "queue_pending": pending})
 
     async def post_queue(self, request: web.Request) -> web.Response:
         """Drop jobs that wait: {"clear": true} or {"delete": [ids]}."""
-        body = await json_body(request)
+        body = await read_object(request)
         if body.get("clear"):
             self.queue.clear()
         for prompt_id in _texts(body, "delete"):
@@ -103,13 +107,13 @@ class PromptRoutes:
 
     async def post_interrupt(self, request: web.Request) -> web.Response:
         """Stop the job that runs; with {"prompt_id"} only if it is that one."""
-        body = await json_body(request, empty=True)
+        body = await read_object(request, empty=True)
         self.queue.interrupt(body.get("prompt_id"))
         return web.Response()
 
     async def post_free(self, request: web.Request) -> web.Response:
         """Free memory between two jobs: {"unload_models": true, "free_memory": true}."""
-        body = await json_body(request, empty=True)
+        body = await read_object(request, empty=True)
         if body.get("free_memory"):
             self.queue.later(self.host.executor.clear_cache)
         if body.get("free_memory") or body.get("unload_models"):
@@ -120,15 +124,15 @@ class PromptRoutes:
         """Finished jobs."""
         max_items = _integer(request, "max_items")
         offset = _integer(request, "offset")
-        return _json(self.queue.history(max_items=max_items, offset=-1 if offset is None else offset))
+        return answer(self.queue.history(max_items=max_items, offset=-1 if offset is None else offset))
 
     async def get_history_of(self, request: web.Request) -> web.Response:
         """One finished job, or {}."""
-        return _json(self.queue.history(request.match_info["prompt_id"]))
+        return answer(self.queue.history(request.match_info["prompt_id"]))
 
     async def post_history(self, request: web.Request) -> web.Response:
         """Forget finished jobs: {"clear": true} or {"delete": [ids]}."""
-        body = await json_body(request)
+        body = await read_object(request)
         if body.get("clear"):
             self.queue.forget()
         for prompt_id in _texts(body, "delete"):
@@ -142,15 +146,15 @@ class PromptRoutes:
         unknown = [status for status in statuses if status not in STATUSES]
         if unknown:
             known = ", ".join(STATUSES)
-            return _json({"error": f"Invalid status value(s): {', '.join(unknown)}. Valid values: {known}"}, 400)
+            return answer({"error": f"Invalid status value(s): {', '.join(unknown)}. Valid values: {known}"}, 400)
         sort_by, order = query.get("sort_by", "created_at").lower(), query.get("sort_order", "desc").lower()
         if sort_by not in ("created_at", "execution_duration"):
-            return _json({"error": "sort_by must be 'created_at' or 'execution_duration'"}, 400)
+            return answer({"error": "sort_by must be 'created_at' or 'execution_duration'"}, 400)
         if order not in ("asc", "desc"):
-            return _json({"error": "sort_order must be 'asc' or 'desc'"}, 400)
+            return answer({"error": "sort_order must be 'asc' or 'desc'"}, 400)
         limit, offset = _integer(request, "limit"), max(_integer(request, "offset") or 0, 0)
         if limit is not None and limit <= 0:
-            return _json({"error": "limit must be a positive integer"}, 400)
+            return answer({"error": "limit must be a positive integer"}, 400)
         workflow_id = query.get("workflow_id")
         jobs = [
             job
@@ -163,27 +167,27 @@ class PromptRoutes:
         page = jobs[offset:] if limit is None else jobs[offset : offset + limit]
         more = offset + len(page) < len(jobs)
         pagination = {"offset": offset, "limit": limit, "total": len(jobs), "has_more": more}
-        return _json({"jobs": page, "pagination": pagination})
+        return answer({"jobs": page, "pagination": pagination})
 
     async def get_job(self, request: web.Request) -> web.Response:
         """One job with outputs and graph."""
         job = self.queue.job(request.match_info["job_id"])
-        return _json({"error": "Job not found"}, 404) if job is None else _json(job)
+        return answer({"error": "Job not found"}, 404) if job is None else answer(job)
 
     async def cancel_job(self, request: web.Request) -> web.Response:
         """Stop or drop one job."""
-        return _json({"cancelled": self.queue.cancel(request.match_info["job_id"])})
+        return answer({"cancelled": self.queue.cancel(request.match_info["job_id"])})
 
     async def cancel_jobs(self, request: web.Request) -> web.Response:
         """Stop or drop several jobs: {"job_ids": [ids]}."""
-        ids = (await json_body(request)).get("job_ids")
+        ids = (await read_object(request)).get("job_ids")
         if not isinstance(ids, list):
-            return _json({"error": "job_ids must be a list"}, 400)
+            return answer({"error": "job_ids must be a list"}, 400)
         invalid = [id if isinstance(id, str) else repr(id) for id in ids if not is_job_id(id)]
         if invalid:
-            return _json({"error": "job_ids contains invalid id(s)", "invalid_ids": invalid}, 400)
+            return answer({"error": "job_ids contains invalid id(s)", "invalid_ids": invalid}, 400)
         cancelled = [self.queue.cancel(id) for id in ids]
-        return _json({"cancelled": any(cancelled)})
+        return answer({"cancelled": any(cancelled)})
 
 
 def is_job_id(value: object) -> bool:
@@ -194,29 +198,9 @@ def is_job_id(value: object) -> bool:
         return False
 
 
-async def json_body(request: web.Request, empty: bool = False) -> dict[str, Any]:
-    """The body as a JSON object; an absent one is {} where `empty`. Answers 400 otherwise."""
-    text = await request.text()
-    if empty and not text.strip():
-        return {}
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(
-            text=json.dumps({"error": "Request body must be a JSON object"}), content_type="application/json"
-        )
-    return body
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.json_response(value, status=status, dumps=lambda v: json.dumps(v, default=str))
-
-
 def _refuse(kind: str, message: str, details: str) -> web.Response:
     error = {"type": kind, "message": message, "details": details, "extra_info": {}}
-    return _json({"error": error, "node_errors": {}}, 400)
+    return answer({"error": error, "node_errors": {}}, 400)
 
 
 def _texts(body: dict[str, Any], key: str) -> list[str]:
@@ -231,9 +215,8 @@ def _integer(request: web.Request, name: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise web.HTTPBadRequest(
-            text=json.dumps({"error": f"{name} must be an integer"}), content_type="application/json"
-        ) from None
+        text = json_text({"error": f"{name} must be an integer"})
+        raise web.HTTPBadRequest(text=text, content_type="application/json") from None
 
 
 def _duration(job: dict[str, Any]) -> int:

@@ -1,12 +1,19 @@
 """Who may ask: the checks of Origin and Host, and the policy that keeps the page from asking anybody else."""
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import urlsplit
+import re
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from .answers import Handler
+
+_HOST = re.compile(
+    r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_])?)(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+"""A host as requests name it (RFC 9110, 7.2): an address or a name, and a port."""
+
+_PORTS = {"http": 80, "https": 443}
 
 _SELF = "'self'"
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -57,8 +64,9 @@ def is_loopback(host: str | None) -> bool:
 def middleware(loopback_only: bool) -> Callable:
     """Refuse requests that another site's page sends, and add the policy to every answer.
 
-    As ComfyUI: a cross-site request is refused, and so is one to a loopback name from another origin. Where
-    the server listens on loopback only, a request for another host name is refused too (a rebound name).
+    A cross-site request is refused, and so is one whose origin is not the very host and port that it asks, wherever
+    the server listens: browsers tell no more over plain http. What names no host is refused; where the server listens
+    on loopback only, another host name is refused too (a rebound name).
     """
 
     @web.middleware
@@ -82,14 +90,25 @@ def allowed(headers: Mapping[str, str], loopback_only: bool) -> bool:
     """Whether a request with these headers may be answered."""
     if headers.get("Sec-Fetch-Site") == "cross-site":
         return False
-    try:
-        host = urlsplit("//" + headers.get("Host", ""))
-        origin = urlsplit(headers.get("Origin", ""))
-        ports = host.port, origin.port
-    except ValueError:
+    scheme, divider, place = headers.get("Origin", "http://").partition("://")
+    if not divider or scheme not in _PORTS:
         return False
-    if loopback_only and not is_loopback(host.hostname):
+    host = _place(headers.get("Host", ""), scheme)
+    if host is None or (loopback_only and not is_loopback(host[0])):
         return False
-    if "Origin" in headers and is_loopback(host.hostname):
-        return origin.hostname == host.hostname and (ports[0] == ports[1] or None in ports)
-    return True
+    return "Origin" not in headers or _place(place, scheme) == host
+
+
+def _place(text: str, scheme: str) -> tuple[str, int] | None:
+    """Name and port of a host as a request names it, None for what is none. Without a port it is the scheme's own."""
+    found = _HOST.fullmatch(text)
+    if found is None or int(found["port"] or 0) > 65535:
+        return None
+    name = found["name"].lower()
+    if name.startswith("["):
+        name = name[1:-1]
+        try:
+            ipaddress.IPv6Address(name)
+        except ValueError:
+            return None
+    return name, int(found["port"] or _PORTS[scheme])

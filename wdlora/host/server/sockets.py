@@ -2,24 +2,33 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import struct
 import uuid
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
+from ...errors import InputError
 from ..executor import EVERYBODY
 from ..queue import JobQueue
+from .answers import json_text, parse
 
 log = logging.getLogger(__name__)
 
 _PREVIEW, _TEXT, _PREVIEW_WITH_METADATA = 1, 3, 4
 _JPEG = 1
 LARGEST_PREVIEW = 512
-_LONGEST_OUTBOX = 2000
+_MUCH, _TOO_MUCH = 8 * 2**20, 64 * 2**20
+"""Of what a browser has not taken: from there on passing messages are dropped, and from there on it is hung up on."""
+
+_PASSING = frozenset({"progress", "progress_state", "logs"})
+"""Messages that a later one replaces."""
+
+GOODBYE_S = 1.5
+"""How long the end waits for browsers, requests and the job that runs, each."""
 
 FEATURES = {
     "supports_preview_metadata": True,
@@ -30,20 +39,32 @@ FEATURES = {
 
 
 class _Client:
-    def __init__(self, socket: web.WebSocketResponse):
-        self.socket = socket
+    """A browser's socket and what it has not taken yet."""
+
+    def __init__(self, id: str, socket: web.WebSocketResponse, hang_up: Callable[[], None]):
+        self.id, self.socket, self.hang_up = id, socket, hang_up
         self.features: dict[str, Any] = {}
         self.outbox: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self.backlog = 0
+        """Characters and bytes in the outbox."""
 
-    def post(self, message: str | bytes) -> None:
-        """Leave a message. Where the browser does not keep up previews are dropped, and what is said waits."""
-        if isinstance(message, str) or self.outbox.qsize() < _LONGEST_OUTBOX:
-            self.outbox.put_nowait(message)
+    def post(self, message: str | bytes, passing: bool = False) -> None:
+        """Leave a message. `passing`: a later one says the same anew, so where the browser lags behind it is dropped.
+
+        A browser that takes nothing for long is hung up on, as what it must hear would fill the memory.
+        """
+        if self.backlog > (_MUCH if passing else _TOO_MUCH):
+            if not passing:
+                self.hang_up()
+            return
+        self.backlog += len(message)
+        self.outbox.put_nowait(message)
 
     async def deliver(self) -> None:
         """Send what is in the outbox, in order, for ever."""
         while True:
             message = await self.outbox.get()
+            self.backlog -= len(message)
             if isinstance(message, bytes):
                 await self.socket.send_bytes(message)
             else:
@@ -55,7 +76,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self.queue: JobQueue | None = None
-        self._clients: dict[str, _Client] = {}
+        self._clients: set[_Client] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._executing: str | None = None
 
@@ -64,9 +85,10 @@ class Sockets:
         self._loop = loop
 
     async def close(self) -> None:
-        """Close every socket."""
-        for client in list(self._clients.values()):
-            await client.socket.close()
+        """Close every socket, also those that do not answer."""
+        closing = [asyncio.create_task(client.socket.close(code=WSCloseCode.GOING_AWAY)) for client in self._clients]
+        if closing:
+            await asyncio.wait(closing, timeout=GOODBYE_S)
 
     def status(self) -> dict[str, Any]:
         """The queue's length as the front end reads it."""
@@ -80,7 +102,7 @@ class Sockets:
         """One message to one browser, or to all; none where the job came from no browser."""
         if event == "executing":
             self._executing = data.get("node")
-        self._post(json.dumps({"type": event, "data": data}, default=str), client_id)
+        self._post(json_text({"type": event, "data": data}), client_id, passing=event in _PASSING)
 
     def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
         """A PIL image as JPEG, at most 512 pixels a side."""
@@ -91,22 +113,25 @@ class Sockets:
         buffer = BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=95)
         picture = buffer.getvalue()
-        head = json.dumps({**metadata, "image_type": "image/jpeg"}).encode()
+        head = json_text({**metadata, "image_type": "image/jpeg"}).encode()
         with_metadata = struct.pack(">II", _PREVIEW_WITH_METADATA, len(head)) + head + picture
         bare = struct.pack(">II", _PREVIEW, _JPEG) + picture
-        self._post(bare, client_id, with_metadata)
+        self._post(bare, client_id, with_metadata, passing=True)
 
     def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
         """A line of text on a node."""
-        name = node_id.encode()
-        self._post(struct.pack(">II", _TEXT, len(name)) + name + text.encode(), client_id)
+        name = node_id.encode(errors="replace")
+        message = struct.pack(">II", _TEXT, len(name)) + name + text.encode(errors="replace")
+        self._post(message, client_id, passing=True)
 
-    def _post(self, message: str | bytes, client_id: str | None, with_metadata: bytes | None = None) -> None:
+    def _post(
+        self, message: str | bytes, client_id: str | None, with_metadata: bytes | None = None, passing: bool = False
+    ) -> None:
         def put() -> None:
-            for id, client in self._clients.items():
-                if client_id in (EVERYBODY, id):
+            for client in self._clients:
+                if client_id in (EVERYBODY, client.id):
                     rich = with_metadata is not None and client.features.get("supports_preview_metadata")
-                    client.post(with_metadata if rich and with_metadata is not None else message)
+                    client.post(with_metadata if rich and with_metadata is not None else message, passing)
 
         if client_id is not None and self._loop is not None and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):  # the loop closed between the question and the call
@@ -114,14 +139,18 @@ class Sockets:
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """GET /ws."""
-        socket = web.WebSocketResponse(max_msg_size=2**20, heartbeat=30)
+        socket = web.WebSocketResponse(timeout=GOODBYE_S, max_msg_size=2**20, heartbeat=30)
         await socket.prepare(request)
         id = request.query.get("clientId") or uuid.uuid4().hex
-        client = self._clients[id] = _Client(socket)
+        assert request.transport is not None
+        client = _Client(
+            id, socket, request.transport.abort
+        )  # a tab that was duplicated has the first one's id, and both hear
+        self._clients.add(client)
         delivery = asyncio.create_task(client.deliver())
-        client.post(json.dumps({"type": "status", "data": {"status": self.status(), "sid": id}}))
+        client.post(json_text({"type": "status", "data": {"status": self.status(), "sid": id}}))
         if self.queue is not None and self._executing is not None and self.queue.running_client() == id:
-            client.post(json.dumps({"type": "executing", "data": {"node": self._executing}}))
+            client.post(json_text({"type": "executing", "data": {"node": self._executing}}))
         try:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
@@ -130,18 +159,17 @@ class Sockets:
             delivery.cancel()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await delivery
-            if self._clients.get(id) is client:
-                del self._clients[id]
+            self._clients.discard(client)
         return socket
 
     @staticmethod
     def _hear(client: _Client, text: str) -> None:
         try:
-            message = json.loads(text)
-        except ValueError:
-            log.debug("a browser sent what is no JSON")
+            message = parse(text)
+        except InputError as problem:
+            log.debug("a browser's message is left: %s", problem)
             return
         if isinstance(message, dict) and message.get("type") == "feature_flags":
             flags = message.get("data")
             client.features = flags if isinstance(flags, dict) else {}
-            client.post(json.dumps({"type": "feature_flags", "data": FEATURES}))
+            client.post(json_text({"type": "feature_flags", "data": FEATURES}))

@@ -1,6 +1,6 @@
 """Routes of the user's own things: /users, /settings, /userdata."""
 
-import json
+import asyncio
 import mimetypes
 import os
 from pathlib import Path
@@ -9,9 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
-from ...files import atomic_write, write_json, write_text
+from ...files import atomic_write, new_file, take_name, write_json, write_text
+from ...locks import locked
 from ..folders import Folders, inside
+from .answers import answer, parse, read_value, threaded
 from .security import is_active
+from .sending import sent
+
+_PATIENCE_S = 10.0
 
 SEEDED = {
     "Comfy.TutorialCompleted": True,
@@ -40,54 +45,60 @@ class UserRoutes:
         """The routes, without the prefix /api."""
         return [
             web.get("/users", self.users),
-            web.get("/settings", self.get_settings),
-            web.get("/settings/{id}", self.get_setting),
+            web.get("/settings", threaded(self.get_settings)),
+            web.get("/settings/{id}", threaded(self.get_setting)),
             web.post("/settings", self.post_settings),
             web.post("/settings/{id}", self.post_setting),
-            web.get("/user.css", self.user_css),
-            web.get("/userdata", self.list_files),
-            web.get("/userdata/{file}", self.get_file),
+            web.get("/user.css", threaded(self.user_css)),
+            web.get("/userdata", threaded(self.list_files)),
+            web.get("/userdata/{file}", threaded(self.get_file)),
             web.post("/userdata/{file}", self.post_file),
-            web.delete("/userdata/{file}", self.delete_file),
-            web.post("/userdata/{file}/move/{dest}", self.move_file),
+            web.delete("/userdata/{file}", threaded(self.delete_file)),
+            web.post("/userdata/{file}/move/{dest}", threaded(self.move_file)),
         ]
 
     async def users(self, _: web.Request) -> web.Response:
         """One user, whose things are kept on the server."""
-        return web.json_response({"storage": "server", "migrated": True})
+        return answer({"storage": "server", "migrated": True})
 
     def _settings(self) -> dict[str, Any]:
         try:
-            settings = json.loads(self.settings_file.read_text(encoding="utf-8"))
+            settings = parse(self.settings_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return settings if isinstance(settings, dict) else {}
 
-    async def get_settings(self, _: web.Request) -> web.Response:
-        """All settings."""
-        return web.json_response(self._settings())
+    def _change(self, new: dict[str, Any]) -> None:
+        """Read, change and write the settings while no other request and no other server does."""
+        with locked(self.root / ".settings.lock", wait_s=_PATIENCE_S):
+            write_json(self.settings_file, {**self._settings(), **new})
 
-    async def get_setting(self, request: web.Request) -> web.Response:
+    def get_settings(self, _: web.Request) -> web.Response:
+        """All settings."""
+        return answer(self._settings())
+
+    def get_setting(self, request: web.Request) -> web.Response:
         """One setting, or null."""
-        return web.json_response(self._settings().get(request.match_info["id"]))
+        return answer(self._settings().get(request.match_info["id"]))
 
     async def post_settings(self, request: web.Request) -> web.Response:
         """Change some settings."""
-        new = await _json(request)
+        new = await read_value(request)
         if not isinstance(new, dict):
             raise web.HTTPBadRequest(text="settings are a JSON object")
-        write_json(self.settings_file, {**self._settings(), **new})
+        await asyncio.to_thread(self._change, new)
         return web.Response()
 
     async def post_setting(self, request: web.Request) -> web.Response:
         """Change one setting to the JSON value of the body."""
-        write_json(self.settings_file, {**self._settings(), request.match_info["id"]: await _json(request)})
+        new = {request.match_info["id"]: await read_value(request)}
+        await asyncio.to_thread(self._change, new)
         return web.Response()
 
-    async def user_css(self, _: web.Request) -> web.Response:
+    def user_css(self, _: web.Request) -> web.Response:
         """The user's own style of the page, empty where there is none."""
         path = self.root / "user.css"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return web.Response(text=text, content_type="text/css")
 
     def _path(self, request: web.Request, name: str = "file", must_exist: bool = False) -> Path:
@@ -99,7 +110,7 @@ class UserRoutes:
             raise web.HTTPNotFound
         return path
 
-    async def list_files(self, request: web.Request) -> web.Response:
+    def list_files(self, request: web.Request) -> web.Response:
         """Files of a folder: names, split names, or names with size and time."""
         query = request.query
         if not query.get("dir"):
@@ -113,54 +124,62 @@ class UserRoutes:
         found = folder.rglob("*") if query.get("recurse", "").lower() == "true" else folder.glob("*")
         files = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
         if query.get("full_info", "").lower() == "true":
-            return web.json_response([_info(path, folder) for path in files])
+            return answer([_info(path, folder) for path in files])
         names = [path.relative_to(folder).as_posix() for path in files]
         split = query.get("split", "").lower() == "true"
-        return web.json_response([[name, *name.split("/")] for name in names] if split else names)
+        return answer([[name, *name.split("/")] for name in names] if split else names)
 
-    async def get_file(self, request: web.Request) -> web.StreamResponse:
+    def get_file(self, request: web.Request) -> web.StreamResponse:
         """One file, as a download; only the user's style of the page is applied by the browser."""
         path = self._path(request, must_exist=True)
         if path == inside(self.root, "user.css"):
-            return await self.user_css(request)
+            return self.user_css(request)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         headers = {
             "Content-Type": "application/octet-stream" if is_active(kind) else kind,
             "X-Content-Type-Options": "nosniff",
             "Content-Disposition": "attachment",
         }
-        return web.FileResponse(path, headers=headers)
+        return sent(request, path, headers)
 
     async def post_file(self, request: web.Request) -> web.Response:
         """Keep the body as a file."""
+        content = await request.read()
+        return await asyncio.to_thread(self._keep, request, content)
+
+    def _keep(self, request: web.Request, content: bytes) -> web.Response:
         path = self._path(request)
-        if request.query.get("overwrite") == "false" and path.exists():
-            raise web.HTTPConflict(text="File already exists")
         if path.is_dir():
             raise web.HTTPBadRequest(text="there is a folder of that name")
-        content = await request.read()
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
+        try:
+            with (new_file if request.query.get("overwrite") == "false" else atomic_write)(path) as temporary:
+                temporary.write_bytes(content)
+        except FileExistsError:
+            raise web.HTTPConflict(text="File already exists") from None
         return self._told(request, path)
 
-    async def delete_file(self, request: web.Request) -> web.Response:
+    def delete_file(self, request: web.Request) -> web.Response:
         """Remove a file."""
         self._path(request, must_exist=True).unlink()
         return web.Response(status=204)
 
-    async def move_file(self, request: web.Request) -> web.Response:
+    def move_file(self, request: web.Request) -> web.Response:
         """Rename a file."""
         source, target = self._path(request, must_exist=True), self._path(request, "dest")
-        if request.query.get("overwrite") == "false" and target.exists():
-            raise web.HTTPConflict(text="File already exists")
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, target)
+        if request.query.get("overwrite") != "false":
+            os.replace(source, target)
+            return self._told(request, target)
+        try:
+            take_name(source, target)
+        except FileExistsError:
+            raise web.HTTPConflict(text="File already exists") from None
         return self._told(request, target)
 
     def _told(self, request: web.Request, path: Path) -> web.Response:
         root = Path(os.path.realpath(self.root))
         full = request.query.get("full_info", "").lower() == "true"
-        return web.json_response(_info(path, root) if full else path.relative_to(root).as_posix())
+        return answer(_info(path, root) if full else path.relative_to(root).as_posix())
 
 
 def _info(path: Path, folder: Path) -> dict[str, Any]:
@@ -171,10 +190,3 @@ def _info(path: Path, folder: Path) -> dict[str, Any]:
         "modified": int(stat.st_mtime * 1000),
         "created": int(stat.st_ctime * 1000),
     }
-
-
-async def _json(request: web.Request) -> Any:
-    try:
-        return json.loads(await request.text())
-    except (ValueError, RecursionError):
-        raise web.HTTPBadRequest(text="the body is no JSON") from None
