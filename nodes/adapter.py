@@ -115,6 +115,7 @@ class WDLoRAApply(io.ComfyNode):
         if found.unmatched:
             lines.append(f"{len(found.unmatched)} layers of the adapter are not in this model and were left out:")
             lines += [f"  {layer}" for layer in found.unmatched]
+        lines += [f"Note: {note}" for note in loaded.notes]
         if found.base:
             lines.append(f"Base: {found.base}")
         return io.NodeOutput(patched, "\n".join(lines))

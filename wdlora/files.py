@@ -109,7 +109,10 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_tensors(
     path: str | os.PathLike, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file whole or not at all. Raises InputError where it cannot be written."""
+    """Write a safetensors file whole or not at all; the same tensors and metadata are the same bytes.
+
+    Raises InputError where it cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -118,9 +121,23 @@ def write_tensors(
     try:
         with atomic_write(path) as temporary:
             save_file(copies, temporary, metadata)
+            _sort_metadata(temporary)
     except (SafetensorError, OSError) as error:  # safetensors has an error of its own for a full disk
         why = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{path} cannot be written ({why}); check path, permissions and space") from None
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a new safetensors file's metadata, which its writer leaves in a random order, in that of their names."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+            assert len(text) == length, "the same values in another order are as long"
+            file.seek(8)
+            file.write(text)
 
 
 def sha256(path: str | os.PathLike) -> str:

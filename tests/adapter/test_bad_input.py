@@ -139,8 +139,8 @@ def test_nan_in_float8(tmp_path):
 def test_shapes_that_do_not_fit_together(tmp_path):
     path = with_changes(tmp_path, "lora_B", lora_B__weight=torch.ones(4, 3))
     refused(path, rf"layer '{Q}' does not fit together: A is \[2, 6\], B is \[4, 3\]")
-    path = with_changes(tmp_path, "lora_A", lora_A__weight=torch.ones(2, 3, 1, 1))
-    refused(path, rf"layer '{Q}' has A of shape \[2, 3, 1, 1\] and B of shape \[4, 2\]")
+    path = with_changes(tmp_path, "lora_A", lora_A__weight=torch.ones(2, 3, 2, 1))
+    refused(path, rf"layer '{Q}' has A of shape \[2, 3, 2, 1\] and B of shape \[4, 2\]")
     path = with_changes(tmp_path, "magnitude", lora_magnitude_vector=torch.ones(5))
     refused(path, rf"layer '{Q}' has a magnitude of shape \[5\], but B is \[4, 2\]: 4 numbers are needed")
     path = with_changes(tmp_path, "magnitude", dora_scale=torch.ones(6))
@@ -169,9 +169,10 @@ def test_missing_factors(tmp_path, part, spelled):
     refused(with_changes(tmp_path, part), re.escape(f"layer '{Q}' has no {spelled}; the file is incomplete"))
 
 
-def test_magnitudes_for_some(tmp_path):
+def test_magnitudes_for_some_where_the_configuration_wants_all(tmp_path):
     tensors = good() | {k.replace("to_q", "to_k"): v for k, v in good().items() if "magnitude" not in k}
-    save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "a.safetensors")
+    said = {"lora_adapter_metadata": json.dumps({"use_dora": True})}
+    save_file({k: v.clone() for k, v in tensors.items()}, tmp_path / "a.safetensors", said)
     refused(tmp_path / "a.safetensors", r"magnitudes for 1 of 2 layers; they are missing for '.*attn.to_k'")
 
 
@@ -209,7 +210,26 @@ def test_a_file_of_something_else(tmp_path):
 )
 def test_other_methods_are_refused_by_name(tmp_path, key, name):
     save_file({key: torch.ones(2, 2)}, tmp_path / "a.safetensors")
-    refused(tmp_path / "a.safetensors", rf"is not a LoRA: 1 of its 1 keys belong to {name}")
+    message = refused(tmp_path / "a.safetensors", rf"is not a LoRA: 1 of its 1 keys belong to {name}")
+    assert message.endswith("load it with ComfyUI's own LoRA loader (LoraLoaderModelOnly), before WDLoRA Apply")
+
+
+@pytest.mark.parametrize(
+    "key,words",
+    [
+        ("base_model.model.proj_out.weight", "whole weights or biases of layers"),
+        (f"base_model.model.{Q}.bias", "whole weights or biases of layers"),
+        ("base_model.model.proj_out.modules_to_save.default.weight", r"whole layers \(peft's modules_to_save\)"),
+        ("state.0.exp_avg", "an optimiser's state"),
+        ("emb_params", "an embedding"),
+        ("transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", "of Flux or HunyuanVideo"),
+        ("diffusion_model.blocks.0.self_attn.q.lora_A.weight", "of Wan"),
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "of a text encoder; load it with ComfyUI's"),
+    ],
+)
+def test_a_refusal_says_what_the_keys_are(tmp_path, key, words):
+    save_file(good() | {key: torch.ones(2, 6)}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", words)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +272,19 @@ def test_the_same_part_twice(tmp_path):
         ('{"alpha_pattern": []}', None),
         ('{"alpha_pattern": [1]}', "alpha_pattern"),
         ('{"alpha_pattern": {"(a+)+b": 1}}', "regular expression"),
+        ('{"alpha_pattern": {"to_q(": 1}}', "regular expression"),
+        ('{"alpha_pattern": {".*.*.*.*": 1}}', "regular expression"),
+        ('{"rank_pattern": {"to_q": "two"}}', "the rank 'two'"),
+        ('{"r": 2.5}', "the rank '2.5' in its configuration is not a whole number"),
+        ('{"r": 8}', "says rank 8 for layer '.*to_q', whose tensors have rank 2"),
+        ('{"r": 2, "rank_pattern": {"attn.to_q": 4}}', "says rank 4 for layer"),
+        ('{"bias": "lora_only"}', "sets bias to 'lora_only'"),
+        ('{"lora_bias": true}', "configured with lora_bias but holds no bias"),
+        ('{"modules_to_save": ["proj_out"]}', "sets modules_to_save: whole layers"),
+        ('{"layer_replication": [[0, 4], [2, 5]]}', "sets layer_replication"),
+        ('{"kasa_config": {"a": 1}}', "KaSA"),
+        ('{"init_lora_weights": "newest"}', "'newest', which is not known and may change the base"),
+        ('{"init_lora_weights": 1}', "'1', which is not known"),
     ],
 )
 def test_configurations(tmp_path, config, sentence):
@@ -261,6 +294,68 @@ def test_configurations(tmp_path, config, sentence):
         Adapter.load(tmp_path)
     else:
         refused(tmp_path, sentence)
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_16", "olora", "OLoRA", "corda", "loftq", "lora_ga"])
+@pytest.mark.parametrize("where", ["beside", "inside"])
+def test_an_adapter_that_belongs_to_a_changed_base(tmp_path, start, where):
+    config = json.dumps({"r": 2, "lora_alpha": 2, "init_lora_weights": start})
+    inside = {"lora_adapter_metadata": config} if where == "inside" else None
+    save_file(good(), tmp_path / "adapter_model.safetensors", inside)
+    if where == "beside":
+        (tmp_path / "adapter_config.json").write_text(config)
+    refused(tmp_path, r"was started by (PiSSA|OLoRA|CorDA|LoftQ|LoRA-GA) .*, which changes the base")
+
+
+@pytest.mark.parametrize("start", [True, False, None, "gaussian", "eva", "orthogonal", "mica"])
+def test_initialisations_that_keep_the_base(start):
+    """peft leaves the base's weights as they are."""
+    assert Adapter.from_tensors(good(), {"lora_alpha": 4, "init_lora_weights": start}).layers[Q].scaling == 2
+
+
+@pytest.mark.parametrize(
+    "metadata,sentence",
+    [
+        ({"lora_alpha": "two"}, "the metadata 'lora_alpha' is 'two', not a number"),
+        ({"alpha": "nan"}, "the metadata 'alpha' is 'nan', not a number"),
+        ({"ss_network_alpha": "1e999"}, "not a number"),
+        ({"lora_alpha": "2", "network_alpha": "4"}, "contradict one another: lora_alpha 2, network_alpha 4"),
+        (
+            {"alpha": "2", "lora_adapter_metadata": '{"lora_alpha": 4}'},
+            "its metadata state alpha 2, its configuration 4",
+        ),
+    ],
+)
+def test_an_alpha_in_the_metadata_that_cannot_be_taken(tmp_path, metadata, sentence):
+    save_file(good(), tmp_path / "a.safetensors", metadata)
+    refused(tmp_path / "a.safetensors", sentence)
+
+
+def test_one_part_of_several(tmp_path):
+    name = "adapter_model-00001-of-00003.safetensors"
+    save_file(good(), tmp_path / name)
+    refused(tmp_path / name, "is one of 3 parts of an adapter")
+    refused(tmp_path, "is one of 3 parts of an adapter")
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    save_file(good(), tmp_path / "one.safetensors")
+    (tmp_path / "adapter_model.safetensors.index.json").write_text(json.dumps(index))
+    refused(tmp_path / "one.safetensors", "is one of 2 parts of an adapter")
+
+
+@pytest.mark.parametrize(
+    "key,tensor,sentence",
+    [
+        (f"diffusion_model.{Q}.diff_b", torch.tensor([0.0, 1e-9]), "belong to whole weight differences"),
+        (f"base_model.model.{Q}.lora_B.bias", torch.tensor([0.0, 1e-9]), "belong to a LoRA with biases"),
+        ("diffusion_model.txt_norm.w_norm", torch.tensor([1.0]), "belong to whole weight differences"),
+        ("lora_te_model_layers_0_mlp_up_proj.lora_up.weight", torch.ones(2, 2), "of a text encoder"),
+        ("lora_te_model_layers_0_mlp_up_proj.lora_up.weight", torch.tensor([[float("nan")]]), "of a text encoder"),
+        ("lora_te_model_layers_0_mlp_up_proj.dora_scale", torch.zeros(2), "of a text encoder"),
+    ],
+)
+def test_what_changes_something_is_not_left_out(tmp_path, key, tensor, sentence):
+    save_file(good() | {key: tensor}, tmp_path / "a.safetensors")
+    refused(tmp_path / "a.safetensors", sentence)
 
 
 def test_a_scaling_beyond_float32(tmp_path):

@@ -23,7 +23,18 @@ MODULES = st.sampled_from(
     ["transformer_blocks.0.attn.to_q", "transformer_blocks_3_attn_to_out_0", "img_in", "proj_out", "", ".", "x.y"]
 )
 PREFIXES = st.sampled_from(
-    ["base_model.model.", "transformer.", "diffusion_model.", "lora_unet_", "lycoris_", "", "lora_te_"]
+    [
+        "base_model.model.",
+        "transformer.",
+        "diffusion_model.",
+        "lora_unet_",
+        "lycoris_",
+        "",
+        "lora_te_",
+        "_orig_mod.",
+        "module.",
+        "pipe.dit.",
+    ]
 )
 SUFFIXES = st.sampled_from(
     [
@@ -37,6 +48,9 @@ SUFFIXES = st.sampled_from(
         ".lora_magnitude_vector.weight",
         ".dora_scale",
         ".alpha",
+        ".diff_b",
+        ".lora_B.bias",
+        ".weight",
         ".hada_w1_a",
         ".lora_A",
         "",
@@ -48,7 +62,7 @@ KEYS = st.one_of(
     st.sampled_from(["wdlora.magnitudes", "wdlora.base_row_norms"]),
 )
 SHAPES = st.one_of(
-    st.sampled_from([(2, 6), (4, 2), (4,), (4, 1), (1, 6), ()]),
+    st.sampled_from([(2, 6), (4, 2), (4,), (4, 1), (1, 6), (), (2, 6, 1, 1), (4, 2, 1, 1)]),
     st.lists(st.integers(0, 6), max_size=4).map(tuple),
 )
 DTYPES = st.sampled_from(
@@ -69,12 +83,22 @@ JSON_TEXT = st.recursive(
     max_leaves=6,
 )
 CONFIGS = st.dictionaries(
-    st.sampled_from(["lora_alpha", "alpha_pattern", "use_rslora", "use_dora", "peft_type", "r", "transformer.r"]),
+    st.sampled_from(
+        [
+            *("lora_alpha", "alpha_pattern", "use_rslora", "use_dora", "peft_type", "r", "transformer.r"),
+            *("rank_pattern", "init_lora_weights", "bias", "lora_bias", "modules_to_save", "target_modules"),
+        ]
+    ),
     JSON_TEXT,
     max_size=4,
 )
 METADATA = st.dictionaries(
-    st.sampled_from(["wdlora.rank", "wdlora.alpha", "wdlora.format_version", "wdlora.targets", "note", "format"]),
+    st.sampled_from(
+        [
+            *("wdlora.rank", "wdlora.alpha", "wdlora.format_version", "wdlora.targets", "note", "format"),
+            *("lora_alpha", "network_alpha", "alpha", "ss_network_alpha"),
+        ]
+    ),
     st.text(max_size=12) | st.sampled_from(["1", "2", "-1", "nan", "1e999", "١"]),
     max_size=3,
 )

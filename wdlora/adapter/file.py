@@ -15,10 +15,11 @@ from ..weights.base import Weights
 from ..weights.dtypes import safetensors_name
 from ..weights.header import TensorInfo, open_safetensors, read_header
 from . import names
+from .configuration import PEFT_CONFIG, PEFT_FILE, Configuration, adapter_files, read_configuration, refuse_shard
 from .difference import Difference, difference, same_storage
 from .layer import AdapterLayer
 from .metadata import Metadata
-from .read import MAGNITUDES, ROW_NORMS, Scalings, configuration, layers_of
+from .read import MAGNITUDES, ROW_NORMS, layers_of, ranks_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..weights.base import Base
 
 DIALECTS = ("peft", "diffusers", "comfyui")
-PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 OTHER_FORMATS = {".bin", ".pt", ".pth", ".ckpt", ".gguf", ".safetensor", ".json"}
 BOUND_NOTE = (
     "dora_scale in this file is m*|W|/|W+sBA|, bound to the base named here: exact in stock ComfyUI, whose norm is "
@@ -40,13 +40,14 @@ class Adapter:
     """A weight-decomposed (or plain) low-rank adapter: its layers by module name, and where it comes from.
 
     `row_norms` are the norms ‖W‖ [out] of the base that it was trained on, where known; `dialect` is how the file
-    that it was read from is written.
+    that it was read from is written; `notes` are sentences on what that file holds beside it.
     """
 
     layers: dict[str, AdapterLayer]
     metadata: Metadata = field(default_factory=Metadata)
     dialect: str = "peft"
     row_norms: "dict[str, Tensor] | None" = None
+    notes: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -76,17 +77,18 @@ class Adapter:
         they must be named like Qwen-Image's. Raises InputError with one sentence on everything that cannot be used.
         """
         path = file_to_read(path)
+        refuse_shard(path)
         infos, strings = read_header(path)
         handle = open_safetensors(path)
 
         def read(key: str) -> "Tensor":
             return handle.get_tensor(key).clone()  # not mapped: the file stays free to be replaced
 
-        scalings = Scalings(configuration(path, strings), str(path))
+        config = read_configuration(path, strings, ranks_of(infos))
         metadata = Metadata.from_strings(strings)
         weights = None if base is None else Weights(base)
-        layers, dialect, norms = layers_of(infos, read, scalings, str(path), weights)
-        return cls(layers, metadata, dialect, norms)
+        layers, dialect, norms = layers_of(infos, read, config, str(path), weights)
+        return cls(layers, metadata, dialect, norms, tuple(config.notes))
 
     @classmethod
     def from_tensors(
@@ -100,11 +102,11 @@ class Adapter:
         `config` is the peft configuration as a dict (`LoraConfig.to_dict()`), from which the scalings come.
         """
         infos = {key: TensorInfo(safetensors_name(t.dtype), tuple(t.shape)) for key, t in tensors.items()}
-        scalings = Scalings(config, "the adapter")
+        settings = Configuration(config, "the adapter")
         layers, dialect, norms = layers_of(
-            infos, lambda key: tensors[key].detach().cpu().clone(), scalings, "the adapter", None
+            infos, lambda key: tensors[key].detach().cpu().clone(), settings, "the adapter", None
         )
-        return cls(layers, metadata or Metadata(), dialect, norms)
+        return cls(layers, metadata or Metadata(), dialect, norms, tuple(settings.notes))
 
     def save(self, path: str | os.PathLike, dialect: str = "peft", base: "Base | None" = None) -> Path:
         """Write the adapter whole or not at all; returns the path of the safetensors file.
@@ -156,12 +158,14 @@ class Adapter:
         `transformer.…`, for a pipeline's `load_lora_weights`, the scaling multiplied into B. "comfyui":
         `diffusion_model.…lora_down.weight`, `lora_up.weight`, `alpha`, `dora_scale` [out, 1], which depends on the
         base's weights W: ComfyUI 0.33 divides by ‖W‖ where Eq. 6 divides by ‖W + sBA‖, so that only
-        m·‖W‖/‖W + sBA‖ makes it exact. Raises InputError where a dialect cannot say what the adapter does.
+        m·‖W‖/‖W + sBA‖ makes it exact. peft and diffusers know magnitudes for all layers only: where some have none,
+        theirs become ‖W + sBA‖, for which the base is needed too. Raises InputError where a dialect cannot say what
+        the adapter does.
         """
         if dialect == "peft":
-            return self._peft_tensors("base_model.model.", folded=False)
+            return self._peft_tensors("base_model.model.", False, base)
         if dialect == "diffusers":
-            return self._peft_tensors("transformer.", folded=True)
+            return self._peft_tensors("transformer.", True, base)
         if dialect == "comfyui":
             return self._comfyui_tensors(None if base is None else Weights(base))
         raise InputError(f"the dialect {dialect!r} is not one of {', '.join(DIALECTS)}")
@@ -232,8 +236,9 @@ class Adapter:
         alphas = {layer.alpha for layer in self.layers.values()}
         return alphas.pop() if len(alphas) == 1 else None
 
-    def _peft_tensors(self, prefix: str, folded: bool) -> "dict[str, Tensor]":
+    def _peft_tensors(self, prefix: str, folded: bool, base: "Base | None") -> "dict[str, Tensor]":
         tensors = {}
+        magnitudes = self._all_magnitudes(base) if self.weight_decomposed else {}
         for name in self._natural():
             layer = self.layers[name]
             if layer.axis == "input" and layer.magnitude is not None:
@@ -247,9 +252,31 @@ class Adapter:
                 b = (b if power_of_two else b.float()) * layer.scaling
             tensors[f"{prefix}{name}.lora_A.weight"] = layer.lora_a
             tensors[f"{prefix}{name}.lora_B.weight"] = b
-            if layer.magnitude is not None:
-                tensors[f"{prefix}{name}.lora_magnitude_vector"] = layer.magnitude
+            if name in magnitudes:
+                tensors[f"{prefix}{name}.lora_magnitude_vector"] = magnitudes[name]
         return tensors
+
+    def _all_magnitudes(self, base: "Base | None") -> "dict[str, Tensor]":
+        from ..decomposition import row_norm
+
+        plain = [name for name, layer in self.layers.items() if layer.magnitude is None]
+        if plain and base is None:
+            raise InputError(
+                f"{len(plain)} of {len(self.layers)} layers have no magnitude, which peft and diffusers cannot say: "
+                "give the base (--base), whose weights make them whole"
+            )
+        weights = Weights(base) if plain and base is not None else None
+        if weights is not None:
+            self.check_fit(weights)
+        found = {}
+        for name, layer in self.layers.items():
+            if layer.magnitude is not None:
+                found[name] = layer.magnitude
+            else:
+                assert weights is not None
+                weight = weights.module(name)
+                found[name] = row_norm(weight, layer.lora_a, layer.lora_b, layer.scaling).float().cpu()
+        return found
 
     def _comfyui_tensors(self, base: Weights | None) -> "dict[str, Tensor]":
         import torch
@@ -293,10 +320,12 @@ def file_to_read(path: str | os.PathLike) -> Path:
     place = Path(path)
     if not place.is_dir():
         return place
-    found = sorted(place.glob("*.safetensors"))
+    found = adapter_files(place)
     preferred = place / PEFT_FILE
     if preferred in found:
         return preferred
+    for path in found:
+        refuse_shard(path)
     if len(found) != 1:
         raise InputError(f"{place} is a folder with {len(found)} .safetensors files; name the adapter's file")
     return found[0]

@@ -8,11 +8,15 @@ from typing import Any
 
 from ..errors import InputError
 from ..weights.header import quoted
+from .configuration import ALPHA_NAMES
 
 PREFIX = "wdlora."
 FORMAT_VERSION = 1
 # Belongs to the file it was read from, not to the adapter: never carried over to another file.
-OF_THE_FILE = ("format", "lora_adapter_metadata", "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
+OF_THE_FILE = (
+    *("format", "lora_adapter_metadata", "sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"),
+    *ALPHA_NAMES,  # the scaling, which every dialect writes its own way
+)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,14 @@ DOTTED_PREFIXES = {
     "model.diffusion_model.": "comfyui",
     "diffusion_model.": "comfyui",
     "transformer.": "diffusers",
+    "pipe.": "",
+    "dit.": "DiffSynth",
+    "module.": "",  # torch's DistributedDataParallel
 }
 FLAT_PREFIXES = {"lora_unet_": "kohya", "lora_transformer_": "kohya", "lycoris_": "lycoris"}
+
+# What torch.compile, FSDP and activation checkpointing put around modules, at any depth.
+WRAPPERS = re.compile(r"(?<![A-Za-z0-9])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[._]")
 
 _NAME = r"(?:\.[\w-]+)?"  # the adapter's name, which peft leaves in when a raw state dict is saved
 SUFFIXES = {
@@ -75,6 +81,37 @@ OTHER_METHODS = {
     r"\.reshape_weight": "a LoRA that enlarges its base (reshape_weight)",
     r"\.lora_[AB]\b.*\.bias$": "a LoRA with biases",
 }
+# What ComfyUI's own loader applies as published, before WDLoRA Apply.
+IN_CORE = re.compile(r"^(LoHa|LoKr|LoCon|OFT|BOFT|GLoRA|whole weight)")
+
+# Differences, which change nothing where they are 0 (LyCORIS, kohya, peft with lora_bias).
+DIFFERENCES = re.compile(r".*(?:\.diff|\.diff_b|\.w_norm|\.b_norm|\.lora_B(?:\.[\w-]+)?\.bias)")
+
+_TEXT_ENCODER = (
+    r"lora_te\d*_|text_encoders?[._\d]|\bte\d?\.|text_model[._]|language_model[._]|cond_stage_model|conditioner\b|"
+    r"(?:^|[._])model[._]layers[._]\d+[._](?:self_attn|mlp)"
+)
+# Whose layers are named so, first match first.
+OTHER_MODELS = {
+    _TEXT_ENCODER: "a text encoder",
+    r"visual[._]blocks": "a vision tower",
+    r"double_blocks|single_blocks|single_transformer_blocks": "Flux or HunyuanVideo",
+    r"(?:down|up|input|output)_blocks|mid_block|middle_block": "a U-Net such as Stable Diffusion's",
+    r"joint_blocks": "Stable Diffusion 3",
+    r"(?:^|[._])blocks[._]\d+[._](?:self|cross)_attn": "Wan",
+    r"first_stage_model|(?:^|[._])vae[._]|(?:encoder|decoder)[._](?:conv|up|down)": "a VAE",
+    r"control(?:net|_model)": "a ControlNet",
+}
+# What keys are that belong to no way of adapting.
+OTHER_KEYS = {
+    r"\.base_layer\.": "weights of the base itself",
+    r"(?:modules_to_save|original_module)\.": "whole layers (peft's modules_to_save)",
+    r"\.(?:exp_avg|exp_avg_sq|step)$|optimizer|optimiser": "an optimiser's state",
+    r"\bema_|\.ema\b|shadow": "running means of a training",
+    r"emb_params|string_to_param|clip_[lg]$|token_adapter|embed_tokens": "an embedding",
+    r"\.(?:weight|bias)$": "whole weights or biases of layers",
+    r"\.(?:scale|norm|gate|router)\b": "numbers of another method",
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +126,7 @@ class Key:
 
 def parse(key: str) -> Key | None:
     """Take a key apart; None if it is not one of a low-rank adapter. The module is not yet checked or unflattened."""
-    match = SPLIT.fullmatch(key)
+    match = SPLIT.fullmatch(WRAPPERS.sub("", key))
     if match is None:
         return None
     part = str(match.lastgroup)
@@ -116,6 +153,21 @@ def other_method(keys: Iterable[str]) -> tuple[str, list[str]] | None:
         if found:
             return name, found
     return None
+
+
+def of_text_encoder(key: str) -> bool:
+    """Whether a key names a layer of a text encoder."""
+    return re.search(_TEXT_ENCODER, key) is not None
+
+
+def whose(key: str) -> str:
+    """In words whose layer a key of a low-rank adapter names; empty where the name does not tell."""
+    return next((owner for pattern, owner in OTHER_MODELS.items() if re.search(pattern, key)), "")
+
+
+def what(key: str) -> str:
+    """In words what a key is that belongs to no low-rank adapter; empty where it does not tell."""
+    return next((kind for pattern, kind in OTHER_KEYS.items() if re.search(pattern, key)), "") or whose(key)
 
 
 def is_qwen_image(module: str) -> bool:

@@ -1,17 +1,17 @@
 """From the tensors of a file to layers: every dialect, and a sentence for everything that is wrong."""
 
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..weights.base import Weights
 from ..weights.header import TensorInfo, quoted, several
 from . import names
+from .configuration import LARGEST, Configuration
 from .layer import AdapterLayer, Axis
 
 if TYPE_CHECKING:
@@ -22,119 +22,37 @@ MAGNITUDES = "wdlora.magnitudes"
 ROW_NORMS = "wdlora.base_row_norms"
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 LONGEST_KEY = 512
-LARGEST = 3.4e38  # in float32, in which everything is computed
-CONFIG_PREFIXES = ("transformer.", "base_model.model.")
+IN_CORE = "load it with ComfyUI's own LoRA loader (LoraLoaderModelOnly), before WDLoRA Apply"
 
 Parts = dict[str, dict[str, str]]
 Read = Callable[[str], "Tensor"]
 
 
-class Scalings:
-    """The scaling of a layer whose file has no alpha tensor: from a peft configuration, else 1."""
+@dataclass
+class Keys:
+    """The keys of a file, sorted: `parts` by module in natural order; `aside`, which may only be left out where they
+    change nothing: text encoders' factors and differences of whole weights and biases."""
 
-    def __init__(self, config: Mapping[str, Any] | None, label: str):
-        config = config or {}
-        kind = config.get("peft_type") or "LORA"
-        if str(kind).rpartition(".")[2].upper() != "LORA":
-            raise InputError(f"{label} is a {quoted(kind)} adapter of peft; only LoRA and DoRA are read")
-        self.label = label
-        self.alpha = self._number(config.get("lora_alpha"))
-        self.root = bool(config.get("use_rslora", False))
-        self.use_dora = bool(config.get("use_dora", False))
-        patterns = config.get("alpha_pattern") or {}
-        if not isinstance(patterns, Mapping):
-            raise InputError(f"{label}: alpha_pattern in its configuration is not a table of layers")
-        self.patterns = {self._plain(str(name)): self._number(value) for name, value in patterns.items()}
-
-    def of(self, module: str, rank: int) -> float:
-        """s = alpha/r, or alpha/√r with rank-stabilised LoRA."""
-        alpha = next((a for name, a in self.patterns.items() if f".{module}".endswith(f".{name}")), self.alpha)
-        if alpha is None:
-            return 1.0
-        return alpha / math.sqrt(rank) if self.root else alpha / rank
-
-    def _plain(self, pattern: str) -> str:
-        plain = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-        if re.search(r"[^\w.-]", plain):
-            raise InputError(
-                f"{self.label}: the alpha_pattern {quoted(pattern)} is a regular expression; "
-                "write the layers' names out in its configuration"
-            )
-        return plain
-
-    def _number(self, value: Any) -> float | None:
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            raise InputError(f"{self.label}: the alpha {quoted(value)} in its configuration is not a number")
-        return float(value)
-
-
-_DECISIVE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora")
-"""Settings that decide what an adapter does."""
-
-
-def configuration(path: Path, strings: Mapping[str, str]) -> dict[str, Any] | None:
-    """peft's configuration: `adapter_config.json` beside an `adapter_model.safetensors`, else from the metadata.
-
-    Raises InputError where there are both and they scale differently: a save was killed between the two files, or
-    one of them was edited.
-    """
-    beside = path.with_name("adapter_config.json")
-    inside = None
-    if "lora_adapter_metadata" in strings:
-        inside = _table(f"{path}: lora_adapter_metadata", strings["lora_adapter_metadata"])
-    if path.name != "adapter_model.safetensors" or not beside.is_file():
-        return inside
-    found = _table(str(beside), _text(beside))
-    if inside is not None and any(found.get(key) != inside.get(key) for key in _DECISIVE):
-        raise InputError(
-            f"{beside} does not belong to the {path.name} beside it, which was saved with other settings: save the "
-            "adapter again, or remove one of the two"
-        )
-    return found
-
-
-def _table(where: str, text: str) -> dict[str, Any]:
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError):
-        raise InputError(f"{where} is not valid JSON") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{where} is not a table of settings")
-    for prefix in CONFIG_PREFIXES:  # a pipeline's file names the component before each setting
-        if any(name.startswith(prefix) for name in config):
-            return {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}
-    return config
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        raise InputError(f"{path} cannot be read as UTF-8 text") from None
+    parts: Parts
+    dialect: str
+    aside: list[str] = field(default_factory=list)
 
 
 def layers_of(
-    infos: Mapping[str, TensorInfo], read: Read, scalings: Scalings, label: str, base: Weights | None = None
+    infos: Mapping[str, TensorInfo], read: Read, config: Configuration, label: str, base: Weights | None = None
 ) -> "tuple[dict[str, AdapterLayer], str, dict[str, Tensor] | None]":
     """The layers by module name in natural order, the dialect, and the base's row norms if the file has them.
 
-    `infos` is what the tensors are, `read` gives one. Raises InputError with one sentence that begins with `label`
-    on everything that cannot be used; nothing is read before names and shapes have been found sound.
+    `infos` is what the tensors are, `read` gives one; what was left out without loss is added to `config.notes`.
+    Raises InputError with one sentence that begins with `label` on everything that cannot be used; no layer is read
+    before names and shapes have been found sound.
     """
-    parts, dialect = _sorted_keys(infos, label, base)
-    for module, keys in parts.items():
-        _check_shapes(module, {part: (key, infos[key]) for part, key in keys.items()}, label, base)
-    with_magnitude = [module for module, keys in parts.items() if "magnitude" in keys or "dora_scale" in keys]
-    without = [module for module in parts if module not in set(with_magnitude)]
-    if with_magnitude and without:
-        raise InputError(
-            f"{label} has magnitudes for {len(with_magnitude)} of {len(parts)} layers; "
-            f"they are missing for {several(without)}"
-        )
-    if scalings.use_dora and not with_magnitude:
-        raise InputError(f"{label} is configured with use_dora but holds no magnitude; the file is incomplete")
+    keys = _sorted_keys(infos, label, base)
+    for module, held in keys.parts.items():
+        _check_shapes(module, {part: (key, infos[key]) for part, key in held.items()}, label, base)
+        config.check_rank(module, infos[held["lora_a"]].shape[0])
+    _check_magnitudes(keys.parts, config, label)
+    _check_aside(keys.aside, infos, read, config, label)
 
     def tensor(key: str) -> "Tensor":
         value = read(key)
@@ -144,23 +62,8 @@ def layers_of(
             raise InputError(f"{label} has {bad} NaN or infinite values in {quoted(key)}; it cannot be used")
         return value
 
-    layers: dict[str, AdapterLayer] = {}
-    for module, keys in parts.items():
-        a, b = tensor(keys["lora_a"]), tensor(keys["lora_b"])
-        rank = a.shape[0]
-        scaling = float(tensor(keys["alpha"]).reshape(())) / rank if "alpha" in keys else scalings.of(module, rank)
-        if not abs(scaling) <= LARGEST:
-            raise InputError(f"{label}: layer {quoted(module)} has the scaling {scaling:g}, too large for float32")
-        axis: Axis = "output"
-        magnitude = None
-        if "magnitude" in keys:
-            magnitude = tensor(keys["magnitude"]).reshape(-1)
-        elif "dora_scale" in keys:
-            magnitude = tensor(keys["dora_scale"])
-            axis = _axis(tuple(magnitude.shape))
-            magnitude = magnitude.reshape(-1)
-        layers[module] = AdapterLayer(a, b, magnitude, scaling, axis)
-
+    layers = {module: _layer(module, held, tensor, config, label) for module, held in keys.parts.items()}
+    dialect = keys.dialect
     if MAGNITUDES in infos:
         own = [layer for layer in layers.values() if layer.magnitude is not None and layer.axis == "output"]
         vector = tensor(MAGNITUDES)
@@ -175,7 +78,90 @@ def layers_of(
     return layers, dialect, norms
 
 
-def _sorted_keys(infos: Mapping[str, TensorInfo], label: str, base: Weights | None) -> tuple[Parts, str]:
+def ranks_of(infos: Mapping[str, TensorInfo]) -> dict[str, int]:
+    """The ranks of Qwen-Image's layers by module name, as far as the keys tell."""
+    ranks = {}
+    for key, info in infos.items():
+        parsed = names.parse(key) if len(key) <= LONGEST_KEY else None
+        if parsed is not None and parsed.part == "lora_a" and info.shape:
+            module = names.unflattened(parsed.module) if parsed.flat else parsed.module
+            if module is not None and names.is_qwen_image(module):
+                ranks[module] = info.shape[0]
+    return ranks
+
+
+def _layer(module: str, held: dict[str, str], tensor: Read, config: Configuration, label: str) -> AdapterLayer:
+    a, b = tensor(held["lora_a"]).flatten(1), tensor(held["lora_b"]).flatten(1)  # [r, in, 1, 1] → [r, in]
+    rank = a.shape[0]
+    scaling = float(tensor(held["alpha"]).reshape(())) / rank if "alpha" in held else config.scaling(module, rank)
+    if not abs(scaling) <= LARGEST:
+        raise InputError(f"{label}: layer {quoted(module)} has the scaling {scaling:g}, too large for float32")
+    axis: Axis = "output"
+    magnitude = None
+    if "magnitude" in held:
+        magnitude = tensor(held["magnitude"]).reshape(-1)
+    elif "dora_scale" in held:
+        magnitude = tensor(held["dora_scale"])
+        axis = _axis(_linear(tuple(magnitude.shape)))
+        magnitude = magnitude.reshape(-1)
+    return AdapterLayer(a, b, magnitude, scaling, axis)
+
+
+def _check_magnitudes(parts: Parts, config: Configuration, label: str) -> None:
+    """Magnitudes on some layers only are a mixture, unless the configuration says that all have one."""
+    without = [module for module, held in parts.items() if not {"magnitude", "dora_scale"} & held.keys()]
+    if not without:
+        return
+    if len(without) == len(parts):
+        if config.use_dora:
+            raise InputError(f"{label} is configured with use_dora but holds no magnitude; the file is incomplete")
+    elif config.use_dora:
+        raise InputError(
+            f"{label} is configured with use_dora but has magnitudes for {len(parts) - len(without)} of {len(parts)} "
+            f"layers; they are missing for {several(without)}"
+        )
+    else:
+        config.notes.append(
+            f"{len(parts) - len(without)} of {len(parts)} layers have magnitudes; the others are plain LoRA"
+        )
+
+
+def _check_aside(
+    keys: list[str], infos: Mapping[str, TensorInfo], read: Read, config: Configuration, label: str
+) -> None:
+    """Note the keys that change nothing; raise InputError for those that do."""
+    if config.lora_bias and not any(".bias" in key for key in keys):
+        raise InputError(f"{label} is configured with lora_bias but holds no bias; the file is incomplete")
+
+    def zero(key: str) -> bool:
+        value = read(key)
+        return not bool((value.float() if value.element_size() == 1 else value).count_nonzero())
+
+    differences = [key for key in keys if names.DIFFERENCES.fullmatch(key)]
+    changing = [key for key in differences if not zero(key)]
+    if changing:
+        name, found = names.other_method(changing) or ("differences", changing)
+        raise InputError(_not_a_lora(label, len(infos), name, found))
+    encoder = [key for key in keys if not names.DIFFERENCES.fullmatch(key)]
+    modules: Parts = {}
+    for key in encoder:
+        parsed = names.parse(key)
+        assert parsed is not None
+        modules.setdefault(parsed.module, {})[parsed.part] = key
+    for held in modules.values():
+        halves = [held[part] for part in ("lora_a", "lora_b") if part in held]
+        alone = held.keys() == {"alpha"}
+        if not alone and ({"magnitude", "dora_scale"} & held.keys() or not any(zero(half) for half in halves)):
+            raise InputError(_of_another_model(label, encoder, len(infos), "Qwen-Image's transformer"))
+    if encoder:
+        config.notes.append(f"{len(encoder)} keys of a text encoder were left out: they change nothing (all zero)")
+    if differences:
+        config.notes.append(
+            f"{len(differences)} keys of differences ({several(differences, 1)}) were left out: all are zero"
+        )
+
+
+def _sorted_keys(infos: Mapping[str, TensorInfo], label: str, base: Weights | None) -> Keys:
     """Which key holds which part of which module, modules in natural order; and the dialect."""
     modules = None if base is None else [n.removesuffix(".weight") for n in base if n.endswith(".weight")]
     known = None if modules is None else set(modules)
@@ -183,17 +169,18 @@ def _sorted_keys(infos: Mapping[str, TensorInfo], label: str, base: Weights | No
     dialects: Counter[str] = Counter()
     unknown: list[str] = []
     foreign: list[str] = []
+    aside: list[str] = []
     keys = [key for key in sorted(infos) if key not in (MAGNITUDES, ROW_NORMS)]
     for key in keys:
         parsed = names.parse(key) if len(key) <= LONGEST_KEY else None
         if parsed is None:
-            unknown.append(key)
+            (aside if len(key) <= LONGEST_KEY and names.DIFFERENCES.fullmatch(key) else unknown).append(key)
             continue
         module: str | None = parsed.module
         if parsed.flat:
             module = names.unflattened(parsed.module, modules)
         if module is None or not (names.is_qwen_image(module) if known is None else module in known):
-            foreign.append(key)
+            (aside if names.of_text_encoder(key) else foreign).append(key)
             continue
         held = parts.setdefault(module, {})
         part = parsed.part
@@ -203,31 +190,56 @@ def _sorted_keys(infos: Mapping[str, TensorInfo], label: str, base: Weights | No
         held[part] = key
         if part == "lora_a":
             dialects[parsed.dialect] += 1
-    if method := names.other_method(unknown):
-        raise InputError(
-            f"{label} is not a LoRA: {len(method[1])} of its {len(keys)} keys belong to {method[0]}, such as "
-            f"{quoted(method[1][0])}; only low-rank factors, with or without magnitudes, are read"
-        )
-    if unknown:
-        if len(unknown) == len(keys):
-            raise InputError(f"{label} holds no LoRA layer: none of its {len(keys)} keys is known ({several(unknown)})")
-        raise InputError(
-            f"{label} holds {len(unknown)} unknown key{'s' * (len(unknown) > 1)} among {len(keys)}: {several(unknown)}"
-        )
-    if not keys:
-        raise InputError(f"{label} holds no LoRA layer; it has no tensors")
-    if foreign:
-        where = "Qwen-Image's transformer" if base is None else base.label
-        raise InputError(
-            f"{label} was made for another model: {len(foreign)} of its {len(keys)} keys name layers that "
-            f"{where} does not have, such as {quoted(foreign[0])}"
-        )
+    _refuse_keys(keys, unknown, foreign, label, "Qwen-Image's transformer" if base is None else base.label)
+    if not parts:
+        _refuse_no_layer(aside, label)
     for module, held in parts.items():
         for part, spelled in (("lora_a", "A (lora_A or lora_down)"), ("lora_b", "B (lora_B or lora_up)")):
             if part not in held:
                 raise InputError(f"{label}: layer {quoted(module)} has no {spelled}; the file is incomplete")
     ordered = {module: parts[module] for module in sorted(parts, key=names.natural)}
-    return ordered, " + ".join(name for name, _ in dialects.most_common())
+    return Keys(ordered, " + ".join(name for name, _ in dialects.most_common()), aside)
+
+
+def _refuse_keys(keys: list[str], unknown: list[str], foreign: list[str], label: str, where: str) -> None:
+    """Raise InputError, which says what they are, on keys that are no part of a low-rank adapter of this model."""
+    if method := names.other_method(unknown):
+        raise InputError(_not_a_lora(label, len(keys), *method))
+    if unknown:
+        kind = next((found for key in unknown if (found := names.what(key))), "")
+        listed = several(unknown) + (f": {kind}" if kind else "")
+        if len(unknown) == len(keys):
+            raise InputError(f"{label} holds no LoRA layer: none of its {len(keys)} keys is known ({listed})")
+        raise InputError(
+            f"{label} holds {len(unknown)} unknown key{'s' * (len(unknown) > 1)} among {len(keys)}: {listed}"
+        )
+    if foreign:
+        raise InputError(_of_another_model(label, foreign, len(keys), where))
+
+
+def _refuse_no_layer(aside: list[str], label: str) -> None:
+    if not aside:
+        raise InputError(f"{label} holds no LoRA layer; it has no tensors")
+    if method := names.other_method(aside):
+        raise InputError(_not_a_lora(label, len(aside), *method))
+    raise InputError(_of_another_model(label, aside, len(aside), "Qwen-Image's transformer"))
+
+
+def _not_a_lora(label: str, keys: int, name: str, found: list[str]) -> str:
+    advice = f"; {IN_CORE}" if names.IN_CORE.match(name) else ""
+    return (
+        f"{label} is not a LoRA: {len(found)} of its {keys} keys belong to {name}, such as {quoted(found[0])}; "
+        f"only low-rank factors, with or without magnitudes, are read{advice}"
+    )
+
+
+def _of_another_model(label: str, found: list[str], keys: int, where: str) -> str:
+    owner = names.whose(found[0])
+    advice = f"; {IN_CORE}" if names.of_text_encoder(found[0]) else ""
+    return (
+        f"{label} was made for another model: {len(found)} of its {keys} keys name layers that {where} does not "
+        f"have, such as {quoted(found[0])}" + (f", of {owner}" if owner else "") + advice
+    )
 
 
 def _check_shapes(module: str, held: dict[str, tuple[str, TensorInfo]], label: str, base: Weights | None) -> None:
@@ -235,7 +247,7 @@ def _check_shapes(module: str, held: dict[str, tuple[str, TensorInfo]], label: s
     for part, (key, info) in held.items():
         if info.dtype not in FLOATS and not (part == "alpha" and re.fullmatch(r"[IU]\d+", info.dtype)):
             raise InputError(f"{label}: {quoted(key)} is stored as {quoted(info.dtype)}, not as floating numbers")
-    a, b = held["lora_a"][1].shape, held["lora_b"][1].shape
+    a, b = _linear(held["lora_a"][1].shape), _linear(held["lora_b"][1].shape)
     where = f"{label}: layer {quoted(module)}"
     if len(a) != 2 or len(b) != 2:
         raise InputError(f"{where} has A of shape {list(a)} and B of shape {list(b)}; both must have two axes")
@@ -247,10 +259,10 @@ def _check_shapes(module: str, held: dict[str, tuple[str, TensorInfo]], label: s
         raise InputError(f"{where} does not fit together: A is {list(a)}, B is {list(b)}, their ranks differ")
     if "alpha" in held and math.prod(held["alpha"][1].shape) != 1:
         raise InputError(f"{where} has an alpha of shape {list(held['alpha'][1].shape)}; it must be one number")
-    if "magnitude" in held and held["magnitude"][1].shape not in ((b[0],), (b[0], 1), (1, b[0])):
+    if "magnitude" in held and _linear(held["magnitude"][1].shape) not in ((b[0],), (b[0], 1), (1, b[0])):
         shape = list(held["magnitude"][1].shape)
         raise InputError(f"{where} has a magnitude of shape {shape}, but B is {list(b)}: {b[0]} numbers are needed")
-    if "dora_scale" in held and held["dora_scale"][1].shape not in ((b[0],), (b[0], 1), (1, a[1])):
+    if "dora_scale" in held and _linear(held["dora_scale"][1].shape) not in ((b[0],), (b[0], 1), (1, a[1])):
         shape = list(held["dora_scale"][1].shape)
         raise InputError(
             f"{where} has a dora_scale of shape {shape}; with A {list(a)} and B {list(b)} it must be "
@@ -263,6 +275,11 @@ def _check_shapes(module: str, held: dict[str, tuple[str, TensorInfo]], label: s
                 f"{where} fits a weight of shape {[b[0], a[1]]}, but {base.label} has {list(shape_of_base)} "
                 "there; the adapter was made for another model"
             )
+
+
+def _linear(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without the 1 × 1 of a linear layer that was stored as a convolution."""
+    return shape[:2] if len(shape) == 4 and shape[2:] == (1, 1) else shape
 
 
 def _axis(shape: tuple[int, ...]) -> Axis:

@@ -49,6 +49,7 @@ def describe(adapter: Adapter) -> dict[str, Any]:
         "targets": dict(sorted(kinds.items())),
         "parameters": adapter.parameters,
         "magnitudes": sum(layer.magnitude.numel() for layer in layers if layer.magnitude is not None),
+        "notes": list(adapter.notes),
         "storage": sorted({str(layer.lora_a.dtype).removeprefix("torch.") for layer in layers}),
         "metadata": adapter.metadata.to_dict(),
         "stock_comfyui": in_stock_comfyui(adapter),
@@ -109,6 +110,7 @@ def report_text(report: dict[str, Any]) -> str:
         ("parameters", f"{report['parameters']:,}, of them {report['magnitudes']:,} magnitudes"),
         ("storage", ", ".join(report["storage"])),
         ("in ComfyUI", report["stock_comfyui"]),
+        *(("note", printable(note)) for note in report["notes"]),
     ]
     metadata = dict(report["metadata"])
     other = metadata.pop("other", {})

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             "ComfyUI's dialect is bound to the base that the adapter will be used on, because stock ComfyUI "
             "evaluates magnitudes with another norm; name that model's file with --base"
         )
-    warnings = []
+    warnings = list(adapter.notes)
     if base is not None and adapter.metadata.base_sha256 is not None:
         change = adapter.difference(base)
         if not change.same_base or change.same_quantisation is False:
