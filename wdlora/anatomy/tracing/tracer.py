@@ -1,12 +1,13 @@
-"""Tracing nerves in an image without learned weights.
+"""Tracing nerves in an image: by a small network, by line filters, or by a segmenter of the user's.
 
-Local normalisation, oriented line filters at two lengths, evidence summed along lines against thresholds that follow
-the image's noise, illumination and contrast, clean centrelines, and a mask drawn with the width found in the image.
-Not validated on real images: docs/tracing.md says what is known and how to find out.
+The filters: local normalisation, oriented line filters at two lengths, evidence summed along lines against thresholds
+that follow the image's noise, illumination and contrast, clean centrelines, and a mask drawn with the width found in
+the image. A segmenter gives a probability a pixel in their place. docs/tracing.md says how well either does, and how to
+find out on images of one's own.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -14,62 +15,106 @@ from scipy import ndimage
 from ...errors import InputError
 from ..discs import paint_discs
 from ..scale import PIXEL_SIZE_UM, pixel_sides
-from .linefilter import Grid, line_score, normalise, working_grid
+from .choices import ANNOTATED, DEFAULT, DETAILS, Choice, Function, check_detail
+from .linefilter import Grid, line_score, normalise
 from .ridges import Cleaning, Evidence, centrelines
+from .segmenters import find_segmenter
 from .widths import measure_widths
 
-Segmenter = Callable[[np.ndarray], np.ndarray]
-"""A learned segmenter: the image [H, W] as given → probability of nerve [H, W], 0–1."""
+if TYPE_CHECKING:
+    from .learned import LearnedTracer
+    from .onnx_segmenter import OnnxSegmenter
 
-AROUND_UM = 5.0
-"""A segmenter's nerve reaches this far to either side of its centreline."""
-
-BRIDGE_UM = 1.0
-"""Half the width of what bridges a gap in a segmenter's nerve."""
+SEGMENTER_EVIDENCE = Evidence(low=0.35, piece=5.0, segment=2.0, mean=0.1)
+"""Evidence in the probability of a segmenter that brings no rules of its own."""
 
 
 @dataclass(frozen=True)
 class Tracer:
-    """Thresholds of the tracer, chosen on phantoms made for the purpose (seeds in docs/tracing.md).
+    """Thresholds of the line filters, chosen on phantoms made for the purpose (seeds in docs/tracing.md).
 
     `evidence` is in standard deviations of the background's filter response; where the image's nerves are strong it
     rises, so that its lower threshold is at least `contrast_share` of the nerves' typical score, and faint texture
     beside bright nerves is not traced. A spot brighter than `cell_height` × the nerves may be a cell. `probability`
-    takes the place of `evidence` for a learned segmenter.
+    takes the place of `evidence` for a segmenter that brings no rules.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
     contrast_share: float = 0.18
     cell_height: float = 2.0
-    probability: Evidence = field(default_factory=lambda: Evidence(low=0.35, piece=5.0, segment=2.0, mean=0.1))
+    probability: Evidence = field(default_factory=lambda: SEGMENTER_EVIDENCE)
     cleaning: Cleaning = field(default_factory=Cleaning)
 
 
 def trace(
     image: np.ndarray,
     pixel_size_um: float | tuple[float, float] = PIXEL_SIZE_UM,
-    segmenter: Segmenter | None = None,
+    segmenter: Choice = DEFAULT,
     valid: np.ndarray | None = None,
     tracer: Tracer | None = None,
+    detail: str = ANNOTATED,
 ) -> np.ndarray:
-    """Trace the nerves of an image: mask bool [H, W] with the nerves' width at half height.
+    """Trace the nerves of an image: mask bool [H, W].
 
     `image` is grey [H, W] of any type and range; `pixel_size_um` µm a pixel, or (row, column). `valid` bool [H, W]
-    leaves out what is no image (the black surroundings of a mosaic). A `segmenter` takes the place of the line filters
-    and of the width; thresholds on its probability, pruning and bridging stay the same. Raises InputError on
-    an image that is not grey or not finite and on an impossible pixel size.
+    leaves out what is no image (the black surroundings of a mosaic). `segmenter`: "network" is the network that ships,
+    "lines" the line filters, which draw the nerves' width at half height; or a file, `.safetensors` of
+    `python -m training tracer` or `.onnx` of any origin (see `onnx_segmenter`), or a function from image to
+    probability. `detail` is what a network draws: "annotated" the nerves that experts draw, as wide as their pen,
+    "visible" all that can be seen; the others know one detail, theirs. `tracer` sets thresholds of the filters, and of
+    segmenters without rules.
+
+    Raises InputError on an image that is not grey or not finite, an impossible pixel size, an unknown choice, and a
+    segmenter that fails.
     """
     tracer = tracer or Tracer()
     image, pixels = _grey(image), pixel_sides(pixel_size_um)
+    check_detail(detail)
     if valid is not None and valid.shape != image.shape:
         raise InputError(f"the valid area is {_size(valid)}, the image {_size(image)}: give masks of the image's size")
+    found = find_segmenter(segmenter)
     if min(n * p for n, p in zip(image.shape, pixels, strict=True)) < tracer.cleaning.border_piece_um:
         return np.zeros(image.shape, bool)  # narrower than the shortest nerve
-    if segmenter is not None:
-        mask = _from_probability(segmenter, image, pixels, tracer)
+    if found is None:
+        mask = _from_filters(image.astype(np.float32), pixels, valid, tracer)
     else:
-        mask = _from_filters(image, pixels, valid, tracer)
+        mask = _from_segmenter(found, image, pixels, valid, (tracer, detail))
     return mask if valid is None else mask & valid
+
+
+def _from_segmenter(
+    segmenter: "LearnedTracer | OnnxSegmenter | Function",
+    image: np.ndarray,
+    pixels: tuple[float, float],
+    valid: np.ndarray | None,
+    choice: tuple[Tracer, str],
+) -> np.ndarray:
+    """The mask of a segmenter, on whose own pixels the probability is computed."""
+    from .following import nerves_of
+    from .learned import LearnedTracer, Rules
+    from .onnx_segmenter import OnnxSegmenter, as_bytes
+    from .pixel_grid import pixel_grid
+
+    tracer, detail = choice
+    rules = Rules(tracer.probability, tracer.cleaning)
+    if isinstance(segmenter, LearnedTracer):
+        grid = pixel_grid(image.shape, pixels, segmenter.pixel_size_um)
+        probability = segmenter.probabilities(grid.from_image(image), grid.area(valid))[DETAILS.index(detail)]
+        rules = segmenter.rules[detail]
+    elif isinstance(segmenter, OnnxSegmenter):
+        own = segmenter.pixel_size_um
+        grid = pixel_grid(image.shape, pixels, own) if own else pixel_grid(image.shape, (1.0, 1.0), 1.0)
+        probability = segmenter.probability(grid.from_image(as_bytes(image)), grid.area(valid))
+    else:
+        given = np.asarray(segmenter(image.astype(np.float32)), np.float32)
+        if given.shape != image.shape or not np.isfinite(given).all():
+            raise InputError(
+                f"the segmenter returned {_size(given)} for an image of {_size(image)}: "
+                "it must give one finite probability a pixel"
+            )
+        grid = pixel_grid(image.shape, pixels, PIXEL_SIZE_UM)
+        probability = grid.from_image(given)
+    return nerves_of(probability, grid, pixels, rules)
 
 
 def _from_filters(
@@ -85,26 +130,6 @@ def _from_filters(
     skeleton = centrelines(score, tracer.evidence.scaled(rise), grid.um, tracer.cleaning, cells)
     rows, columns, width = measure_widths(image, pixels, skeleton, angle, grid)
     return paint_discs(rows, columns, width / 2, image.shape, pixels)
-
-
-def _from_probability(
-    segmenter: Segmenter, image: np.ndarray, pixels: tuple[float, float], tracer: Tracer
-) -> np.ndarray:
-    probability = np.asarray(segmenter(image), np.float32)
-    if probability.shape != image.shape or not np.isfinite(probability).all():
-        raise InputError(
-            f"the segmenter returned {_size(probability)} for an image of {_size(image)}: "
-            "it must give one finite probability a pixel"
-        )
-    grid = working_grid(image.shape, pixels)
-    places = np.meshgrid(*grid.to_image(np.arange(grid.shape[0]), np.arange(grid.shape[1])), indexing="ij")
-    score = ndimage.map_coordinates(probability, places, order=1, mode="nearest")
-    skeleton = centrelines(score, tracer.probability, grid.um, tracer.cleaning, np.zeros(grid.shape, bool))
-    rows, columns = grid.to_image(*np.nonzero(skeleton))
-    n = len(rows)
-    around = paint_discs(rows, columns, np.full(n, AROUND_UM), image.shape, pixels)
-    bridges = paint_discs(rows, columns, np.full(n, BRIDGE_UM), image.shape, pixels)
-    return ((probability >= 0.5) & around) | bridges
 
 
 def _bright_cells(
@@ -124,7 +149,6 @@ def _grey(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 2 or not image.size:
         raise InputError(f"an image to trace must be grey, [H, W]; this one is {_size(image)}")
-    image = image.astype(np.float32)
     if not np.isfinite(image).all():
         raise InputError("the image has values that are not finite: replace them before tracing")
     return image
