@@ -82,6 +82,15 @@ def test_values_that_together_look_like_a_link_are_hidden():
     assert [job.graph["a"]["inputs"]["image"] for job in planned] == ["Smith.png", 3]
 
 
+def test_a_node_called_by_a_file_takes_its_values_under_its_pseudonym():
+    graph = {"Smith.png": {"class_type": "CCMLoadImage", "inputs": {"image": "Smith.png", "seed": 0}}}
+    names = Names(Pseudonyms(key=lambda: b"0123456789abcdef"))
+    planned = jobs.plan(graph, Design(axes=[Axis("seed", (Place("Smith.png", "seed"),), (1, 2))]), names)
+    assert [job.graph["Smith.png"]["inputs"]["seed"] for job in planned] == [1, 2]
+    assert len({job.id for job in planned}) == 2
+    assert [job.values for job in planned] == [{"CCMLoadImage.seed": 1}, {"CCMLoadImage.seed": 2}]
+
+
 def test_ids_follow_the_content_of_a_mask_and_not_its_place(tmp_path):
     write_masks(tmp_path / "one", 2)
     write_masks(tmp_path / "two" / "deep", 2)

@@ -70,3 +70,9 @@ def test_a_graph_may_be_deep():
     graph = {"0": node()} | {str(index): node(str(index - 1)) for index in range(1, depth)}
     assert execution_order(graph, [str(depth - 1)]) == [str(index) for index in range(depth)]
     assert len(ancestors(str(depth - 1), parents_in(graph))) == depth
+
+
+def test_a_long_circle_is_told_in_part():
+    graph = {str(i): node(str((i + 1) % 50)) for i in range(50)}
+    (circle,) = [ids for step, ids in walk(["0"], parents_in(graph)) if step is Step.CIRCLE]
+    assert circle == [*map(str, range(19)), "49", "0"]

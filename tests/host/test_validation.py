@@ -216,3 +216,54 @@ def test_a_thousand_mutated_graphs_raise_nothing(host, graph):
         verdict = host.validate(mutated)
         json.dumps([verdict.error, verdict.node_errors])
         assert (verdict.error is None) == bool(verdict.outputs)
+
+
+def circle(n):
+    """n nodes, each fed by the next and by another one: a graph of many circles."""
+    graph = {
+        str(i): {"class_type": "ImageBatch", "inputs": {"image1": [str((i + 1) % n), 0], "image2": [str(i * 7 % n), 0]}}
+        for i in range(n)
+    }
+    graph["p"] = {"class_type": "PreviewImage", "inputs": {"images": ["0", 0]}}
+    return graph
+
+
+def chain(n):
+    """n pictures shown one after another, from one that is not there."""
+    graph = {"0": {"class_type": "LoadImage", "inputs": {"image": "nowhere.png"}}}
+    for i in range(1, n):
+        graph[str(i)] = {"class_type": "SaveImage", "inputs": {"images": [str(i - 1), 0], "filename_prefix": []}}
+    return graph
+
+
+def misread(n):
+    """n nodes that each name a file by what is no name."""
+    graph = {str(i): {"class_type": "LoadImage", "inputs": {"image": {}}} for i in range(n)}
+    return graph | {f"p{i}": {"class_type": "PreviewImage", "inputs": {"images": [str(i), 0]}} for i in range(n)}
+
+
+@pytest.mark.parametrize("make", [circle, chain, misread])
+def test_an_answer_grows_with_the_graph_and_not_with_its_square(host, make):
+    for index in range(300):
+        (host.folders.input / f"{index}.png").touch()
+
+    def size(n):
+        verdict = host.validate(make(n))
+        assert verdict.error is not None and verdict.node_errors
+        return len(json.dumps(verdict.node_errors))
+
+    assert size(800) < 5 * size(200)  # four times, and longer numbers
+    assert size(800) < 800 * 4000
+
+
+def test_of_a_long_circle_some_members_are_told(host):
+    graph = {}
+    for i in range(30):
+        graph[str(i)] = {"class_type": "ImageStitch", "inputs": {"image1": [str((i + 1) % 30), 0]}}
+        graph[str(i)]["inputs"] |= {"direction": "right", "match_image_size": True, "spacing_width": 0}
+        graph[str(i)]["inputs"]["spacing_color"] = "white"
+    graph["p"] = {"class_type": "PreviewImage", "inputs": {"images": ["0", 0]}}
+    verdict = host.validate(graph)
+    error = only_error(verdict, "0")
+    assert error["extra_info"]["cycle_nodes"] == [*map(str, range(19)), "29"]
+    assert verdict.outputs == [] and error["details"].endswith("29 (ImageStitch) -> 0 (ImageStitch)")

@@ -120,6 +120,26 @@ def test_names_are_replaced_wherever_they_stand():
     assert hidden["2"]["_meta"]["title"] == f"see /view?filename={pseudonym}&type=input"
 
 
+def test_keys_are_replaced_with_the_links_to_them():
+    """Two ids that differ in their case alone stay two nodes; inputs and structure keep their names."""
+    load = {"class_type": "LoadImage", "inputs": {"image": "Inputs.png"}}
+    graph = {
+        "Inputs.png": load,
+        "inputs.png": load,
+        "2": {"class_type": "ImageBatch", "inputs": {"image1": ["Inputs.png", 0], "image2": ["inputs.png", 0]}},
+        "3": {"class_type": "X", "inputs": {"Inputs.png": ["Inputs.png", 0], "text": ["Inputs.png", 0.5]}},
+    }
+    found = names()
+    hidden = found.hide(graph)
+    pseudonym = found.files["Inputs.png"]
+    one, two = list(hidden)[:2]
+    assert one == pseudonym and two == f"{pseudonym}-2"
+    assert hidden["2"]["inputs"] == {"image1": [one, 0], "image2": [two, 0]}
+    assert hidden["3"]["inputs"] == {pseudonym: [one, 0], "text": [pseudonym, 0.5]}
+    assert found.hide({"inputs.png": load}) == {two: hidden[two]}  # the same id in another text is the same
+    assert found.hide(hidden) == hidden
+
+
 def test_files_of_one_name_in_two_folders_stay_apart():
     inputs = {"a": "left/Smith.png", "b": "Smith.png", "c": "right/Smith.png [output]"}
     found = names()
@@ -194,7 +214,7 @@ def test_a_text_and_a_number_are_no_link():
     assert hidden["nodes"][0]["widgets_values"] == [pseudonym, 3]
     assert hidden["values"] == hidden["inputs"]["picture"] == [stem, 7]
     first, second = hidden["prompt"].values()
-    assert first["inputs"] == {"image": ["Smith_Two.png", 0]}  # a node may be called so
+    assert first["inputs"] == {"image": [told.files["Smith_Two.png"], 0]}  # a node may be called so
     assert second["inputs"] == {"images": [[told.files["Smith_Two.png"], 1]], "of": ["Smith_John", 0]}
     assert told.hints({"type": "Note", "widgets_values": ["of Smith", 1]}, told.files) == [("Smith", "of Smith")]
     assert told.hints({"class_type": "Note", "inputs": {"text": ["Smith", 1]}}, told.files) == []

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.dataset import public_trees as trees
 from wdlora.cli import main
@@ -60,6 +61,32 @@ def test_nodes_and_save_image(tmp_path):
     assert telling(tmp_path / "data" / "output") + telling(tmp_path / "data" / "temp") == []
     told = json.loads((tmp_path / "data" / "output" / "set" / "provenance" / "Control-000001.json").read_text())
     assert set(told["inputs"]) == {told["graph"][id]["inputs"]["image"] for id in "13"}
+
+
+def test_ids_of_nodes_and_prefixes_of_files(tmp_path):
+    """A node called by its file, and pictures named after it, hold pseudonyms, and the graph in them still runs."""
+    host = Host(tmp_path / "data", device="cpu")
+    fill(host.folders.input)
+    prefix = "Smith_mask_OS/of Smith_mask_OS.png %batch_num%"
+    save_image = {"class_type": "SaveImage", "inputs": {"images": ["shown", 0], "filename_prefix": prefix}}
+    graph = {
+        "Smith_mask_OS.png": GRAPH["1"],
+        "smith_mask_os": GRAPH["1"],
+        "shown": {"class_type": "MaskToImage", "inputs": {"mask": ["Smith_mask_OS.png", 0]}},
+        "SMITH_MASK_OS": save_image,
+    }
+    workflow = {**WORKFLOW, "extra": {"Smith_mask_OS.png": 1}}
+    verdict, result = host.run(graph, {"workflow": workflow, "Smith_mask_OS.png": {}})
+    assert not verdict.node_errors and result.status == "success", (verdict, result.failure)
+    output = tmp_path / "data" / "output"
+    assert telling(output) == []
+    (picture,) = output.rglob("*.png")
+    with Image.open(picture) as saved:
+        hidden = json.loads(saved.text["prompt"])
+    assert len(hidden) == 4 and hidden["shown"]["inputs"]["mask"][0] in hidden
+    verdict, again = host.run(hidden)
+    assert not verdict.node_errors and again.status == "success", verdict
+    assert len(list(output.rglob("*.png"))) == 2
 
 
 def test_a_picture_that_comes_back_is_painted_again(tmp_path, monkeypatch):

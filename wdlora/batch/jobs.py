@@ -173,7 +173,7 @@ def plan(graph: Graph, design: Design, names: Names) -> list[BatchJob]:
     levels = [_mask_levels(design)] if design.masks else []
     for axis, listing in zip(design.axes, listings, strict=True):
         levels.append(_levels(axis, [_listed(node) for node in names.hide(listing)]))
-    return [_job(graph, public, chosen) for chosen in itertools.product(*levels)]
+    return [_job(graph, public, chosen, names) for chosen in itertools.product(*levels)]
 
 
 def _listing(graph: Graph, axis: Axis) -> list[dict[str, Any]]:
@@ -212,8 +212,8 @@ def _mask_levels(design: Design) -> list[_Level]:
     return levels
 
 
-def _job(graph: Graph, public_graph: Graph, levels: Sequence[_Level]) -> BatchJob:
-    """The job of some levels; `public_graph` is the graph without names."""
+def _job(graph: Graph, public_graph: Graph, levels: Sequence[_Level], names: Names) -> BatchJob:
+    """The job of some levels; `public_graph` is the graph without `names`."""
     own, public = (
         {id: {**node, "inputs": dict(node["inputs"])} for id, node in one.items()} for one in (graph, public_graph)
     )
@@ -221,9 +221,10 @@ def _job(graph: Graph, public_graph: Graph, levels: Sequence[_Level]) -> BatchJo
     for level in levels:
         for place, value, without_names in zip(level.places, level.own, level.public, strict=True):
             place.put(own, value)
-            place.put(public, without_names)
+            public_place = Place(names.key(place.node), place.input)
+            public_place.put(public, without_names)
             if level.mask is None:
-                values[place.title(public_graph)] = without_names
+                values[public_place.title(public_graph)] = without_names
     id = job_id(public)
     name = "-".join([*(level.word for level in levels if level.word), id[:8]])[-120:].lstrip("-.")
     return BatchJob(id, name, values, next((level.mask for level in levels if level.mask), None), own)

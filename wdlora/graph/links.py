@@ -40,6 +40,10 @@ def parents_in(graph: Graph) -> Parents:
     return lambda node_id: linked(graph[node_id]["inputs"], graph)
 
 
+LONGEST_CIRCLE = 20
+"""Nodes of a circle that are named."""
+
+
 class Step(Enum):
     """What a walk comes by: a node before all that it needs, the node after it, or a circle of links."""
 
@@ -51,12 +55,13 @@ class Step(Enum):
 def walk(starts: Iterable[str], parents: Parents) -> Iterator[tuple[Step, list[str]]]:
     """Visit some nodes and everything that they need, depth first and each once.
 
-    Yields ENTER and LEAVE with the node's id, CIRCLE with the ids around it, of which the first and last are one.
-    Parents are asked for after ENTER was taken, which may change the graph. Without recursion: a graph may be
-    thousands deep.
+    Yields ENTER and LEAVE with the node's id, CIRCLE with the ids around it, of which the first and last are one. Of a
+    circle of more than `LONGEST_CIRCLE` nodes only so many are told, the last among them: what is said of a graph grows
+    with its nodes and not with their square. Parents are asked for after ENTER was taken, which may change the graph.
+    Without recursion: a graph may be thousands deep.
     """
     path: list[str] = []
-    on_path: set[str] = set()
+    on_path: dict[str, int] = {}
     left: set[str] = set()
     for start in starts:
         todo = [(start, False)]
@@ -64,13 +69,17 @@ def walk(starts: Iterable[str], parents: Parents) -> Iterator[tuple[Step, list[s
             node_id, done = todo.pop()
             if done:
                 left.add(path.pop())
-                on_path.discard(node_id)
+                del on_path[node_id]
                 yield Step.LEAVE, [node_id]
             elif node_id in on_path:
-                yield Step.CIRCLE, [*path[path.index(node_id) :], node_id]
+                first = on_path[node_id]
+                around = path[first : first + LONGEST_CIRCLE]
+                if len(path) - first > LONGEST_CIRCLE:
+                    around[-1] = path[-1]
+                yield Step.CIRCLE, [*around, node_id]
             elif node_id not in left:
+                on_path[node_id] = len(path)
                 path.append(node_id)
-                on_path.add(node_id)
                 yield Step.ENTER, [node_id]
                 todo.append((node_id, True))
                 todo.extend((parent, False) for parent in reversed(list(parents(node_id))))

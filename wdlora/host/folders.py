@@ -185,7 +185,7 @@ class Folders:
         """Where the next numbered picture goes.
 
         Returns (folder, stem, first free number, subfolder, prefix with %width%, %year%, … filled in).
-        Raises InputError where the prefix leaves `output_dir`.
+        Raises InputError where the prefix leaves `output_dir`, or makes a name or path that is too long.
         """
         now = time.localtime()
         values = {
@@ -202,6 +202,7 @@ class Folders:
             filename_prefix = filename_prefix.replace(f"%{key}%", value)
         subfolder, stem = os.path.split(os.path.normpath(filename_prefix))
         folder = inside(output_dir, subfolder)
+        inside(folder, f"{stem}_00001_.png")
         folder.mkdir(parents=True, exist_ok=True)
         taken = [
             int(digits)

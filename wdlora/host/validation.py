@@ -5,17 +5,19 @@ Only what an output node needs is checked; outputs that are sound run even if ot
 
 import inspect
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ErrorSentence, InputError
 from ..graph import Graph
-from ..graph.links import Step, ancestors, is_link, linked, walk
+from ..graph.links import Parents, Step, is_link, linked, walk
 from ..graph.refusal import MISSING_FILE
 from .registry import NodeType, Registry
 
 _CONVERT = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
-_LONG_COMBO = 20
+_LONG_LIST = 20
+"""Of choices and of outputs in an answer, which is to grow with the graph and not with its square."""
 
 
 @dataclass
@@ -51,17 +53,18 @@ def validate(prompt: Any, registry: Registry, targets: list[str] | None = None) 
 
     checker = _Checker(prompt, registry)
     checker.check(outputs)
-    bad = {output: set(ancestors(output, checker.parents)) for output in outputs if not checker.sound[output]}
+    bad = [output for output in outputs if not checker.sound[output]]
+    needing = _needing(bad, checker.parents)
     node_errors = {
         node_id: {
             "errors": errors,
-            "dependent_outputs": [output for output, needed in bad.items() if node_id in needed],
+            "dependent_outputs": needing[node_id],
             "class_type": prompt[node_id]["class_type"],
         }
         for node_id, errors in checker.errors.items()
         if errors
     }
-    good = [output for output in outputs if output not in bad]
+    good = [output for output in outputs if checker.sound[output]]
     if good:
         return Verdict(outputs=good, node_errors=node_errors)
     details = "\n".join(
@@ -69,6 +72,20 @@ def validate(prompt: Any, registry: Registry, targets: list[str] | None = None) 
     )
     failure = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation", details)
     return Verdict(error=failure, node_errors=node_errors)
+
+
+def _needing(outputs: list[str], parents: Parents) -> dict[str, list[str]]:
+    """For every node above some outputs, the outputs that need it, in their order: the first `_LONG_LIST` of them."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for output in outputs:
+        todo = [output]
+        while todo:
+            known = found[todo[-1]]
+            node_id = todo.pop()
+            if output not in known and len(known) < _LONG_LIST:
+                known[output] = None
+                todo.extend(parents(node_id))
+    return {node_id: list(known) for node_id, known in found.items()}
 
 
 def types_fit(given: object, wanted: object) -> bool:
@@ -182,7 +199,7 @@ class _Checker:
         return errors
 
     def _check_link(self, name: str, value: list, config: tuple) -> dict[str, Any] | None:
-        extra: dict[str, Any] = {"input_name": name, "input_config": config, "received_value": value}
+        extra: dict[str, Any] = {"input_name": name, "input_config": _told(config), "received_value": value}
         if not is_link(value):
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return _error("bad_linked_input", message, name, extra)
@@ -197,12 +214,23 @@ class _Checker:
             return None
         extra = {
             "input_name": name,
-            "input_config": config,
+            "input_config": _told(config),
             "received_type": given[value[1]],
             "linked_node": value,
         }
-        details = f"{name}, received_type({given[value[1]]}) mismatch input_type({config[0]})"
+        details = f"{name}, received_type({given[value[1]]}) mismatch input_type({_kind(config)})"
         return _error("return_type_mismatch", "Return type mismatch between linked nodes", details, extra)
+
+
+def _kind(config: tuple) -> str:
+    """The type of an input; a combo's is the list of its choices."""
+    return "COMBO" if isinstance(config[0], list) else config[0]
+
+
+def _told(config: tuple) -> tuple | None:
+    """An input's declaration for an answer, without one that lists hundreds of files."""
+    choices = config[0] if isinstance(config[0], list) else config[1].get("options", [])
+    return config if len(choices) <= _LONG_LIST else None
 
 
 def _parameters(validator: Any) -> set[str] | None:
@@ -229,14 +257,14 @@ def _convert(name: str, inputs: dict[str, Any], config: tuple) -> dict[str, Any]
     except (ValueError, TypeError, OverflowError) as problem:
         extra = {
             "input_name": name,
-            "input_config": config,
+            "input_config": _told(config),
             "received_value": inputs[name],
             "exception_message": str(problem),
         }
-        message = f"Failed to convert an input value to a {config[0]} value"
+        message = f"Failed to convert an input value to a {_kind(config)} value"
         return _error("invalid_input_type", message, f"{name}, {inputs[name]}, {problem}", extra)
     if isinstance(config[0], str) and config[0] not in (*_CONVERT, "COMBO", "*"):
-        extra = {"input_name": name, "input_config": config, "received_value": value}
+        extra = {"input_name": name, "input_config": _told(config), "received_value": value}
         message = f"Input must be linked to a node that gives {config[0]}"
         return _error("bad_linked_input", message, name, extra)
     return None
@@ -245,7 +273,7 @@ def _convert(name: str, inputs: dict[str, Any], config: tuple) -> dict[str, Any]
 def _check_value(name: str, value: Any, config: tuple) -> dict[str, Any] | None:
     """Range and combo of a widget's value."""
     kind, options = config
-    extra: dict[str, Any] = {"input_name": name, "input_config": config, "received_value": value}
+    extra: dict[str, Any] = {"input_name": name, "input_config": _told(config), "received_value": value}
     if kind in ("INT", "FLOAT"):
         if "min" in options and value < options["min"]:
             message = f"Value {value} smaller than min of {options['min']}"
@@ -257,8 +285,7 @@ def _check_value(name: str, value: Any, config: tuple) -> dict[str, Any] | None:
         choices = kind if isinstance(kind, list) else options.get("options", [])
         if value not in choices:
             listed = str(choices)
-            if len(choices) > _LONG_COMBO:
-                extra["input_config"] = None
+            if len(choices) > _LONG_LIST:
                 listed = f"(list of length {len(choices)})"
             return _error("value_not_in_list", "Value not in list", f"{name}: {value!r} not in {listed}", extra)
     return None

@@ -3,6 +3,7 @@
 A graph here is any JSON value: a workflow of the front end, a graph in API format, the body of a request, a manifest.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -60,6 +61,9 @@ _STRUCTURE = frozenset(
 
 _NO_PROSE = _STRUCTURE | {"name", "localized_name", "label", "links", "link", "sampler_name", "scheduler"}
 """Keys whose values nobody writes sentences in."""
+
+_ID = re.compile(r"\d+(:\d+)*", re.ASCII)
+"""Ids of nodes as the front end gives them, in subgraphs too."""
 
 _COMMON = (
     "clipspace",
@@ -133,6 +137,19 @@ def _links(item: dict[str, Any], key: str) -> bool:
     return key == "inputs" and isinstance(item.get("class_type"), str)
 
 
+def _keys(document: Any) -> Iterator[tuple[str, bool]]:
+    """Every key of the objects in a JSON value, and whether it is the id of a node in API format."""
+    todo = [document]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            for key, value in item.items():
+                yield key, isinstance(value, dict) and isinstance(value.get("class_type"), str)
+            todo.extend(reversed(list(item.values())))
+        elif isinstance(item, list):
+            todo.extend(reversed(item))
+
+
 class Names:
     """The names that were found, with their pseudonyms. `others`: more identifiers, such as patients' names."""
 
@@ -145,6 +162,8 @@ class Names:
         """Pseudonyms of the texts that are replaced, by the folded text."""
         self._spelt: set[str] = set()
         self._finder: Finder | None = None
+        self._keys: dict[str, str] = {}
+        """Keys of objects that are replaced."""
         for name in others:
             if text := name.strip():
                 self.others[text] = pseudonyms.of_name(text)
@@ -183,9 +202,31 @@ class Names:
         return sorted(self._spelt, key=len, reverse=True)
 
     def hide(self, document: Any) -> Any:
-        """A copy of a JSON value in which names are pseudonyms; names of graphs in it are collected first."""
+        """A copy of a JSON value in which names are pseudonyms; names of graphs in it are collected first.
+
+        Keys too: ids of nodes wherever they stand, with the links to them, and other keys that are names of files.
+        """
         self.collect(document)
+        self._hide_keys(document)
         return self._hidden(document, "", "", False)
+
+    def key(self, key: str) -> str:
+        """What a key, such as a node's id, became in the documents that were hidden so far."""
+        return self._keys.get(key, key)
+
+    def _hide_keys(self, document: Any) -> None:
+        """Find pseudonyms for keys, each of its own, also where two ids differ in what is hidden alone."""
+        keys = dict(_keys(document))
+        taken = {*keys, *self._keys.values()}
+        for key, is_node in keys.items():
+            if key in self._keys or _ID.fullmatch(key) or not (is_node or input_name(key)):
+                continue
+            hidden = self.hide_text(key)
+            if hidden == key:
+                continue
+            free = (name for number in itertools.count(2) for name in (hidden, f"{hidden}-{number}"))
+            self._keys[key] = next(name for name in free if name not in taken)
+            taken.add(self._keys[key])
 
     def _hidden(self, value: Any, key: str, class_type: str, links: bool) -> Any:
         if isinstance(value, str):
@@ -194,7 +235,9 @@ class Names:
             own = value.get("class_type", value.get("type", class_type))
             own = own if isinstance(own, str) else class_type
             return {
-                name: list(item) if links and is_link(item) else self._hidden(item, name, own, _links(value, name))
+                self.key(name): [self.key(item[0]), item[1]]
+                if links and is_link(item)
+                else self._hidden(item, name, own, _links(value, name))
                 for name, item in value.items()
             }
         if isinstance(value, list):

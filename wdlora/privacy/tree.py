@@ -225,7 +225,8 @@ def _changed(document: Any, other: Any) -> Iterator[str]:
         if isinstance(one, str) and one != two:
             yield one
         elif isinstance(one, dict):
-            todo.extend((part, two[key]) for key, part in reversed(one.items()))
+            todo.extend(zip(reversed(one.values()), reversed(two.values()), strict=True))
+            todo.extend(zip(reversed(one), reversed(two), strict=True))
         elif isinstance(one, list):
             todo.extend(zip(reversed(one), reversed(two), strict=True))
 

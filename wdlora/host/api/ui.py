@@ -1,10 +1,14 @@
 """`comfy_api.latest.ui` of the embedded host: what a node shows under itself, and images written to folders."""
 
+import itertools
 import json
 import secrets
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from .inputs import FolderType
 from .schema import ComfyNode
 
@@ -47,7 +51,8 @@ def save_png(
 ) -> list[SavedResult]:
     """Write a batch [B, H, W, C] of values 0–1 as numbered PNG files with the graph in their text chunks.
 
-    Names of input files are pseudonyms in it, which the loaders of this host find again by the files' content.
+    Names of input files are pseudonyms in it, which the loaders of this host find again by the files' content, and in
+    the names of the files that are written.
     Values are scaled by 255 and truncated, as ComfyUI does, so that both hosts write the same bytes of pixels.
     Files appear whole or not at all. Raises InputError where the prefix leaves the folder.
     """
@@ -55,34 +60,50 @@ def save_png(
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from ...files import atomic_write
     from ...privacy.names import Names
     from ...privacy.pseudonym import Pseudonyms
     from ...privacy.tree import finder
     from ..folders import active
 
     folders = active()
-    folder, stem, counter, subfolder, _ = folders.get_save_image_path(
-        filename_prefix,
-        folders.get_directory_by_type(FolderType(folder_type).value),
-        images[0].shape[1],
-        images[0].shape[0],
-    )
     names = Names(Pseudonyms(finder((folders.input, folders.output, folders.temp))))
     texts = ({} if prompt is None else {"prompt": prompt}) | (extra_pnginfo or {})
     names.collect(texts)
     text = PngInfo()
     for key, value in texts.items():
-        text.add_text(key, json.dumps(names.hide(value)))
+        try:
+            text.add_text(names.hide_text(key), json.dumps(names.hide(value)))
+        except UnicodeEncodeError:
+            raise InputError(f"a PNG cannot hold a text called {key!r}: name it in plain letters") from None
+    folder, stem, counter, subfolder, _ = folders.get_save_image_path(
+        names.hide_text(filename_prefix),
+        folders.get_directory_by_type(FolderType(folder_type).value),
+        images[0].shape[1],
+        images[0].shape[0],
+    )
     results = []
     for index, image in enumerate(images):
         pixels = np.clip(255.0 * image.cpu().float().numpy(), 0, 255).astype(np.uint8)
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        name = f"{stem.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
-        with atomic_write(Path(folder) / name) as temporary:
-            picture.save(temporary, pnginfo=text, compress_level=compress_level)
-        results.append(SavedResult(name, subfolder, folder_type))
+        content = BytesIO()
+        picture.save(content, "PNG", pnginfo=text, compress_level=compress_level)
+        start = stem.replace("%batch_num%", str(index))
+        path = _write_numbered(Path(folder), start, counter + index, content.getvalue())
+        results.append(SavedResult(path.name, subfolder, folder_type))
     return results
+
+
+def _write_numbered(folder: Path, stem: str, number: int, content: bytes) -> Path:
+    """Write a new file under the first free number from `number` on; another process may be taking numbers too."""
+    from ...files import new_file
+
+    for free in itertools.count(number):
+        path = folder / f"{stem}_{free:05}_.png"
+        with suppress(FileExistsError):
+            with new_file(path) as temporary:
+                temporary.write_bytes(content)
+            break
+    return path
 
 
 def __getattr__(name: str) -> Any:
