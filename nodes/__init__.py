@@ -17,6 +17,7 @@ FILES = (
     "trace",
     "biomarkers",
     "compare",
+    "evaluate",
     "dataset",
     "train",
 )

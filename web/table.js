@@ -40,7 +40,7 @@ function draw(box, table) {
 
 panel({
   name: "WDLoRA-CCM.Table",
-  nodes: { CCMBiomarkers: 380, CCMCompareBiomarkers: 540 },
+  nodes: { CCMBiomarkers: 380, CCMCompareBiomarkers: 540, CCMEvaluate: 380 },
   key: "ccm_table",
   height: 190,
   style: "overflow:auto;scrollbar-width:thin;user-select:text",

@@ -71,7 +71,7 @@ class Runner:
         """The outputs of one node, which must succeed."""
         verdict, result = self(class_type, extra, **inputs)
         assert result is not None, verdict
-        assert result.status == "success", result.failure
+        assert result.status == "success", result.failure["exception_message"]
         self.result = result
         return result.values["node"]
 

@@ -20,6 +20,7 @@ IDS = (
     "CCMTrace",
     "CCMBiomarkers",
     "CCMCompareBiomarkers",
+    "CCMEvaluate",
     "CCMSaveDataset",
     "CCMLoadDataset",
 )

@@ -7,7 +7,7 @@ from ...files import atomic_write, write_json, write_text
 from ..pillars import SetComparison
 from .page import page
 from .plots import LIGHT, PLOTS
-from .record import record
+from .record import record as record
 from .sheet import write_sheet
 from .tables import write_tables
 
