@@ -155,6 +155,15 @@ def second(picture: str) -> Nodes:
             name_a="Control",
             name_b="severity 1.5",
         ),
+        "many": node("CCMSampleMasks", cohort="T1NoDPN", count=40, size=192, seed=2, **FIXED),
+        "real": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=1, **FIXED),
+        "synthetic": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=2, **FIXED),
+        "CCMEvaluate": node(
+            "CCMEvaluate",
+            (460, 520),
+            {"real_images": ("real", 0), "synthetic_images": ("synthetic", 0)},
+            pairs=True,
+        ),
         "WDLoRAInspect": node("WDLoRAInspect", (480, 500), adapter="ccm.safetensors", base="miniature"),
     }
     for key in ("CCMSampleMasks", "CCMDegenerate", "CCMTrace"):
@@ -162,6 +171,7 @@ def second(picture: str) -> Nodes:
     for key in ("CCMCropToMask", "CCMPhantom", "CCMLoadDataset"):
         preview(nodes, key)
     preview(nodes, "CCMBiomarkers", 2)
+    preview(nodes, "CCMEvaluate")
     return nodes
 
 
