@@ -155,17 +155,9 @@ def second(picture: str) -> Nodes:
             name_a="Control",
             name_b="severity 1.5",
         ),
-        "many": node("CCMSampleMasks", cohort="T1NoDPN", count=40, size=192, seed=2, **FIXED),
-        "real": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=1, **FIXED),
-        "synthetic": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=2, **FIXED),
-        "CCMEvaluate": node(
-            "CCMEvaluate",
-            (460, 520),
-            {"real_images": ("real", 0), "synthetic_images": ("synthetic", 0)},
-            pairs=True,
-        ),
         "WDLoRAInspect": node("WDLoRAInspect", (480, 500), adapter="ccm.safetensors", base="miniature"),
     }
+    nodes |= evaluated()
     for key in ("CCMSampleMasks", "CCMDegenerate", "CCMTrace"):
         preview(nodes, key, mask=True)
     for key in ("CCMCropToMask", "CCMPhantom", "CCMLoadDataset"):
@@ -173,6 +165,21 @@ def second(picture: str) -> Nodes:
     preview(nodes, "CCMBiomarkers", 2)
     preview(nodes, "CCMEvaluate")
     return nodes
+
+
+def evaluated() -> Nodes:
+    """Two sets of phantoms of the same masks, compared."""
+    return {
+        "many": node("CCMSampleMasks", cohort="T1NoDPN", count=40, size=192, seed=2, **FIXED),
+        "real": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=1, **FIXED),
+        "synthetic": node("CCMPhantom", (320, 0), {"plexus": ("many", 2)}, seed=2, **FIXED),
+        "CCMEvaluate": node(
+            "CCMEvaluate",
+            (460, 440),
+            {"real_images": ("real", 0), "synthetic_images": ("synthetic", 0)},
+            pairs=True,
+        ),
+    }
 
 
 def kept(shot: bytes, path: Path) -> None:
