@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .masks.degeneration import degenerate as degenerate
     from .masks.sampler import sample_mask as sample_mask
     from .nerve_mask import NerveMask as NerveMask
-    from .phantoms.imaging import phantom as phantom
+    from .phantoms.phantom import phantom as phantom
     from .tracing.tracer import trace as trace
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "masks.degeneration": ["degenerate"],
         "masks.sampler": ["sample_mask"],
         "nerve_mask": ["NerveMask"],
-        "phantoms.imaging": ["phantom"],
+        "phantoms.phantom": ["phantom"],
         "tracing.tracer": ["trace"],
     },
 )

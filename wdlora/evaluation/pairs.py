@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..anatomy.phantoms.versions import version_name
 from ..cohorts import COHORTS
 from .cache import ContentCache
 from .distance import Subjects
@@ -21,7 +22,7 @@ from .sets import ImageSet, Item, Role
 from .workers import Crew
 
 KEYS = ("psnr", "ssim", "ms_ssim")
-PHANTOM = "phantom 1"
+PHANTOM = version_name()
 """The version of the phantoms, as figures name it."""
 
 MASKS = 8
@@ -64,8 +65,8 @@ def fresh_texture(shape: tuple[int, int], pixel_size_um: float, cache: ContentCa
 
 
 def _two_phantoms(shape: tuple[int, int], pixel_size_um: float, cohort: str, seed: int) -> list[float]:
+    from ..anatomy import phantom
     from ..anatomy.masks.sampler import sample_mask
-    from ..anatomy.phantoms.imaging import phantom
 
     plexus = sample_mask(cohort, 7_000_000 + seed, size=shape, pixel_size_um=pixel_size_um)
     return list(similarities(*(phantom(plexus, 2 * seed + number) for number in (0, 1))))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from wdlora.anatomy.fibre import Fibre
 from wdlora.anatomy.masks.drawing import draw
-from wdlora.anatomy.nerve_mask import Fibre
 
 
 def line(start, end, width, n=200):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wdlora.anatomy.nerve_mask import Fibre, NerveMask
-from wdlora.anatomy.phantoms.imaging import ImageModel, appearance_at, phantom
+from wdlora.anatomy.fibre import Fibre
+from wdlora.anatomy.nerve_mask import NerveMask
+from wdlora.anatomy.phantoms.imaging import ImageModel, appearance_at
+from wdlora.anatomy.phantoms.imaging import phantom_1 as phantom
 from wdlora.anatomy.phantoms.optics import Splats, cell_mosaic, smooth_field
 from wdlora.errors import InputError
 

@@ -16,7 +16,8 @@ import numpy as np
 from ...cohorts import COHORTS, FIELD_MM2, nearest
 from ...errors import InputError
 from ..biomarkers.panel import measure
-from ..nerve_mask import Fibre, NerveMask
+from ..fibre import Fibre
+from ..nerve_mask import NerveMask
 from ..scale import FIELD_UM
 from .drawing import draw
 from .dying_back import DyingBack, Piece, lateral_shift
@@ -128,6 +129,7 @@ class _Path:
         strands = [
             Strand((fibre.points + 0.5) * origin.pixel_size_um, fibre.kind, self.field, fibre.parent)
             for fibre in origin.centrelines
+            if fibre.kind != "fine"
         ]
         thickness = [float(fibre.width_um.mean()) / origin.target["width_um"] for fibre in origin.centrelines]
         dying = DyingBack(self.rng, strands, thickness, self.field, LOST_AT_BRANCH_UM, LOST_AT_TIP_UM)
@@ -158,6 +160,8 @@ class _Path:
             target=order.target(self.area_mm2),
             biomarkers=biomarkers,
             origin=origin,
+            fine_share=origin.fine_share,
+            kept=tuple(self._stretch(dying, piece)[0] / origin.pixel_size_um - 0.5 for piece in dying.pieces),
         )
 
     def _width(self, severity: float) -> float:

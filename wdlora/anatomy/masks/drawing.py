@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..discs import paint_discs
-from ..nerve_mask import Fibre
+from ..fibre import Fibre
 
 STEP_PX = 0.6
 """Greatest distance of discs along a centreline."""

@@ -13,16 +13,23 @@ from ..biomarkers.panel import Biomarkers, measure
 from ..nerve_mask import NerveMask
 from ..scale import FIELD_UM, PIXEL_SIZE_UM
 from .drawing import draw
+from .fine_network import drawn_share
 from .growth import Plexus
 from .strand import Field
 from .targets import BRANCH_POINTS_PER_TRUNK, KEYS, draw_targets
 from .widths import fibres, relative_widths
 
-RECIPE = 1
-"""Version of everything that turns a seed into a mask; it enters every seed."""
+RECIPE = 2
+"""Version of everything that turns a seed into a plexus: 2 added the fine network, and left `mask` as it was."""
+
+ENTROPY = 1
+"""Enters every seed; another one would change every mask."""
 
 EXCESS = (0.028, 0.040, 0.055)
 """Median arc/chord ratio of trunks minus one at severity 0, 1 and 2: an assumption."""
+
+FINE, MOST_FINE = "fine_share", 2.0
+"""Target for the fine network: its length over that of the annotated nerves, and the most there is."""
 
 ATTEMPTS = 6
 LENGTH_TOLERANCE = 0.006
@@ -72,7 +79,8 @@ def sample_mask(
     `size` is the side or (height, width) in pixels. `severity` 0–2 takes the place of the cohort's own on the
     axis from Control to T1DPN; in between, quantiles are interpolated. `targets` fixes any of `cnfl` (mm/mm²),
     `cnfd`, `cnbd` (no./mm², rounded to whole nerves and branch points in the field), and `cnfw` (µm/mm²) or
-    `width_um`, and the rest is drawn given them; `shifts` moves the cohort's means by so much and keeps the SDs.
+    `width_um`, and the rest is drawn given them; `fine_share` there is the length of the fine network over that of
+    the annotated nerves, 0 without it (recipe 1). `shifts` moves the cohort's means by so much and keeps the SDs.
     `whorl` turns the nerves about a centre as in the inferior whorl.
 
     In fields that are not 400 µm wide trunks keep their spacing and branch points their number per area; from
@@ -89,7 +97,8 @@ def sample_mask(
     field = _field(shape, pixel_size_um)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed {seed!r} is not a whole number from 0 up")
-    entropy = [RECIPE, known.severity, int(seed)]
+    share = fine_share(dict(targets or {}), int(seed), place)
+    entropy = [ENTROPY, known.severity, int(seed)]
     order = _order(np.random.default_rng(np.random.SeedSequence([*entropy, 0])), field, place, targets, shifts)
     best: tuple[int, NerveMask] | None = None
     for attempt in range(1, ATTEMPTS + 1):
@@ -100,7 +109,12 @@ def sample_mask(
         if best[0] == 0:
             break
     assert best is not None
-    return replace(best[1], cohort=name, seed=int(seed), severity=place)
+    return replace(best[1], cohort=name, seed=int(seed), severity=place, fine_share=share)
+
+
+def fine_share(targets: Mapping[str, float], seed: int, severity: float) -> float:
+    """The share of the fine network that `targets` fixes, or else the one that is drawn for this cornea."""
+    return float(targets[FINE]) if FINE in targets else drawn_share(seed, severity)
 
 
 def _shape(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -170,9 +184,15 @@ def _fixed(targets: Mapping[str, float], area_mm2: float, windows: int) -> dict[
         raise InputError("cnfw and width_um both say how wide the nerves are; give one of them")
     fixed: dict[str, float] = {}
     for name, value in targets.items():
-        if name not in (*KEYS, "width_um") or not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{name}={value!r} is no target; give numbers ≥ 0 for any of {', '.join(KEYS)}, width_um")
-        if name == "cnfl":
+        if name not in (*KEYS, "width_um", FINE) or not (math.isfinite(value) and value >= 0):
+            known = ", ".join((*KEYS, "width_um", FINE))
+            raise InputError(f"{name}={value!r} is no target; give numbers ≥ 0 for any of {known}")
+        if name == FINE:
+            if value > MOST_FINE:
+                raise InputError(
+                    f"{FINE}={value!r}: a fine network longer than {MOST_FINE:g} times the nerves finds no place"
+                )
+        elif name == "cnfl":
             fixed["cnfl"] = float(value)
         elif name == "cnfd":
             fixed["trunks"] = round(value * area_mm2 / windows)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..nerve_mask import Fibre
+from ..fibre import Fibre
 from .curves import evaluate, waves
 from .strand import Strand
 

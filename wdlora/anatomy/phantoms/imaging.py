@@ -1,4 +1,4 @@
-"""Phantoms: what a confocal microscope would make of a nerve mask whose truth is known.
+"""Phantom 1: what a confocal microscope would make of a nerve mask whose truth is known.
 
 The signal is built in physical steps: line-spread of every fibre, depth of focus, basal-cell mosaic and haze,
 dendritic cells, illumination, speckle, read noise, gain and offset, 8 bits. Every step can be switched off and draws
@@ -68,7 +68,7 @@ def appearance_at(severity: float) -> Appearance:
     return Appearance(**mix)
 
 
-def phantom(
+def phantom_1(
     nerve_mask: NerveMask,
     seed: int,
     appearance: Literal["cohort", "common"] = "cohort",
