@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from ..anatomy.scale import PIXEL_LIMITS_UM, PIXEL_SIZE_UM, pixel_sides
 from ..errors import InputError
+from .field import plainness, valid_area
 
 MAX_PIXELS = 150_000_000
 """Larger images are refused before they are decoded."""
@@ -41,8 +42,8 @@ class ClinicImage:
     """A grey image as read.
 
     `pixels` [H, W] is uint8, uint16 or float32. `pixel_size_um` is (row, column), None where neither the file nor
-    the caller gave it. `valid` bool [H, W] is false in the exactly black surroundings of a mosaic. `cropped` says what
-    was cut off, None where nothing was.
+    the caller gave it. `valid` bool [H, W] is false in the black surroundings of a mosaic and in an information bar
+    inside the frame. `cropped` says what was cut off or left out, None where nothing was.
     """
 
     pixels: np.ndarray
@@ -101,7 +102,8 @@ def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] 
         pixels, metadata_um = _read_picture(file)
     pixels, cropped = _without_bar(pixels)
     size = _given(pixel_size_um, pixels.shape, file) if pixel_size_um is not None else metadata_um
-    return ClinicImage(pixels, size, _valid_area(pixels), cropped)
+    valid, left_out = valid_area(pixels)
+    return ClinicImage(pixels, size, valid, cropped or left_out)
 
 
 def binary_mask(pixels: np.ndarray) -> np.ndarray:
@@ -321,26 +323,6 @@ def _without_bar(pixels: np.ndarray) -> tuple[np.ndarray, str | None]:
         (pixels[width:], pixels[:width], "bottom"),
         (pixels[:extra], pixels[extra:], "top"),
     ):
-        if _plainness(bar) > 0.5 and _plainness(rest) < 0.35:
+        if plainness(bar) > 0.5 and plainness(rest) < 0.35:
             return np.ascontiguousarray(rest), f"an information bar of {extra} rows at the {where} was cut off"
     return pixels, None
-
-
-def _plainness(part: np.ndarray) -> float:
-    """Share of the pixels that have the most frequent value."""
-    return float(np.unique(part, return_counts=True)[1].max() / part.size)
-
-
-def _valid_area(pixels: np.ndarray) -> np.ndarray:
-    """Where there is image: all but solid, exactly black areas at the border; everywhere in an all-black image."""
-    black = pixels == 0
-    if black.all() or not black.any():
-        return np.ones(pixels.shape, bool)
-    solid = ndimage.binary_opening(np.pad(black, 3, constant_values=True), np.ones((5, 5)))[3:-3, 3:-3]
-    label, count = ndimage.label(solid & black)
-    area = np.bincount(label.ravel(), minlength=count + 1)
-    edge = np.unique(np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]]))
-    outside = np.zeros(count + 1, bool)
-    outside[edge] = area[edge] >= max(0.002 * pixels.size, 100)
-    outside[0] = False
-    return ~outside[label]
