@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
-from . import engine, tensors
+from . import engine, tensors, variants
 
 CATEGORY = "CCM/conditioning"
 TEXT_ONLY = "text only"
@@ -32,10 +32,11 @@ def _required_inputs() -> list[Any]:
         ),
         io.Combo.Input(
             "variant",
-            options=["edit", "2509", "2511"],
-            default="2511",
+            options=list(variants.CHOICES),
+            default=variants.AUTO,
             tooltip="Which Qwen-Image-Edit the model is: the first (edit; also the miniature), 2509 or 2511. "
-            "It decides the template of the text and how references are numbered.",
+            "It decides the template of the text and how references are numbered. Auto: as model and clip know it; "
+            "WDLoRA Load Qwen-Image-Edit tells them.",
         ),
         io.String.Input(
             "text",
@@ -77,6 +78,12 @@ def _optional_inputs() -> list[Any]:
             optional=True,
             force_input=True,
             tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it takes the place of the choice above.",
+        ),
+        io.Model.Input(
+            "model",
+            optional=True,
+            tooltip="The model that will paint, to know its variant, straight from its loader (GGUF, Load Diffusion "
+            "Model). Not needed where clip comes from WDLoRA Load Qwen-Image-Edit.",
         ),
     ]
 
@@ -120,6 +127,7 @@ class CCMConditioning(io.ComfyNode):
         reference: Any = None,
         linked_cohort: str | None = None,
         linked_variant: str | None = None,
+        model: Any = None,
     ) -> Any:
         import torch
 
@@ -127,7 +135,7 @@ class CCMConditioning(io.ComfyNode):
         pictures = [padded(torch.from_numpy(one).float()[None, ..., None].expand(-1, -1, -1, 3)) for one in masks]
         references = checked_references(reference, masks)
         prompt, negative = prompts(linked_cohort or cohort, text, negative_text)
-        variant = linked_variant or variant
+        variant = variants.agreed_variant(variant, linked_variant, model, clip)
         host = engine.current()
         progress = host.progress(len(masks) * (3 + bool(references)))
         height, width = masks[0].shape

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..wdlora.adapter.fit import PatchReport
+    from ..wdlora.qwen.variant import Known
 
 
 class Progress(Protocol):
@@ -40,13 +41,16 @@ class Engine(Protocol):
         dtype: "default" keeps what the file holds, or "bfloat16", "float16", "float32", "fp8_e4m3fn".
         """
 
-    def load_clip(self, path: str) -> Any:
-        """CLIP of a single file or a diffusers folder."""
+    def load_clip(self, path: str, variant: str | None = None) -> Any:
+        """CLIP of a single file or a diffusers folder; `variant`: of the transformer loaded with it, if known."""
 
     def load_vae(self, path: str) -> Any:
         """VAE of a single file or a diffusers folder."""
 
-    def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
+    def variant_of(self, part: Any) -> "Known":
+        """Which Qwen-Image-Edit a MODEL or CLIP belongs to, whatever loaded it and whatever was applied to it since."""
+
+    def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str) -> list:
         """CONDITIONING of a prompt and one to three IMAGEs [1, H, W, 3], each through the one VL view.
 
         variant: "edit", "2509" or "2511": which template of Qwen-Image-Edit the text takes.

@@ -36,7 +36,7 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
                 io.Vae.Output(display_name="vae", tooltip="The VAE, between pixels and latents."),
                 io.String.Output(
                     display_name="variant",
-                    tooltip="edit, 2509 or 2511, to link to CCM Conditioning's linked_variant.",
+                    tooltip="edit, 2509 or 2511. CCM Conditioning knows it from model and clip without this link.",
                 ),
             ],
         )
@@ -64,7 +64,7 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
         model = host.load_model(str(transformer), dtype, which)
         progress.advance()
         progress.text("text encoder")
-        clip = host.load_clip(str(encoder))
+        clip = host.load_clip(str(encoder), which)
         progress.advance()
         progress.text("VAE")
         decoder = host.load_vae(str(autoencoder))

@@ -122,7 +122,6 @@ def second(picture: str) -> Nodes:
                 "vae": ("WDLoRALoadQwenImageEdit", 2),
                 "mask": ("CCMSampleMasks", 0),
                 "linked_cohort": ("CCMSampleMasks", 1),
-                "linked_variant": ("WDLoRALoadQwenImageEdit", 3),
             },
         ),
         "sampler": node(

@@ -14,8 +14,10 @@ import torch
 
 from ...wdlora.errors import InputError
 from ...wdlora.qwen.checkpoint import Checkpoint, part_of, text_encoder_names, vae_config
+from ...wdlora.qwen.variant import Known
 from ...wdlora.weights.dtypes import torch_type
 from .loading import load_transformer, text_encoder_tensors
+from .marks import known_variant, mark
 from .patching import patch
 from .text_encoder import load_text_encoder
 
@@ -65,9 +67,21 @@ class ComfyEngine:
 
     def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> Any:
         """MODEL of a single file or of a diffusers folder; a 2511 sees its references at timestep zero."""
-        return load_transformer(str(part_of(path, "transformer")), torch_type(dtype), variant == "2511")
+        model = load_transformer(str(part_of(path, "transformer")), torch_type(dtype), variant == "2511")
+        mark(model, variant)
+        return model
 
-    def load_clip(self, path: str) -> Any:
+    def load_clip(self, path: str, variant: str | None = None) -> Any:
+        """CLIP of a single file or a diffusers folder; see `_load_clip`."""
+        clip = self._load_clip(path)
+        mark(clip.patcher, variant)
+        return clip
+
+    def variant_of(self, part: Any) -> Known:
+        """Which Qwen-Image-Edit a MODEL or CLIP belongs to, by whatever loader; see `marks.py`."""
+        return known_variant(part)
+
+    def _load_clip(self, path: str) -> Any:
         """CLIP of a single file or a diffusers folder.
 
         ComfyUI brings the tokenizer of Qwen2.5-VL-7B. An encoder of another width has one of its own, which is
@@ -105,7 +119,7 @@ class ComfyEngine:
         vae.throw_exception_if_invalid()
         return vae
 
-    def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
+    def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str) -> list:
         """CONDITIONING of a prompt and IMAGEs [1, H, W, 3], each in the one VL view, which ComfyUI leaves as it is."""
         from ...wdlora.qwen.encode import prompt_text
         from ...wdlora.qwen.vl_view import vl_view

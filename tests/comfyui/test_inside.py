@@ -158,3 +158,13 @@ def test_the_reproduction_in_the_docs_prints_what_they_say(comfyui, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     if comfyui.version == "0.33.0":
         assert done.stdout == wanted
+
+
+def test_model_and_clip_know_their_variant(found):
+    """Sure by mark and marker, also after ComfyUI's own copies; a guess by the file's name; or not at all."""
+    said = {name: tuple(value) for name, value in found["variants"].items()}
+    marked = ("loader", "clone", "clone without dynamic VRAM", "clip", "clip's clone")
+    assert {name: said[name] for name in marked} == dict.fromkeys(marked, ("2509", True))
+    assert said["2511's marker"] == ("2511", True)
+    assert said["name"] == ("2509", False)
+    assert said["nothing"] == said["clip of another loader"] == (None, False)

@@ -127,7 +127,7 @@ def graph(
         vae=["load", 2],
         mask=masks,
         cohort="T1DPN",
-        variant=variant,
+        variant="auto",
         text="",
         negative_text="",
         allow_empty=False,

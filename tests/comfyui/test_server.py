@@ -249,6 +249,22 @@ def test_adapter_changed_on_disk_is_read_again(comfy):
     assert comfy.path(second).read_bytes() != before
 
 
+@pytest.mark.parametrize("loaded", ["edit", "2509", "2511"])
+def test_another_variant_than_the_model_is_refused(comfy, history_message, loaded):
+    """Through ComfyUI's own nodes the marks of MODEL and CLIP stay; auto paints, another choice is a sentence."""
+    case = parity().graph(variant=loaded, adapter=(1.0, 1.0))
+    case["condition"]["inputs"] |= {"model": ["norm", 0]}
+    case["sample"]["inputs"]["steps"] = 1
+    comfy.succeed(case)
+    for chosen in {"edit", "2509", "2511"} - {loaded}:
+        case["condition"]["inputs"]["variant"] = chosen
+        failure = history_message(comfy.run(case), "execution_error")
+        assert failure["node_id"] == "condition"
+        assert failure["exception_message"].startswith(
+            f"variant is {chosen} and model is {loaded} and clip is {loaded}"
+        )
+
+
 def test_mistakes_are_sentences_in_the_node(comfy, history_message):
     """An adapter for another model, and one that is missing."""
     import torch

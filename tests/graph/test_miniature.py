@@ -49,6 +49,17 @@ def test_the_miniature_takes_the_place_of_the_core_loaders():
     assert graph[loader]["inputs"]["dtype"] == "default"
 
 
+def test_the_conditioning_asks_the_miniature_what_it_is():
+    """A variant chosen for the big model would contradict it; one that is linked stays linked."""
+    graph = {
+        "1": {"class_type": "WDLoRALoadQwenImageEdit", "inputs": {"diffusion_model": "full.safetensors"}},
+        "2": {"class_type": "CCMConditioning", "inputs": {"clip": ["1", 1], "variant": "2511"}},
+        "3": {"class_type": "CCMConditioning", "inputs": {"clip": ["1", 1], "variant": ["9", 0]}},
+    }
+    use_miniature(graph, INFO)
+    assert graph["2"]["inputs"]["variant"] == "auto" and graph["3"]["inputs"]["variant"] == ["9", 0]
+
+
 def test_a_graph_without_models():
     with pytest.raises(InputError, match="loads no Qwen-Image-Edit"):
         use_miniature({"1": {"class_type": "LoadImage", "inputs": {}}}, INFO)

@@ -31,7 +31,7 @@ def conditioning(mask=("m", 0), **changes):
         "vae": ["load", 2],
         "mask": list(mask),
         "cohort": "T1DPN",
-        "variant": "edit",
+        "variant": "auto",
         "text": "",
         "negative_text": "",
         "allow_empty": False,
@@ -39,11 +39,13 @@ def conditioning(mask=("m", 0), **changes):
     return node("CCMConditioning", **(values | changes))
 
 
-def graph(model=("load", 0), seed=5, steps=2, cfg=2.5, **changes):
+def graph(model=("load", 0), seed=5, steps=2, cfg=2.5, loaded="auto", known=None, **changes):
+    """`loaded`: the variant that the loader is told; `known`: the MODEL that the conditioning is shown."""
+    shown = {} if known is None else {"model": known}
     return {
-        "load": node("WDLoRALoadQwenImageEdit", **FILES),
+        "load": node("WDLoRALoadQwenImageEdit", **(FILES | {"variant": loaded})),
         "m": node("Give", key="mask"),
-        "c": conditioning(**changes),
+        "c": conditioning(**changes, **shown),
         "k": node(
             "KSampler",
             model=list(model),

@@ -56,7 +56,7 @@ def test_prompt_cohort_and_links(painter, strokes):
     linked = {"w": node("Give", key="cohort"), "n": node("Give", key="variant")}
     painter.given |= {"cohort": "Control", "variant": "edit"}
     result = paint(
-        painter, strokes, linked, variant="2511", linked_cohort=["w", 0], linked_variant=["n", 0], text=" Right eye. "
+        painter, strokes, linked, variant="2509", linked_cohort=["w", 0], linked_variant=["n", 0], text=" Right eye. "
     )
     assert result.values["c"][3] == COHORTS["Control"].prompt + " Right eye."
     assert result.values["c"][0][0][1]["reference_latents_method"] == "index"
@@ -68,16 +68,16 @@ def test_a_reference_is_a_second_picture(painter, strokes):
     """2509 takes one more picture, on the mask's grid; the first model takes none."""
     given = {"r": node("Give", key="reference")}
     painter.given["reference"] = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
-    result = paint(painter, strokes, given, variant="2509", reference=["r", 0])
+    result = paint(painter, strokes, given, loaded="2509", reference=["r", 0])
     extra = result.values["c"][0][0][1]
     assert [tuple(one.shape) for one in extra["reference_latents"]] == [(1, 16, 1, 8, 8)] * 2
-    plain = paint(painter, strokes, variant="2509").values["crop"][0]
+    plain = paint(painter, strokes, loaded="2509").values["crop"][0]
     assert not torch.equal(result.values["crop"][0], plain)
     assert "takes one picture" in sentence(painter, strokes, given, variant="edit", reference=["r", 0])
     painter.given["reference"] = torch.rand(1, 64, 96, 3)
-    assert "the reference is 96 × 64" in sentence(painter, strokes, given, variant="2509", reference=["r", 0])
+    assert "the reference is 96 × 64" in sentence(painter, strokes, given, loaded="2509", reference=["r", 0])
     painter.given["reference"] = torch.rand(3, 64, 64, 3)
-    assert "a batch of 3 for 1 masks" in sentence(painter, strokes, given, variant="2509", reference=["r", 0])
+    assert "a batch of 3 for 1 masks" in sentence(painter, strokes, given, loaded="2509", reference=["r", 0])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_the_loader_gives_what_the_single_loaders_give(painter, strokes):
         "t": node("CLIPLoader", clip_name=FILES["text_encoder"], type="qwen_image"),
         "v": node("VAELoader", vae_name=FILES["vae"]),
     }
-    changed = graph(model=("u", 0), clip=["t", 0], vae=["v", 0])
+    changed = graph(model=("u", 0), known=["u", 0], clip=["t", 0], vae=["v", 0])
     changed["d"]["inputs"]["vae"] = ["v", 0]
     painter.given["mask"] = strokes
     _, result = painter.run({**changed, **single})

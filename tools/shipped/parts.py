@@ -98,7 +98,7 @@ def add_model(flow: Flow) -> tuple[Node, Node, Node, Node, Node]:
 
 
 def add_conditioning(flow: Flow, loader: Node, masks: Node, title: str | None = None, **given: Any) -> Node:
-    """Mask, cohort and variant as they come from `masks` and `loader`."""
+    """Mask and cohort as they come from `masks`; clip tells the variant."""
     return flow.add(
         "CCMConditioning",
         title,
@@ -107,7 +107,6 @@ def add_conditioning(flow: Flow, loader: Node, masks: Node, title: str | None = 
         vae=loader["vae"],
         mask=masks["masks"],
         linked_cohort=masks["cohort"],
-        linked_variant=loader["variant"],
         **given,
     )
 

@@ -25,7 +25,7 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     adapter = flow.add("WDLoRAApply", width=360, model=loader["model"])
     shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
-    words = parts.add_conditioning(flow, loader, masks, variant="edit")
+    words = parts.add_conditioning(flow, loader, masks)
     paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0, sampler_name="heun")
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
     save = flow.add(

@@ -9,6 +9,7 @@ from .links import is_link
 MINIATURE = "miniature"
 LOADER = "WDLoRALoadQwenImageEdit"
 APPLY = "WDLoRAApply"
+CONDITIONING = "CCMConditioning"
 _OUTPUT_OF_LOADER = {"UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
@@ -29,6 +30,8 @@ def use_miniature(graph: Graph, object_info: dict[str, Any]) -> None:
             if isinstance(inputs, dict) and not is_link(inputs.get(name)):
                 inputs[name] = MINIATURE
                 changed = True
+        if node.get("class_type") == CONDITIONING and isinstance(inputs, dict) and not is_link(inputs.get("variant")):
+            inputs["variant"] = "auto"  # the miniature knows what it is
         if node.get("class_type") == APPLY and isinstance(inputs, dict):
             known = _options(_declared(object_info.get(APPLY, {})).get("adapter", [[]]))
             if not is_link(inputs.get("adapter")) and inputs.get("adapter") not in known:

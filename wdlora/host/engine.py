@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..adapter import Adapter
     from ..adapter.fit import PatchReport
     from ..qwen.plans import Plan
+    from ..qwen.variant import Known
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class HostModel:
     """MODEL: a transformer, shared by all that derive from it, and what this one adds.
 
     shift: of ModelSamplingAuraFlow, None for the model's own schedule. cfg_norm: strength of CFGNorm, or None.
-    patches: adapters in the order in which they were applied. path: the file, for hashes.
+    patches: adapters in the order in which they were applied. path: the file, for hashes. variant: as its loader or the
+    marker of 2511 says.
     """
 
     transformer: Any
@@ -45,6 +47,7 @@ class HostModel:
     shift: float | None = None
     cfg_norm: float | None = None
     patches: tuple[Patch, ...] = ()
+    variant: str | None = None
 
     def having(self, **changes: Any) -> "HostModel":
         """This MODEL with some things changed."""
@@ -58,6 +61,7 @@ class HostClip:
     text_encoder: Any
     tokenizer: Any
     path: str
+    variant: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,7 @@ class HostEngine:
 
     def load_model(self, path: str, dtype: str = "default", variant: str | None = None) -> HostModel:
         """MODEL of a single file or of a diffusers folder; 2511 sees its references at timestep zero."""
-        from ..qwen.checkpoint import Checkpoint, part_of, variant_of
+        from ..qwen.checkpoint import MARKER_2511, Checkpoint, part_of, variant_of
         from ..qwen.plans import plan_transformer
 
         full = None if dtype == "fp8_e4m3fn" else torch_type(dtype)
@@ -98,9 +102,10 @@ class HostEngine:
         at_zero = None if variant is None else variant == "2511"  # None: as the checkpoint says
         if variant_of(Path(path), weights) == "2511":
             at_zero = True
-        return HostModel(self._fill(plan_transformer(weights, at_zero, storage), full), str(path))
+        known = "2511" if MARKER_2511 in weights else variant
+        return HostModel(self._fill(plan_transformer(weights, at_zero, storage), full), str(path), variant=known)
 
-    def load_clip(self, path: str) -> HostClip:
+    def load_clip(self, path: str, variant: str | None = None) -> HostClip:
         """CLIP of a single file or a diffusers folder.
 
         The tokenizer is looked for beside the file, in the folders above it, and in their subfolders `tokenizer`
@@ -112,7 +117,16 @@ class HostEngine:
 
         place = part_of(path, "text_encoder")
         words = load_tokenizer(*tokenizer_places(place))
-        return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path))
+        return HostClip(self._fill(plan_text_encoder(Checkpoint(place), words)), words, str(path), variant)
+
+    def variant_of(self, part: HostModel | HostClip) -> "Known":
+        """Which Qwen-Image-Edit a MODEL or CLIP is of, by its loader, the marker of 2511, or its file's name."""
+        from ..qwen.checkpoint import named_variant
+        from ..qwen.variant import Known
+
+        if part.variant is not None:
+            return Known(part.variant, sure=True)
+        return Known(named_variant(Path(part.path)) if isinstance(part, HostModel) else None)
 
     def load_vae(self, path: str) -> HostVae:
         """VAE of a single file or a diffusers folder."""
@@ -134,7 +148,7 @@ class HostEngine:
         self._parts.add(part)
         return part
 
-    def encode(self, clip: HostClip, prompt: str, images: Sequence[Any], variant: str = "2511") -> list:
+    def encode(self, clip: HostClip, prompt: str, images: Sequence[Any], variant: str) -> list:
         """CONDITIONING of a prompt and IMAGEs [1, H, W, 3]."""
         from ..qwen.encode import encode
 

@@ -309,11 +309,16 @@ def variant_of(path: Path | None, weights: Weights | None) -> str | None:
     """
     if weights is not None and MARKER_2511 in weights:
         return "2511"
-    name = "" if path is None else path.name.lower()
+    return None if path is None else named_variant(path)
+
+
+def named_variant(path: Path) -> str | None:
+    """Which of the three models the name of a file or folder suggests; None where it does not say."""
+    name = path.name.lower()
     for number in ("2511", "2509"):
         if number in name:
             return number
-    return "edit" if "edit" in name else None
+    return "edit" if "edit" in name and "plus" not in name else None  # "Edit Plus" is 2509 or 2511
 
 
 def config_beside(weights: Checkpoint, *classes: str) -> dict[str, Any]:

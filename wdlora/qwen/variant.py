@@ -1,11 +1,22 @@
 """Which of the three Qwen-Image-Edit models a file or folder holds."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InputError
 from .checkpoint import MARKER_2511, Checkpoint, config_beside, json_object, variant_of
 
 PIPELINES = {"QwenImageEditPipeline": "edit", "QwenImageEditPlusPipeline": "2509"}
+
+
+class Known(NamedTuple):
+    """Which Qwen-Image-Edit a part of a model belongs to: "edit", "2509", "2511", or None where nothing tells.
+
+    `sure`: its loader or the marker of 2511 in it said so; else it is what its file's name suggests.
+    """
+
+    variant: str | None = None
+    sure: bool = False
 
 
 def variant_at(place: str | Path, given: str | None = None) -> str:

@@ -1,11 +1,13 @@
 """The miniature through the pack's loaders: every token kept, built anew from its factory, in diffusers' layout."""
 
 import importlib
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import DIFFUSERS, ENGINE, digest, fresh, miniature, patching, relative, velocity
+from common import DIFFUSERS, ENGINE, digest, fresh, loading, miniature, patching, relative, velocity
 
 
 def check_tokens() -> dict[str, Any]:
@@ -61,3 +63,26 @@ def check_diffusers_folder() -> dict[str, Any]:
     marked = ENGINE.load_model(str(DIFFUSERS), "float32", "2511").model.diffusion_model
     found["2511 sees references at"] = marked.default_ref_method
     return found
+
+
+def check_variants() -> dict[str, Any]:
+    """What MODEL and CLIP say of their variant: marked by the loader, cloned, patched; unmarked; with 2511's marker."""
+    model = ENGINE.load_model(str(miniature.transformer), "float32", "2509")
+    clip = ENGINE.load_clip(str(miniature.text_encoder), "2509")
+    marked = loading.load_transformer(str(miniature.transformer), None, True)
+    with tempfile.TemporaryDirectory() as folder:
+        named = [Path(folder) / f"{name}.safetensors" for name in ("qwen_image_edit_2509_small", "small")]
+        for file in named:
+            shutil.copy(miniature.transformer, file)
+        by_name, silent = (ENGINE.variant_of(ENGINE.load_model(str(file), "float32")) for file in named)
+    return {
+        "loader": ENGINE.variant_of(model),
+        "clone": ENGINE.variant_of(model.clone()),
+        "clone without dynamic VRAM": ENGINE.variant_of(model.clone(disable_dynamic=True)),
+        "clip": ENGINE.variant_of(clip),
+        "clip's clone": ENGINE.variant_of(clip.clone()),
+        "2511's marker": ENGINE.variant_of(marked.clone()),
+        "name": by_name,
+        "nothing": silent,
+        "clip of another loader": ENGINE.variant_of(ENGINE.load_clip(str(miniature.text_encoder))),
+    }
