@@ -30,6 +30,7 @@ COMMANDS = {
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
     "serve": "the ComfyUI front end with this pack's nodes, in a browser",
     "demo": "three cohorts from mask to measured picture",
+    "doctor": "what is installed, which ComfyUI and model files are found",
 }
 
 
