@@ -13,10 +13,10 @@ from .person import Person
 STEP_PX = 0.5
 """Distance of the drawn points along every fibre."""
 
-PEAK = {"trunk": (1.40, 0.38), "branch": (1.08, 0.36), "free": (1.05, 0.36), "fine": (0.76, 0.30)}
+PEAK = {"trunk": (1.45, 0.40), "branch": (1.12, 0.38), "free": (1.10, 0.38), "fine": (0.80, 0.32)}
 """Brightness over the background: median and SD of its logarithm."""
 
-WIDTH_UM = {"trunk": (1.7, 2.8), "branch": (1.5, 2.4), "free": (1.5, 2.4), "fine": (1.35, 2.0)}
+WIDTH_UM = {"trunk": (1.6, 2.7), "branch": (1.4, 2.2), "free": (1.4, 2.2), "fine": (1.3, 1.9)}
 """Range of widths at half height before the optics of the frame."""
 
 LEAST_SIGMA_UM = 0.65
@@ -31,7 +31,7 @@ BRIGHT_PEAK, BRIGHT_WIDTH_UM = (1.6, 3.2), (2.2, 3.6)
 BEAD_SPACING_UM = (6.5, 11.5)
 BEAD_SIGMA_UM = 1.1
 
-JITTER_UM = ((14.0, 0.35), (6.0, 0.42), (2.6, 0.30))
+JITTER_UM = ((16.0, 0.55), (6.0, 0.42), (2.6, 0.28))
 """Scales of the jitter across a nerve's course and its SD there, µm: nerves are nowhere as smooth as their vectors."""
 
 ROWS_UM = 0.6
@@ -144,7 +144,7 @@ def _profile(
     fine = np.array([kind == "fine" for kind in kinds])
     peak *= model.nerve_amplitude * np.where(fine, model.fine_network, 1.0)
     fades = np.where(fine & (rng.random(len(kinds)) < 0.5), 0.35, 0.0)[points.fibre]
-    peaks = peak[points.fibre] * points.relative
+    peaks = peak[points.fibre] * points.relative**1.7  # tips thin out and fade
     peaks *= np.clip(1 + 0.22 * along(n, 30 * per_um, rng), 0.3, 1.8)
     peaks *= np.clip(1 + fades * along(n, 20 * per_um, rng), 0.05, 1.6)
     depth = rng.uniform(0.2, 0.95, len(kinds))

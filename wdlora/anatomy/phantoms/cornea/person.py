@@ -45,7 +45,7 @@ def draw_person(seed: int, model: CorneaModel) -> Person:
     grain = float(np.clip(np.exp(rng.normal(np.log(MEDIAN_GRAIN), 0.22)), 0.055, 0.20))
     return Person(
         # Where grain is strong nerves are brighter too: what can be seen of them varies less than either.
-        contrast=1.08 * float(np.exp(rng.normal(0.0, 0.18))) * (grain / MEDIAN_GRAIN) ** 0.6,
+        contrast=1.22 * float(np.exp(rng.normal(0.0, 0.18))) * (grain / MEDIAN_GRAIN) ** 0.6,
         width=float(rng.uniform(0.90, 1.10)),
         level=92 * float(np.exp(rng.normal(0, 0.25))) ** model.gain,
         knee=float(rng.uniform(150, 235)),
