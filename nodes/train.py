@@ -169,6 +169,7 @@ def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: 
         "adapter": adapter,
         "steps": result["step"],
         "judgement": result.get("judgement"),
+        "test": result.get("test"),
         "folder": str(out.name),
     }
     sheets = [

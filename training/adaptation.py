@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from torch import Tensor
 
 from training.config import TrainingConfig
+from wdlora.adapter import Adapter
 from wdlora.layer import inject
 
 
@@ -28,6 +30,17 @@ def prepare_transformer(transformer: Any, config: TrainingConfig) -> Any:
         for name, parameter in transformer.named_parameters():
             parameter.requires_grad_("lora_magnitude_vector" in name)
     return transformer
+
+
+def parameters_of(adapter: Adapter) -> dict[str, Tensor]:
+    """The tensors of an adapter under the names that an injected transformer's parameters have."""
+    values: dict[str, Tensor] = {}
+    for name, layer in adapter.layers.items():
+        values[f"{name}.lora_A.default.weight"] = layer.lora_a
+        values[f"{name}.lora_B.default.weight"] = layer.lora_b
+        if layer.magnitude is not None:
+            values[f"{name}.lora_magnitude_vector.default.weight"] = layer.magnitude
+    return values
 
 
 def _matched_ranks(transformer: Any, config: TrainingConfig) -> dict[str, Any]:

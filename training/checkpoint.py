@@ -1,7 +1,8 @@
 """Checkpoints of a fine-tune: folders that appear whole or not at all, without pickles.
 
 A checkpoint `step-000250` holds `parameters.safetensors` (what is trained, and its average),
-`optimiser.safetensors` (the tensors of the optimiser's state) and `state.json` (everything else).
+`optimiser.safetensors` (the tensors of the optimiser's state) and `state.json` (everything else); whoever saves may put
+more files beside them.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,12 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     facts: dict[str, Any],
     keep: int,
+    beside: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write the checkpoint of `step` under `folder` and remove all but the newest `keep`.
 
-    `facts` is stored as JSON (configuration fingerprint, data fingerprint, averages' step count …).
+    `facts` is stored as JSON (configuration fingerprint, data fingerprint, averages' step count …). `beside` is called
+    with the folder, before it gets its name, to put more files into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{_UNFINISHED}*"):  # by a killed run
@@ -46,6 +50,7 @@ def save_checkpoint(
         rest = _flatten(optimiser.state_dict(), tensors)
         write_tensors(temporary / "optimiser.safetensors", tensors)
         write_json(temporary / "state.json", facts | {"step": step, "optimiser": rest})
+        beside(temporary)
         temporary.chmod(permissions(0o777))
         if target.exists():
             shutil.rmtree(target)

@@ -130,7 +130,7 @@ class Study:
         try:
             while run.step < config.steps:
                 run.advance(stream)
-            with run.averaged():
+            with run.carrying(run.trained):
                 loss = validation_loss(run.transformer, self.validation, self.cache, config)
         except Diverged:
             loss = float("inf")

@@ -36,7 +36,10 @@ _AT_LEAST_ONE = (
     *("rank", "steps", "batch_size", "accumulation", "views"),
     *("sample_steps", "save_every", "keep_checkpoints", "log_every"),
 )
-_BELOW_ONE = ("prompt_dropout", "reference_dropout", "validation_share", "ema_decay", "beta1", "beta2")
+_BELOW_ONE = (
+    *("prompt_dropout", "reference_dropout", "validation_share", "test_share"),
+    *("ema_decay", "beta1", "beta2"),
+)
 _POSITIVE = ("alpha", "learning_rate", "timestep_shift", "sample_shift")
 _NOT_NEGATIVE = (
     *("weight_decay", "warmup_steps", "cosine_cycles", "max_grad_norm", "foreground_weight", "background_weight"),
@@ -107,7 +110,11 @@ class TrainingConfig:
     views: int = _option(
         "views a picture, each cached; more than 1: random quarter turns and mirrors, the same for image and mask", 1
     )
-    validation_share: float = _option("share of the patients kept for validation", 0.2)
+    validation_share: float = _option("share of each cohort's patients kept to choose the best adapter by", 0.2)
+    test_share: float | None = _option(
+        "share kept to judge it by at the end; unset: 0.2 of a folder, none of phantoms, which can be drawn anew",
+        None,
+    )
 
     seed: int = _option("decides order, noise, views and initialisation", 0)
     sample_every: int = _option("steps between sample sheets; 0: only before the first step and after the last", 500)
@@ -129,7 +136,7 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in _BELOW_ONE:
-            if not 0 <= getattr(self, name) < 1:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), not {getattr(self, name)}.")
         for name in _POSITIVE:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
@@ -137,6 +144,11 @@ class TrainingConfig:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}.")
+        if self.validation_share + (self.test_share or 0) >= 1:
+            raise InputError(
+                f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave no patients to "
+                "train on."
+            )
         if self.seed >= 2**63:
             raise InputError(f"seed must be below 2^63, not {self.seed}.")
         if self.foreground_weight == self.background_weight == 0:

@@ -30,8 +30,8 @@ class Example:
     """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
 
     `reference` is the identity of another example of the same patient or cohort, or empty (see `pair_references`).
-    `pixel_size_um` is None where the data set does not tell. `pixels` is a hash of the image, empty until
-    `check_pictures` has seen it.
+    `pixel_size_um` is None where the data set does not tell, `split` empty where it does not say which part the patient
+    is in. `pixels` is a hash of the image, empty until `check_pictures` has seen it.
     """
 
     identity: str
@@ -41,6 +41,7 @@ class Example:
     load: Callable[[], Pictures]
     pixel_size_um: float | None = None
     pixels: str = ""
+    split: str = ""
 
 
 def folder_examples(folder: str | Path) -> list[Example]:
@@ -56,6 +57,7 @@ def folder_examples(folder: str | Path) -> list[Example]:
             record.reference,
             _reader(record),
             pixel_size_um=record.pixel_size_um,
+            split=record.split,
         )
         for record in read_folder(folder)
     ]

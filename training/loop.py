@@ -17,16 +17,19 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from training.adaptation import prepare_transformer
+from training.best import BestAdapter
 from training.cache import Cache
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.monitor import Monitor
 from training.objective import batch_loss
 from training.optimiser import Average, build_optimiser, learning_rate_factor
+from training.output import ADAPTER, make_adapter
 from training.prepare import Batch, EncodedView, batches, load_batch
 from training.progress import Pace
 from training.run_log import RunLog
 from training.stopping import StopRequest, Unjudged, requests_to_stop
+from wdlora.adapter.metadata import Metadata
 from wdlora.errors import InputError
 from wdlora.layer import norms_kept
 from wdlora.qwen.denoiser import transformer_dtype
@@ -40,8 +43,9 @@ class FineTune:
     """One run in the folder `out`.
 
     `model` is a loaded `wdlora.qwen.QwenImageEdit`, whose transformer receives the adapter; `views` are the
-    encoded training examples in `cache`; `monitor` judges the run as it goes. `run` returns True when the
-    last step was made, False when it was stopped before.
+    encoded training examples in `cache`; `monitor` judges the run as it goes. `origins` are the metadata of the
+    adapters that every checkpoint holds, and of the best one; without them none are written. `run` returns True when
+    the last step was made, False when it was stopped before.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class FineTune:
         out: Path,
         monitor: Monitor | None = None,
         accelerator: Accelerator | None = None,
+        origins: Metadata | None = None,
     ) -> None:
         if not views:
             raise InputError("There is nothing to train on.")
@@ -66,7 +71,8 @@ class FineTune:
         self.optimiser = build_optimiser(self.parameters, config)
         self.average = Average(self._copies(), config.ema_decay) if config.ema_decay else None
         self.step = 0
-        self.log, self.stop = RunLog(out), StopRequest(out)
+        self.log, self.stop, self.origins = RunLog(out), StopRequest(out), origins
+        self.best = BestAdapter(out, self.log)
         self.wrapped = self.transformer
         if self.accelerator.num_processes > 1:
             self.wrapped = self.accelerator.prepare_model(self.transformer)
@@ -151,6 +157,7 @@ class FineTune:
         if self.main:
             self.stop.clear()
             self.log.cut_after(self.step)
+            self.best.restore()
         self.transformer.train()
 
     def _agreed(self, stop: bool) -> bool:
@@ -181,19 +188,27 @@ class FineTune:
         every = self.config.sample_every
         due = self.step in (0, self.config.steps) or bool(every and self.step % every == 0)
         if due and self.monitor:
-            with contextlib.suppress(Unjudged), self.averaged():
-                self._note(self.monitor.judge(self.step, self.stop.end_judgement))
+            with contextlib.suppress(Unjudged), self.carrying(self.trained):
+                facts = self.monitor.judge(self.step, self.stop.end_judgement)
+                if self.step and self.origins and "validation_loss" in facts:
+                    self.best.offer(facts["validation_loss"], self.write_adapter)
+                self._note(facts)
 
     @property
     def trained(self) -> dict[str, Tensor]:
         """The parameters that are written: the averaged ones where averaging is on."""
         return self.average.values if self.average else {n: p.detach() for n, p in self.parameters.items()}
 
+    def write_adapter(self, path: Path) -> None:
+        """Write what was trained so far as an adapter, whole or not at all."""
+        assert self.origins is not None
+        make_adapter(self.transformer, self.trained, self.origins.replace(step=self.step)).save(path)
+
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Let the transformer carry the averaged parameters for a while, in evaluation mode."""
+    def carrying(self, values: dict[str, Tensor]) -> Iterator[None]:
+        """Let the transformer carry other values of its parameters for a while, in evaluation mode."""
         kept = self._copies()
-        self._load(self.trained)
+        self._load(values)
         self.transformer.eval()
         try:
             with norms_kept(self.transformer):
@@ -218,7 +233,13 @@ class FineTune:
             values |= {f"average/{name}": value for name, value in self.average.values.items()}
             facts["average_steps"] = self.average.steps
         folder, keep = self.out / "checkpoints", self.config.keep_checkpoints
-        save_checkpoint(folder, self.step, values, self.optimiser, facts, keep)
+        save_checkpoint(folder, self.step, values, self.optimiser, facts, keep, self._beside)
+
+    def _beside(self, folder: Path) -> None:
+        """Put the adapter of the current step, and the best one, into the folder of a checkpoint."""
+        if self.origins:
+            self.write_adapter(folder / ADAPTER)
+            self.best.keep(folder)
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint of `out`, if there is one; says whether there was.

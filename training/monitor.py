@@ -43,8 +43,6 @@ class Monitor:
         self.model, self.config, self.views, self.cache, self.out = model, config, views, cache, out
         self.pixel_size_um = pixel_size_um
         self.sampling = config.sheet_sampling(model.defaults)
-        cohorts = dict.fromkeys(view.cohort for view in views)
-        self.painted_views = [view for name in cohorts for view in [v for v in views if v.cohort == name][:PICTURES]]
         self.writer: Any = None
 
     def judge(self, step: int, watch: Callable[[], None] = lambda: None) -> dict[str, float]:
@@ -53,10 +51,21 @@ class Monitor:
         `watch` is called every few seconds and may raise to end it. Without views there is nothing to judge by: no
         facts and no sheet.
         """
-        if not self.views:
+        found = self._figures(self.views, self.out / "sheets" / f"step-{step:06d}.png", watch)
+        return {f"validation_{name}" if name == "loss" else name: value for name, value in found.items()}
+
+    def test(self, views: list[EncodedView]) -> dict[str, float]:
+        """The same figures on the views of the test, as `test_loss`, with the sheet `test.png`."""
+        found = self._figures(views, self.out / "sheets" / "test.png", lambda: None)
+        return {f"test_{name}" if name == "loss" else name: value for name, value in found.items()}
+
+    def _figures(self, judged: list[EncodedView], sheet: Path, watch: Callable[[], None]) -> dict[str, float]:
+        if not judged:
             return {}
-        model, views = self.model, self.painted_views
-        loss = validation_loss(model.transformer, self.views, self.cache, self.config, model.device, watch)
+        model, config = self.model, self.config
+        cohorts = dict.fromkeys(view.cohort for view in judged)
+        views = [view for name in cohorts for view in [one for one in judged if one.cohort == name][:PICTURES]]
+        loss = validation_loss(model.transformer, judged, self.cache, config, model.device, watch)
         pictures = [self.cache.read(view.pictures) for view in views]
         masks = [entry["nerves"].numpy().astype(bool) for entry in pictures]
         model.vae.to(model.device)
@@ -66,8 +75,8 @@ class Monitor:
         finally:
             model.vae.to("cpu")  # between judgements the card is the training's alone
         names = [view.cohort for view in views]
-        write_sheet(names, masks, targets, painted, self.out / "sheets" / f"step-{step:06d}.png")
-        return {"validation_loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
+        write_sheet(names, masks, targets, painted, sheet)
+        return {"loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
 
     def scalars(self, step: int, facts: dict[str, Any]) -> None:
         """Send numbers to TensorBoard; what a killed run sent of later steps is taken back."""

@@ -1,6 +1,5 @@
-"""What a finished run leaves for others: the adapter with its origins, the configuration and a model card."""
+"""The adapter of a run, with where it comes from."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +9,6 @@ from training.models import ModelSource
 from wdlora.adapter import Adapter
 from wdlora.adapter.metadata import Metadata
 from wdlora.cohorts import PROMPT_VERSION
-from wdlora.files import sha256, write_text
 from wdlora.layer.variants import weight_sq
 
 ADAPTER = "adapter.safetensors"
@@ -38,55 +36,3 @@ def origins(model: Any, source: ModelSource, config: TrainingConfig, preset: str
         preset=preset,
         preset_sha256=config.fingerprint(),
     )
-
-
-def write_model_card(
-    out: Path, name: str, preset: str, config: TrainingConfig, data: str, split: str, log: list[dict[str, Any]]
-) -> None:
-    """Write README.md into `out`: what was trained on what, how it did, and what it must not be used for."""
-    fields = "\n".join(f"| {key} | {value} |" for key, value in config.to_dict().items())
-    write_text(
-        out / "README.md",
-        f"""# A {config.method} adapter of {name}
-
-For synthesising corneal confocal microscopy images from a nerve mask and a clinical cohort.
-**Research software, not a medical device: pictures painted with it are synthetic, and no clinical validity is
-claimed.** Whoever trains a diagnostic model on them has to validate it on real, independent patients.
-
-- Base: {name}
-- Preset: {preset}
-- Data: {data}
-- Split: {split}
-- Cohort prompts: version {PROMPT_VERSION}
-- File: `{ADAPTER}`, SHA-256 {sha256(out / ADAPTER)}, in peft's keys. Load it with the WDLoRAApply node or with peft;
-  ComfyUI's own LoRA loader does not evaluate weight-decomposed adapters rightly.
-
-## How it went
-
-{_judgements(log)} Every logged step: `log.jsonl`.
-
-## Configuration
-
-| field | value |
-|---|---|
-{fields}
-""",
-    )
-
-
-def _judgements(log: list[dict[str, Any]]) -> str:
-    judged = [line for line in log if "validation_loss" in line]
-    if not judged:
-        return "No patients were kept for validation."
-    rows = "\n".join(
-        f"| {line['step']} | {line['validation_loss']:.4f} | {line['traced_dice']:.3f} | "
-        f"{line['traced_cnfl_error']:.3f} |"
-        for line in judged
-    )
-    return f"""On {judged[-1]["traced_pictures"]} held-out masks; `python -m training evaluate` takes more.
-
-| step | validation loss | Dice of traced pictures and masks | CNFL error, mm/mm² |
-|---|---|---|---|
-{rows}
-
-Samples: `sheets/`."""

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from training.adaptation import parameters_of
 from training.cache import Cache
+from training.card import Account, write_model_card
 from training.checkpoint import list_checkpoints
 from training.config import TrainingConfig
 from training.examples import (
@@ -17,18 +19,19 @@ from training.examples import (
     PhantomAppearance,
     check_pictures,
     folder_examples,
-    pair_references,
     phantom_examples,
     shared_pixel_size,
 )
 from training.loop import FineTune
 from training.models import ModelSource
 from training.monitor import Monitor
-from training.output import ADAPTER, make_adapter, origins, write_model_card
+from training.output import ADAPTER, origins
 from training.prepare import EncodedView, Preparer
 from training.processes import accelerator_for
-from training.split import split_by_patient
+from training.sides import Sides, described, parts_of, patients_of, sides_of, warn, write_parts
+from wdlora.adapter import Adapter
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
+from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.qwen.memory import pick_device
@@ -50,6 +53,7 @@ class TrainingJob:
     cache: Path | None = None
     device: str | None = None
     resume: bool = False
+    split: Path | None = None
 
     @property
     def of_phantoms(self) -> bool:
@@ -58,10 +62,9 @@ class TrainingJob:
 
 
 def finetune(job: TrainingJob) -> dict[str, Any]:
-    """Train an adapter; returns `finished`, `step` and, in the main process, `adapter` (once finished) and `judgement`.
+    """Train an adapter; returns `finished`, `step`, `main` and, of a finished run, what `_written` returns.
 
-    `adapter` is a path, `judgement` the last line of the log with a validation loss; `main` tells whether this is the
-    main one of several processes, which alone writes.
+    `main` tells whether this is the main one of several processes, which alone writes.
 
     Raises InputError, before the first step, for data, models and settings that cannot be used.
     """
@@ -74,24 +77,27 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     job.model.check(config.precision)
     if not job.of_phantoms:
         examples = check_pictures(examples, config.size)
-    learned, held = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
+    own = [out / SPLIT] if job.resume and (out / SPLIT).is_file() else []
+    parts = parts_of(examples, config, job.of_phantoms, [*([job.split] if job.split else []), *own])
+    sides = sides_of(examples, parts)
     if main:
-        _warn(config, held)
+        _warn(config, sides)
     cache = Cache(job.cache or out / "cache")
-    views, held_views, vae = _encoded(job, learned, held, cache, device, accelerator)
+    views, vae = _encoded(job, sides, cache, device, accelerator)
     model = dataclasses.replace(job.model.load(config.precision, device, ("transformer",)), vae=vae)
     out.mkdir(parents=True, exist_ok=True)
-    monitor = Monitor(model, config, held_views, cache, out, pixel_size) if main else None
-    run = FineTune(config, model, views, cache, out, monitor, accelerator)
+    monitor = Monitor(model, config, views.validation, cache, out, pixel_size) if main else None
+    made_of = origins(model, job.model, config, job.preset)
+    run = FineTune(config, model, views.learned, cache, out, monitor, accelerator, made_of)
     if job.resume:
         run.resume()
     if main:
+        write_parts(out / SPLIT, parts)
         write_json(out / "config.json", {"preset": job.preset, "data": source} | config.to_dict())
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step, "main": main}
     if finished and main:
-        patients = f"{_patients(learned)} patients for training, {_patients(held)} for validation, nobody on both sides"
-        result |= _written(job, run, model, source, patients)
+        result |= _written(job, run, views.test, (source, described(sides)))
     return result
 
 
@@ -104,10 +110,9 @@ def _check_folder(out: Path, resume: bool) -> None:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
 
 
-def _warn(config: TrainingConfig, held: list[Example]) -> None:
+def _warn(config: TrainingConfig, sides: Sides[Example]) -> None:
     """Say what the settings let happen that hardly anybody wants."""
-    if not held and config.validation_share:
-        log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
+    warn(config, sides)
     if config.warmup_steps >= config.steps:
         log.warning(
             "The warm-up of %d steps is not over when the run ends after %d: the learning rate stays below its peak.",
@@ -118,34 +123,49 @@ def _warn(config: TrainingConfig, held: list[Example]) -> None:
 
 def _encoded(
     job: TrainingJob,
-    learned: list[Example],
-    held: list[Example],
+    sides: Sides[Example],
     cache: Cache,
     device: torch.device,
     accelerator: Accelerator,
-) -> tuple[list[EncodedView], list[EncodedView], Any]:
-    """The encoded views of both sides of the split, and the VAE in main memory; the text encoder is let go."""
+) -> tuple[Sides[EncodedView], Any]:
+    """The encoded views of all parts of the split, and the VAE in main memory; the text encoder is let go."""
     model = job.model.load(job.config.precision, device, ("text_encoder", "vae"))
-    preparer = Preparer(model, cache, job.config, learned + held)
+    preparer = Preparer(model, cache, job.config, [*sides.learned, *sides.validation, *sides.test])
     with accelerator.main_process_first():
-        views = preparer.prepare(learned, job.config.views, "encoding")
-        held_views = preparer.prepare(held, 1, "encoding validation", judging=True)
+        views = Sides(
+            preparer.prepare(sides.learned, job.config.views, "encoding"),
+            preparer.prepare(sides.validation, 1, "encoding validation", judging=True),
+            preparer.prepare(sides.test, 1, "encoding test", judging=True),
+        )
     vae = model.vae.to("cpu")
     del preparer, model
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)  # the log shows the training's, not the encoding's
-    return views, held_views, vae
+    return views, vae
 
 
-def _written(job: TrainingJob, run: FineTune, model: Any, source: str, patients: str) -> dict[str, Any]:
-    """Write the adapter and the model card of a finished run; the adapter's path and the last judgement."""
-    adapter = make_adapter(run.transformer, run.trained, origins(model, job.model, job.config, job.preset))
-    adapter.save(run.out / ADAPTER)
+def _written(job: TrainingJob, run: FineTune, views: list[EncodedView], sentences: tuple[str, str]) -> dict[str, Any]:
+    """Write the adapter and the model card of a finished run, and judge the best adapter on the `views` of the test.
+
+    `sentences` are those of the card about data and split.
+    Returns the paths `adapter` (of the last step) and `best` (of the lowest validation loss; None without validation),
+    `judgement`, the last line of the log with a validation loss, and `test`, the figures of the test or None.
+    """
+    run.write_adapter(run.out / ADAPTER)
+    best = run.best.path if run.best.path.exists() else None
+    judged = Adapter.load(best or run.out / ADAPTER)
+    test: dict[str, Any] | None = None
+    if views and run.monitor:
+        with run.carrying(parameters_of(judged)):
+            figures = run.monitor.test(views)
+        test = {"adapter": (best or run.out / ADAPTER).name, "step": judged.metadata.step} | figures
+        write_json(run.out / "test.json", test)
     lines = run.log.lines()
-    write_model_card(run.out, job.model.label, job.preset, job.config, source, patients, lines)
-    judged = [line for line in lines if "validation_loss" in line]
-    return {"adapter": str(run.out / ADAPTER), "judgement": judged[-1] if judged else None}
+    told = [line for line in lines if "validation_loss" in line]
+    write_model_card(run.out, Account(job.model.label, job.preset, job.config, *sentences, lines, test))
+    paths = {"adapter": str(run.out / ADAPTER), "best": str(best) if best else None}
+    return paths | {"judgement": told[-1] if told else None, "test": test}
 
 
 def _examples(job: TrainingJob) -> tuple[list[Example], str, float]:
@@ -164,9 +184,5 @@ def _examples(job: TrainingJob) -> tuple[list[Example], str, float]:
     if job.appearance is not None:
         raise InputError(f"--appearance is of phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
-    sentence = f"{len(examples)} images of {_patients(examples)} patients"
+    sentence = f"{len(examples)} images of {patients_of(examples)} patients"
     return examples, sentence, shared_pixel_size(examples, job.pixel_size_um)
-
-
-def _patients(examples: list[Example]) -> int:
-    return len({example.patient for example in examples})

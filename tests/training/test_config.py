@@ -44,6 +44,7 @@ def test_the_fingerprint_follows_every_field():
         "timesteps": "logit_normal",
         "sample_sampler": "heun",
         "alpha": 3.0,
+        "test_share": 0.3,
         "size": 64,
         "sample_cfg": 4.0,
         "sample_shift": 3.1,

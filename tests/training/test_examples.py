@@ -263,7 +263,7 @@ def test_a_folder_trains_the_second_model_from_single_files(data, tmp_path):
     assert adapter.metadata.base_model == "qwen_image_edit_miniature.safetensors"
     assert max(float(layer.lora_b.abs().max()) for layer in adapter.layers.values()) > 0
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "4 patients for training, 2 for validation" in card
+    assert "2 patients for training, 2 for validation, 2 for the test" in card
     entries = [load_file(file) for file in (tmp_path / "out" / "cache").rglob("*.safetensors")]
     with_reference = [entry for entry in entries if "reference" in entry]
     assert with_reference and not any(torch.equal(entry["reference"], entry["target"]) for entry in with_reference)

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from tests.training.runs import SMALL
 from training.cache import Cache
 from training.config import load_preset
-from training.examples import pair_references, phantom_examples
+from training.examples import phantom_examples
 from training.loop import FineTune
 from training.models import ModelSource
 from training.objective import batch_loss
 from training.optimiser import learning_rate_factor
 from training.prepare import Preparer, batches
 from training.processes import accelerator_for
-from training.split import split_by_patient
+from training.sides import parts_of, sides_of
 
 
 def test_what_accelerate_launch_sets_for_precision_and_accumulation_is_not_taken(monkeypatch):
@@ -53,7 +53,7 @@ def test_two_processes_train_on_the_mean_of_their_gradients(cache, tmp_path):
 
     config = load_preset("miniature", fields)
     examples = phantom_examples(2, config.seed)
-    learned, _ = map(pair_references, split_by_patient(examples, config.validation_share, config.seed))
+    learned = sides_of(examples, parts_of(examples, config, True, [])).learned
     model = ModelSource("miniature").load("fp32", "cpu")
     store = Cache(cache)
     views = Preparer(model, store, config, learned).prepare(learned, config.views, "encoding")

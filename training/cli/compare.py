@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from training.examples import phantom_examples
     from training.models import ModelSource
     from training.prepare import Preparer
-    from training.split import split_by_patient
+    from wdlora.dataset.split import Shares, parted, split_patients
 
     if args.seeds is not None and not 2 <= args.seeds <= FIRST_TUNING_SEED:
         raise InputError(
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     config = load_preset("miniature", changes)
     model = ModelSource(args.model).load(config.precision, "cpu")
     examples = phantom_examples(args.phantoms, seed=1)
-    learned, held = split_by_patient(examples, config.validation_share, 0)
+    learned, held, _ = parted(examples, split_patients(examples, Shares(config.validation_share, 0), 0))
     cache = Cache(args.out / "cache")
     preparer = Preparer(model, cache, config, examples)
     training = preparer.prepare(learned, config.views, "encoding")

@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
     )
+    parser.add_argument(
+        "--split",
+        type=Path,
+        metavar="CSV",
+        help="who is held out: as split.csv of another run; new patients are drawn",
+    )
     parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         cache=args.cache,
         device=args.device,
         resume=args.resume,
+        split=args.split,
     )
     result = finetune(job)
     if not result["main"]:
@@ -76,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result))
     elif result["finished"]:
         print(f"Adapter: {result['adapter']}")
+        if result["best"]:
+            print(f"Best by validation: {result['best']}")
     else:
         print(f"Stopped after step {result['step']}; add --resume to go on.")
     return 0 if result["finished"] or not result["main"] else 130

@@ -25,8 +25,9 @@ class Metadata:
 
     `base_sha256` is `wdlora.weights.Weights(base).sha256`, `base_quantisation` the storage it was trained on
     ("bfloat16", "nf4", …). `rank`, `alpha` and `targets` describe the layers and are renewed on saving; `alpha` is
-    None where layers differ. `prompt_version` is that of the cohort prompts. `dora_scale_base` is the base that a
-    ComfyUI export is bound to. `other` keeps the metadata of other programs.
+    None where layers differ. `prompt_version` is that of the cohort prompts. `step` is the training step after which it
+    was written. `dora_scale_base` is the base that a ComfyUI export is bound to. `other` keeps the metadata of other
+    programs.
     """
 
     base_model: str | None = None
@@ -38,6 +39,7 @@ class Metadata:
     prompt_version: str | None = None
     preset: str | None = None
     preset_sha256: str | None = None
+    step: int | None = None
     note: str | None = None
     dora_scale_base: str | None = None
     dora_scale_base_sha256: str | None = None
@@ -85,7 +87,7 @@ class Metadata:
 
 def _value(name: str, text: str) -> Any:
     try:
-        if name in ("rank", "format_version"):
+        if name in ("rank", "step", "format_version"):
             if not re.fullmatch(r"[0-9]{1,9}", text):
                 raise ValueError
             return int(text)

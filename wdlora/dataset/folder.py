@@ -3,7 +3,8 @@
     DATASET/images/NAME.png    DATASET/masks/NAME.png    DATASET/dataset.csv
 
 `dataset.csv` has a row an image with the columns `file`, `cohort` and `patient`, and optionally `eye`,
-`visit`, `pixel_size_um` and `reference` (the file of another image, of the same patient or cohort).
+`visit`, `pixel_size_um`, `reference` (the file of another image, of the same patient or cohort) and `split` (the part
+of the patient: train, validation or test; see `split`).
 Patients are named by whatever the table holds; use pseudonyms.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..cohorts import cohort as find_cohort
 from ..csv_table import read_csv
 from ..errors import InputError
+from .split import part_named
 
 TABLE = "dataset.csv"
 NEEDED = ("file", "cohort", "patient")
@@ -40,13 +42,16 @@ class Record:
     reference: str = ""
     """`file` of another record."""
 
+    split: str = ""
+    """One of `wdlora.dataset.split.PARTS`, the same in all records of a patient; empty where it is not told."""
+
 
 def read_folder(folder: str | Path) -> list[Record]:
     """Read the table of a data set and check it against the files; rows stay in their order.
 
     Raises InputError, naming file and row, for a missing folder, table or column, no images, two pictures of one
-    name, an image without mask or row, an unknown cohort, an empty patient, and a reference that is unknown, the image
-    itself, or of another patient and cohort.
+    name, an image without mask or row, an unknown cohort, an empty patient, a patient in two parts of the split, and a
+    reference that is unknown, the image itself, or of another patient and cohort.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -63,6 +68,7 @@ def read_folder(folder: str | Path) -> list[Record]:
             f"{', '.join(images[name].name for name in missing[:5])}{' …' if len(missing) > 5 else ''}."
         )
     records = [_record(number, row, images, masks) for number, row in rows]
+    _check_split(records)
     by_stem = {Path(record.file).stem: record for record in records}
     if unlisted := sorted(set(images) - set(by_stem)):
         raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
@@ -83,6 +89,17 @@ def read_folder(folder: str | Path) -> list[Record]:
             )
         records[index] = replace(record, reference=other.file)
     return records
+
+
+def _check_split(records: list[Record]) -> None:
+    parts: dict[str, Record] = {}
+    for record in records:
+        first = parts.setdefault(record.patient, record)
+        if first.split != record.split:
+            raise InputError(
+                f"{TABLE} has the patient {record.patient} in the split {first.split or 'nothing'!r} ({first.file}) "
+                f"and {record.split or 'nothing'!r} ({record.file}): a patient is in one part as a whole."
+            )
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
@@ -127,6 +144,7 @@ def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: di
         pixel_size = float(row["pixel_size_um"]) if row.get("pixel_size_um") else None
         if pixel_size is not None and not pixel_size > 0:
             raise ValueError(f"pixel_size_um must be positive, not {pixel_size}")
+        part = part_named(row["split"]) if row.get("split") else ""
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
     return Record(
@@ -139,4 +157,5 @@ def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: di
         visit=row.get("visit", ""),
         pixel_size_um=pixel_size,
         reference=row.get("reference", ""),
+        split=part,
     )
