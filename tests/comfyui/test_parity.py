@@ -191,18 +191,38 @@ def in_comfyui(server: Any, case: dict[str, Any]) -> tuple[torch.Tensor, np.ndar
     return latents.float(), pictures([server.path(one) for one in shown["save"]["images"]])
 
 
+def in_comfyui_graph(server: Any, nodes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Pictures of every node that saves some."""
+    shown = server.succeed(nodes)
+    return {name: pictures([server.path(one) for one in output["images"]]) for name, output in shown.items()}
+
+
 def in_embedded_host(host: Any, case: dict[str, Any]) -> tuple[torch.Tensor, np.ndarray]:
     """Latents and pictures of a case."""
-    verdict, result = host.run(graph(**case))
+    result = succeeded(host, graph(**case))
+    return result.values["sample"][0]["samples"].float(), in_embedded_outputs(host, result)["save"]
+
+
+def in_embedded_graph(host: Any, nodes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Pictures of every node that saves some."""
+    return in_embedded_outputs(host, succeeded(host, nodes))
+
+
+def succeeded(host: Any, nodes: dict[str, Any]) -> Any:
+    verdict, result = host.run(nodes)
     assert result is not None and result.status == "success", (
         json.dumps(verdict.node_errors),
         result and result.failure,
     )
-    saved = [
-        Path(host.folders.get_directory_by_type(one["type"])) / one["subfolder"] / one["filename"]
-        for one in result.outputs["save"]["images"]
-    ]
-    return result.values["sample"][0]["samples"].float(), pictures(saved)
+    return result
+
+
+def in_embedded_outputs(host: Any, result: Any) -> dict[str, np.ndarray]:
+    def place(one: dict[str, str]) -> Path:
+        return Path(host.folders.get_directory_by_type(one["type"])) / one["subfolder"] / one["filename"]
+
+    outputs = {name: shown["images"] for name, shown in result.outputs.items() if "images" in shown}
+    return {name: pictures([place(one) for one in images]) for name, images in outputs.items()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -281,16 +281,16 @@ def test_the_sampler_node_offers_what_the_library_samples_with(monkeypatch):
 
 
 def test_strange_latents_and_conditioning_are_refused(painter):
-    from wdlora.host.core_nodes.sampling import _denoiser, _latents
+    from wdlora.host.core_nodes.painting import denoiser_of, latents_of
 
     with pytest.raises(InputError, match="noise_mask"):
-        _latents({"samples": torch.zeros(1, 16, 1, 8, 8), "noise_mask": 1})
+        latents_of({"samples": torch.zeros(1, 16, 1, 8, 8), "noise_mask": 1})
     with pytest.raises(InputError, match=r"\[1, 4, 8, 8\]"):
-        _latents({"samples": torch.zeros(1, 4, 8, 8)})
+        latents_of({"samples": torch.zeros(1, 4, 8, 8)})
     with pytest.raises(InputError, match="2 parts"):
-        _denoiser(None, [[None, {}], [None, {}]], "positive")
+        denoiser_of(None, [[None, {}], [None, {}]], "positive", 1)
     with pytest.raises(InputError, match="area"):
-        _denoiser(None, [[None, {"area": (1, 2)}]], "positive")
+        denoiser_of(None, [[None, {"area": (1, 2)}]], "positive", 1)
 
 
 def test_fp8_storage_keeps_the_picture_close(painter, painting):

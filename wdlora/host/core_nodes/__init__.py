@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-FILES = ("images", "masks", "stitch", "loaders", "sampling", "text")
+FILES = ("images", "masks", "scaling", "stitch", "loaders", "conditioning", "sampling", "primitives", "text")
 
 
 def classes() -> list[tuple[Any, str | None, str]]:

@@ -1,4 +1,4 @@
-"""ModelSamplingAuraFlow, CFGNorm, KSampler, VAEDecode, VAEEncode, EmptySD3LatentImage: what paints."""
+"""ModelSamplingAuraFlow, CFGNorm, both KSamplers, VAEDecode, VAEEncode, RepeatLatentBatch, EmptySD3LatentImage."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from ...errors import InputError
 from ..api import io
 from ..engine import HostModel
 from ..pack import engine_module
-from ..preview import Previewer
+from .painting import Painting, latents_of, part_of_schedule
+from .scaling import LARGEST_SIDE
 
-LARGEST_SIDE = 16384
 _SCHEDULERS = ["simple"]
 _SEED_TIP = "Seed of the noise: the same seed paints the same picture."
 _CFG_TIP = "Strength of classifier-free guidance: 1 is none and twice as fast; the official workflows use 2.5 to 4."
-_KNOWN_CONDITIONS = {"attention_mask", "pooled_output", "reference_latents", "reference_latents_method"}
+_SHARED = ("steps", "cfg", "sampler_name", "scheduler", "positive", "negative", "latent_image")
 
 
 class ModelSamplingAuraFlow:
@@ -63,6 +63,44 @@ class CFGNorm(io.ComfyNode):
         return io.NodeOutput(model.having(cfg_norm=strength))
 
 
+def _sampler_inputs() -> dict[str, tuple]:
+    """What KSampler takes."""
+    from ...qwen.sampling import SAMPLERS
+
+    def number(tooltip: str, **options: Any) -> dict[str, Any]:
+        return {**options, "tooltip": tooltip}
+
+    seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
+    cfg = {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}
+    denoise_tip = "Share of the way that is painted: 1 starts from noise alone, less keeps the given latents' forms."
+    return {
+        "model": ("MODEL", {"tooltip": "The transformer that paints."}),
+        "seed": ("INT", number(_SEED_TIP, **seed)),
+        "steps": (
+            "INT",
+            number(
+                "Steps from noise to picture: 20 to 40, or 4 with a Lightning LoRA.",
+                default=20,
+                min=1,
+                max=10000,
+            ),
+        ),
+        "cfg": ("FLOAT", number(_CFG_TIP, **cfg)),
+        "sampler_name": (list(SAMPLERS), {"tooltip": "How the steps are taken."}),
+        "scheduler": (
+            _SCHEDULERS,
+            {"tooltip": "How the noise levels of the steps are chosen."},
+        ),
+        "positive": ("CONDITIONING", {"tooltip": "What the picture shall show."}),
+        "negative": ("CONDITIONING", {"tooltip": "What it shall not show."}),
+        "latent_image": ("LATENT", {"tooltip": "Empty latents of the wanted size, or those to start from."}),
+        "denoise": (
+            "FLOAT",
+            number(denoise_tip, default=1.0, min=0.0, max=1.0, step=0.01),
+        ),
+    }
+
+
 class KSampler:
     """Paints latents: noise, schedule and guidance as in ComfyUI."""
 
@@ -75,44 +113,7 @@ class KSampler:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        from ...qwen.sampling import SAMPLERS
-
-        def number(tooltip: str, **options: Any) -> dict[str, Any]:
-            return {**options, "tooltip": tooltip}
-
-        seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}
-        cfg = {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}
-        denoise_tip = (
-            "Share of the way that is painted: 1 starts from noise alone, less keeps the given latents' forms."
-        )
-        return {
-            "required": {
-                "model": ("MODEL", {"tooltip": "The transformer that paints."}),
-                "seed": ("INT", number(_SEED_TIP, **seed)),
-                "steps": (
-                    "INT",
-                    number(
-                        "Steps from noise to picture: 20 to 40, or 4 with a Lightning LoRA.",
-                        default=20,
-                        min=1,
-                        max=10000,
-                    ),
-                ),
-                "cfg": ("FLOAT", number(_CFG_TIP, **cfg)),
-                "sampler_name": (list(SAMPLERS), {"tooltip": "How the steps are taken."}),
-                "scheduler": (
-                    _SCHEDULERS,
-                    {"tooltip": "How the noise levels of the steps are chosen."},
-                ),
-                "positive": ("CONDITIONING", {"tooltip": "What the picture shall show."}),
-                "negative": ("CONDITIONING", {"tooltip": "What it shall not show."}),
-                "latent_image": ("LATENT", {"tooltip": "Empty latents of the wanted size, or those to start from."}),
-                "denoise": (
-                    "FLOAT",
-                    number(denoise_tip, default=1.0, min=0.0, max=1.0, step=0.01),
-                ),
-            }
-        }
+        return {"required": _sampler_inputs()}
 
     def sample(
         self,
@@ -127,36 +128,57 @@ class KSampler:
         latent_image: dict[str, Any],
         denoise: float = 1.0,
     ) -> tuple:
-        import torch
+        painting = Painting(model, positive, negative, latent_image, cfg, sampler_name, seed)
+        return (painting.unchanged if denoise == 0 else painting.along(painting.schedule(steps, denoise)),)
 
-        from ...qwen.latents import latent_statistics
-        from ...qwen.sampling import auraflow_table, flux_table, guided, initial_noise, sample, simple_schedule
 
-        latents = _latents(latent_image)
-        if denoise == 0:
-            return ({**latent_image, "samples": latents},)
-        engine = engine_module().current()
-        previewer = Previewer(engine)
-        transformer = engine.transformer_of(model)
-        mean, std = latent_statistics()
-        start = None if torch.count_nonzero(latents) == 0 else (latents.float() - mean) / std
-        table = flux_table() if model.shift is None else auraflow_table(model.shift)
-        schedule = simple_schedule(table, steps, denoise)
-        noise = initial_noise(latents.shape, seed).to(engine.device)
-        denoiser = guided(
-            _denoiser(transformer, positive, "positive"),
-            _denoiser(transformer, negative, "negative"),
-            cfg,
-            model.cfg_norm,
+class KSamplerAdvanced:
+    """Paints a part of the steps: what a first sampler leaves, a second one goes on with."""
+
+    CATEGORY = "model/sampling"
+    DESCRIPTION = "Paints from one step of the schedule to another, with or without noise of its own."
+    SEARCH_ALIASES = ["two samplers", "start at step", "refine"]
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "sample"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        shared = _sampler_inputs()
+        step = {"min": 0, "max": 10000, "advanced": True}
+        return {
+            "required": {
+                "model": shared["model"],
+                "add_noise": (["enable", "disable"], {"advanced": True}),
+                "noise_seed": shared["seed"],
+                **{name: shared[name] for name in _SHARED},
+                "start_at_step": ("INT", {"default": 0, **step}),
+                "end_at_step": ("INT", {"default": 10000, **step}),
+                "return_with_leftover_noise": (["disable", "enable"], {"advanced": True}),
+            }
+        }
+
+    def sample(
+        self,
+        model: HostModel,
+        add_noise: str,
+        noise_seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict[str, Any],
+        start_at_step: int,
+        end_at_step: int,
+        return_with_leftover_noise: str,
+    ) -> tuple:
+        seed = noise_seed if add_noise == "enable" else None
+        painting = Painting(model, positive, negative, latent_image, cfg, sampler_name, seed)
+        levels = part_of_schedule(
+            painting.schedule(steps), start_at_step, end_at_step, return_with_leftover_noise == "enable"
         )
-        progress = engine.progress(steps)
-
-        def tell(step: int, total: int, estimate: Any, _: Any) -> None:
-            progress.update(step + 1, total, previewer(estimate.cpu() * std + mean))
-
-        start = None if start is None else start.to(engine.device)
-        painted = sample(denoiser, noise, schedule, tell, latents=start, sampler=sampler_name)
-        return ({**latent_image, "samples": painted.float().cpu() * std + mean},)
+        return (painting.unchanged if levels is None else painting.along(levels),)
 
 
 class VAEDecode:
@@ -203,6 +225,24 @@ class VAEEncode:
         return ({"samples": engine_module().current().vae_encode(vae, pixels)},)
 
 
+class RepeatLatentBatch:
+    """Latents several times over, to paint as many pictures of each."""
+
+    CATEGORY = "model/latent/batch"
+    SEARCH_ALIASES = ["several pictures of a mask", "duplicate latents"]
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "repeat"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        amount = {"default": 1, "min": 1, "max": 64, "tooltip": "Pictures of each of the latents."}
+        return {"required": {"samples": ("LATENT",), "amount": ("INT", amount)}}
+
+    def repeat(self, samples: dict[str, Any], amount: int) -> tuple:
+        cells = latents_of(samples)
+        return ({**samples, "samples": cells.repeat(amount, *[1] * (cells.ndim - 1))},)
+
+
 class EmptySD3LatentImage:
     """Empty latents of a size."""
 
@@ -229,47 +269,13 @@ class EmptySD3LatentImage:
         return ({"samples": torch.zeros(latent_shape(height, width, batch_size))},)
 
 
-def _latents(latent_image: dict[str, Any]) -> Any:
-    """The latents [B, 16, 1, h, w] of a LATENT. Raises InputError for what this host cannot do with one."""
-    strange = sorted({"noise_mask", "batch_index"} & set(latent_image))
-    if strange:
-        raise InputError(f"the embedded host's KSampler does not offer latents with {', '.join(strange)}")
-    samples = latent_image["samples"]
-    cells = samples if samples.ndim == 5 else samples.unsqueeze(2)
-    if cells.ndim != 5 or cells.shape[1] != 16 or cells.shape[2] != 1:
-        raise InputError(
-            f"latents of shape {list(samples.shape)} are not those of Qwen-Image, [B, 16, 1, h, w]: link the LATENT "
-            "of CCM Conditioning"
-        )
-    return cells
-
-
-def _denoiser(transformer: Any, conditioning: list, name: str) -> Any:
-    """The transformer under one CONDITIONING. Raises InputError for what this host cannot do with one."""
-    from ...qwen.denoiser import denoiser
-    from ...qwen.encode import Conditioning
-    from ...qwen.latents import latent_statistics
-
-    if len(conditioning) != 1:
-        raise InputError(f"the {name} conditioning has {len(conditioning)} parts; the embedded host takes one")
-    embeds, extra = conditioning[0]
-    strange = sorted(key for key, value in extra.items() if key not in _KNOWN_CONDITIONS and value is not None)
-    if strange:
-        raise InputError(f"the embedded host's KSampler does not offer conditioning with {', '.join(strange)}")
-    method = extra.get("reference_latents_method")
-    own = "index_timestep_zero" if transformer.config.zero_cond_t else "index"
-    if method not in (None, own):
-        raise InputError(f"this model sees references by {own!r}, but the {name} conditioning asks for {method!r}")
-    mean, std = latent_statistics()
-    references = [(latent.float() - mean) / std for latent in extra.get("reference_latents") or []]
-    return denoiser(transformer, Conditioning(embeds, extra.get("attention_mask")), references)
-
-
 NODES = [
     (ModelSamplingAuraFlow, "ModelSamplingAuraFlow", "comfy_extras.nodes_model_advanced"),
     (CFGNorm, None, "comfy_extras.nodes_cfg"),
     (KSampler, "KSampler", "nodes"),
+    (KSamplerAdvanced, "KSampler (Advanced)", "nodes"),
     (VAEDecode, "VAE Decode", "nodes"),
     (VAEEncode, "VAE Encode", "nodes"),
+    (RepeatLatentBatch, "Repeat Latent Batch", "nodes"),
     (EmptySD3LatentImage, "EmptySD3LatentImage", "comfy_extras.nodes_sd3"),
 ]
