@@ -181,7 +181,7 @@ class CCMLoadDataset(io.ComfyNode):
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
         import torch
 
-        from ..wdlora.clinic.images import binary_mask, read_image
+        from ..wdlora.clinic.images import read_image, read_mask
         from ..wdlora.dataset.folder import read_folder
         from .images import scaled
 
@@ -192,7 +192,11 @@ class CCMLoadDataset(io.ComfyNode):
         progress = engine.current().progress(len(chosen))
         pictures, masks = [], []
         for record in chosen:
-            picture, mask = (read_image(path).pixels for path in (record.image, record.mask))
+            picture = read_image(record.image).pixels
+            try:
+                mask = read_mask(record.mask).mask
+            except InputError as problem:
+                raise InputError(f"the mask of {record.file}: {str(problem).replace(str(record.mask), 'it')}") from None
             if picture.shape != mask.shape:
                 raise InputError(f"{record.file} and its mask have different sizes: they must lie on one pixel grid")
             if pictures and picture.shape != pictures[0].shape:
@@ -200,12 +204,7 @@ class CCMLoadDataset(io.ComfyNode):
                     f"{record.file} has another size than {chosen[0].file}; a batch holds one size: load it by itself"
                 )
             pictures.append(torch.from_numpy(scaled(picture)[0]))
-            try:
-                masks.append(binary_mask(mask))
-            except InputError:
-                raise InputError(
-                    f"the mask of {record.file} holds grey: draw nerves white on black, nothing between"
-                ) from None
+            masks.append(mask)
             progress.advance()
         values = [
             {

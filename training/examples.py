@@ -13,7 +13,7 @@ from tqdm import tqdm
 from training.views import draw_view
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.scale import pixel_sides
-from wdlora.clinic.images import as_uint8, binary_mask, read_image
+from wdlora.clinic.images import as_uint8, read_image, read_mask
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
@@ -147,7 +147,7 @@ def _reader(record: Record) -> Callable[[], Pictures]:
         if pixels.dtype != np.uint8 and image.max() < DARK:
             raise InputError(f"The image {record.file} is nearly black: stretch its 12 bits to the 16 of its file.")
         try:
-            mask = binary_mask(read_image(record.mask).pixels)
+            mask = read_mask(record.mask).mask
         except InputError as error:
             raise InputError(f"The mask of {record.file}: {error}.") from None
         if mask.mean() > 0.5:

@@ -83,6 +83,19 @@ def test_what_the_graph_makes_a_mask_of_must_be_one(place, capsys):
     assert "picture.png is no mask of nerves" in capsys.readouterr().err
 
 
+def test_a_coloured_mask_of_which_the_graph_would_lose_lines_is_refused(place, capsys):
+    """The graph takes the channel red: red lines are whole in it, blue ones are not there."""
+    pixels = np.zeros((96, 96, 3), np.uint8)
+    pixels[20:24] = pixels[60:64] = (255, 0, 0)
+    (place / "coloured").mkdir()
+    Image.fromarray(pixels).save(place / "coloured" / "one.png")
+    assert batch("--masks", "coloured") == 0
+    pixels[40:44] = (0, 0, 255)
+    Image.fromarray(pixels).save(place / "coloured" / "one.png")
+    assert batch("--masks", "coloured", "--out", "second") == 2
+    assert "drawn in colours, of which the graph takes red alone" in capsys.readouterr().err
+
+
 def test_a_masks_own_pixel_size_is_what_is_measured_with(place, capsys):
     """Refused with the options that mend it, which give the CNFL of the mask's record but for their rounding."""
     sample("drawn", "--pixel-size-um", "0.7813")

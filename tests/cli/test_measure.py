@@ -77,6 +77,27 @@ def test_a_mask_of_black_nerves_on_white_is_noticed(files, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_a_mask_says_and_looks_like_is_told(tmp_path, capsys):
+    """In the result and on standard error: colours that count, outlines, a pixel size that cannot be used."""
+    coloured = np.zeros((384, 384, 3), np.uint8)
+    coloured[100:105], coloured[200:205] = (255, 0, 0), (0, 0, 255)
+    hollow = np.zeros((384, 384), np.uint8)
+    hollow[[100, 105]] = 255
+    for name, pixels, cnfl, word in (
+        ("colours", coloured, 5.0, "lines in red and blue all count as nerve"),
+        ("outline", hollow, 5.0, "as outlines of nerves do: CNFL counts each twice"),
+    ):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        assert main(["measure", "--json", str(tmp_path / f"{name}.png"), "--pixel-size-um", "hrt"]) == 0
+        said = capsys.readouterr()
+        (one,) = json.loads(said.out)["images"]
+        assert one["cnfl"] == pytest.approx(cnfl, rel=0.01)
+        assert word in "".join(one["notes"]) and word in said.err
+    unusable = {270: "ImageJ=1.54\nunit=mm\n", 282: 5.0, 283: 5.0, 296: 1}
+    Image.fromarray(hollow).save(tmp_path / "size.tif", tiffinfo=unusable)
+    assert "its pixels are 200 × 200 µm, which cannot be used" in refused([str(tmp_path / "size.tif")], capsys)
+
+
 def test_images_are_traced(tmp_path, capsys):
     rng = np.random.default_rng(0)
     mask = next(d for d in DRAWINGS if d.name == "three parallels").mask()

@@ -1,17 +1,15 @@
 """Images as clinics have them: formats, pixel sizes, information bars, mosaics, and files that are none."""
 
 import contextlib
-import io
 import struct
-import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
-from wdlora.clinic import images
-from wdlora.clinic.images import as_uint8, binary_mask, parse_pixel_size, read_image
+from tests.clinic.nerve_strokes import nerves
+from wdlora.clinic.images import as_uint8, parse_pixel_size, read_image
 from wdlora.errors import InputError
 
 
@@ -223,128 +221,7 @@ def test_nothing_personal_leaves_the_reader(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "miller.png", pnginfo=notes, exif=exif)
     image = read_image(tmp_path / "miller.png")
     assert "iller" not in repr(image)
-    assert set(vars(image)) == {"pixels", "pixel_size_um", "valid", "cropped"}
-
-
-def dicom(tmp_path, pixels, **tags):
-    """A DICOM file of one image."""
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    data.PatientName = "Miller^Anna"
-    data.Rows, data.Columns = pixels.shape
-    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
-    data.BitsAllocated = data.BitsStored = pixels.dtype.itemsize * 8
-    data.HighBit = data.BitsStored - 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    file = tmp_path / "a.dcm"
-    pydicom.dcmwrite(file, data, enforce_file_format=True)
-    return file
-
-
-def test_dicom(tmp_path, picture):
-    image = read_image(dicom(tmp_path, picture, PixelSpacing=[0.0011, 0.0010]))
-    assert (image.pixels == picture).all() and image.pixels.dtype == np.uint8
-    assert image.pixel_size_um == pytest.approx((1.1, 1.0))
-    assert "iller" not in repr(image)
-    deep = picture.astype(np.uint16) * 200
-    image = read_image(dicom(tmp_path, deep, PixelSpacing=[0.2, 0.2]))  # 200 µm: no microscope
-    assert (image.pixels == deep).all() and image.pixel_size_um is None
-
-
-def test_dicom_where_the_largest_value_is_black(tmp_path, picture):
-    image = read_image(dicom(tmp_path, picture, PhotometricInterpretation="MONOCHROME1"))
-    assert (image.pixels == 255 - picture).all()
-    signed = picture.astype(np.int16) * 100 - 12000
-    turned = dicom(tmp_path, signed, PhotometricInterpretation="MONOCHROME1", PixelRepresentation=1)
-    assert (read_image(turned).pixels == -1 - signed.astype(int)).all()
-
-
-def test_dicom_with_colours_or_a_spacing_with_commas(tmp_path, picture):
-    with pytest.raises(InputError, match="numbers of colours"):
-        read_image(dicom(tmp_path, picture, PhotometricInterpretation="PALETTE COLOR"))
-    file = dicom(tmp_path, picture, PixelSpacing=[0.001, 0.001])
-    file.write_bytes(file.read_bytes().replace(b"0.001", b"0,001"))
-    assert read_image(file).pixel_size_um is None
-
-
-def test_damaged_dicom(tmp_path, picture):
-    file = dicom(tmp_path, picture)
-    data = file.read_bytes()
-    file.write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"a\.dcm"):
-        read_image(file)
-    file.write_bytes(b"no dicom")
-    with pytest.raises(InputError, match="no DICOM"):
-        read_image(file)
-
-
-def test_dicom_without_pydicom_says_how_to_install_it(tmp_path, picture, monkeypatch):
-    file = dicom(tmp_path, picture)
-    monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(InputError, match="pip install"):
-        read_image(file)
-
-
-def test_the_limit_is_checked_for_dicom_too(tmp_path, picture, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
-    with pytest.raises(InputError, match="limit"):
-        read_image(dicom(tmp_path, picture))
-
-
-def nerves(grey: int = 255, width: int = 3, fine: int = 1, side: int = 192) -> Image.Image:
-    """Ten oblique nerves, every other one in `grey`, drawn on a grid `fine` times as fine."""
-    picture = Image.new("L", (side * fine, side * fine))
-    draw = ImageDraw.Draw(picture)
-    for number in range(10):
-        left, shift = fine * (9 + 18 * number), fine * (3 * number - 14)
-        draw.line([(left, 0), (left + shift, side * fine)], fill=255 if number % 2 else grey, width=width * fine)
-    return picture
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 6])
-@pytest.mark.parametrize("how", [Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
-def test_grey_rims_of_smoothed_nerves_are_cut(width, how):
-    """A third of what is three pixels wide is rim; the cut leaves the nerve as wide as drawn, to a fifth of a pixel."""
-    fine = nerves(width=width, fine=8)
-    mask = binary_mask(np.asarray(fine.resize((192, 192), how)))
-    assert mask.mean() == pytest.approx(np.mean(np.asarray(fine) > 0), rel=0.2 / width)
-
-
-@pytest.mark.parametrize("width", [2, 3])
-@pytest.mark.parametrize("side", [150, 256, 384, 512])
-def test_scaled_masks_and_jpeg_are_masks(width, side):
-    drawn = nerves(width=width)
-    scaled = binary_mask(np.asarray(drawn.resize((side, side), Image.Resampling.BILINEAR)))
-    assert scaled.mean() == pytest.approx(np.mean(np.asarray(drawn) > 0), rel=0.2 / width)
-    memory = io.BytesIO()
-    drawn.save(memory, "JPEG", quality=50)
-    with Image.open(memory) as stored:
-        assert (binary_mask(np.asarray(stored)) != (np.asarray(drawn) > 0)).mean() < 0.002
-
-
-def test_nerves_that_the_cut_would_take_away_are_refused():
-    for grey in (60, 100, 127):
-        with pytest.raises(InputError, match="of what is drawn is grey"):
-            binary_mask(np.asarray(nerves(grey)))
-    assert (binary_mask(np.asarray(nerves(160))) == (np.asarray(nerves()) > 0)).all()  # bright enough to stay
-
-
-def test_labels_are_no_mask():
-    labels = np.asarray(nerves()) // 255
-    assert (binary_mask(labels) == labels.astype(bool)).all()
-    labels[:96] *= 3
-    with pytest.raises(InputError, match="0, 1, 3 are labels"):
-        binary_mask(labels)
+    assert set(vars(image)) == {"pixels", "pixel_size_um", "valid", "cropped", "unusable_size"}
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -81,7 +81,7 @@ def test_a_mask_is_cut_at_half_its_brightness(run):
     (example,) = folder_examples(folder)
     assert (found[0].numpy() == example.load()[1]).all()
     write_grey(folder / "masks" / "1.jpg", np.linspace(0, 255, 96 * 96).reshape(96, 96).astype(np.uint8))
-    assert "the mask of 1.png holds grey" in run.sentence("CCMLoadDataset", **load)
+    assert "the mask of 1.png: this is a grey image" in run.sentence("CCMLoadDataset", **load)
 
 
 def test_an_image_that_is_there_is_not_written_again(run):

@@ -81,5 +81,6 @@ def test_what_comfyui_installs_is_what_its_nodes_need():
     assert {re.split(r"[<>=!~ ]", line)[0] for line in wanted} == {
         "lazy-loader",
         "scikit-image",
+        "tifffile",
         "matplotlib",
     }  # none that ComfyUI has

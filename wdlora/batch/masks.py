@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..clinic.images import ClinicImage, binary_mask, read_image
+from ..clinic.images import binary_mask, decode
+from ..clinic.pictures import Decoded
 from ..errors import InputError
 from ..files import sha256
 from ..graph import Graph
@@ -20,6 +21,7 @@ SAMPLER = "CCMSampleMasks"
 UPLOADS = "wdlora-batch"
 """Subfolder of the input folder where masks go, and of the output folder where results come from."""
 
+_CHANNELS = ("red", "green", "blue")
 _LOADERS = ("LoadImageMask", "LoadImage", "CCMLoadImage")
 _PIXEL_SIZE = "pixel_size_um"
 _TOLERANCE = 0.01
@@ -120,18 +122,29 @@ def check_masks(graph: Graph, masks: Sequence[Mask], at: Place, stated: Collecti
     taken = _taken_for_mask(graph, at.node)
     for mask in masks:
         try:
-            picture = read_image(mask.path)
+            picture = decode(mask.path)
         except InputError:
             continue
         if taken:
-            _check_mask(mask, picture)
+            _check_mask(mask, picture, taken)
         if picture.pixel_size_um is not None:
             _check_pixel_size(graph, mask, picture.pixel_size_um, used)
 
 
-def _check_mask(mask: Mask, picture: ClinicImage) -> None:
+def _check_mask(mask: Mask, picture: Decoded, channels: Collection[str]) -> None:
+    pixels = picture.pixels
+    if pixels.ndim == 3:
+        drawn = pixels.max(2) > pixels.max() / 2
+        for channel in sorted(set(channels) & set(_CHANNELS)):
+            lost = drawn & (pixels[..., _CHANNELS.index(channel)] <= pixels.max() / 2)
+            if lost.sum() > 0.05 * drawn.sum():
+                raise InputError(
+                    f"{mask.path} is drawn in colours, of which the graph takes {channel} alone: "
+                    "draw all nerves white on black"
+                )
+        pixels = pixels.max(2)
     try:
-        binary_mask(picture.pixels)
+        binary_mask(pixels)
     except InputError:
         raise InputError(f"{mask.path} is no mask of nerves, white on black: take it out of the folder") from None
 
@@ -150,12 +163,12 @@ def _check_pixel_size(graph: Graph, mask: Mask, sides: tuple[float, float], used
     )
 
 
-def _taken_for_mask(graph: Graph, loader: str) -> bool:
-    """Whether colours of the picture that a node loads become a mask at once."""
+def _taken_for_mask(graph: Graph, loader: str) -> set[str]:
+    """The channels of the picture that a node loads which become a mask at once."""
     takers = [
         node
         for id, node in graph.items()
         if (node.get("class_type") == "LoadImageMask" and id == loader)
         or (node.get("class_type") == "ImageToMask" and node["inputs"].get("image") == [loader, 0])
     ]
-    return any(node["inputs"].get("channel") != "alpha" for node in takers)
+    return {str(node["inputs"].get("channel")) for node in takers} - {"alpha"}

@@ -22,7 +22,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..anatomy.biomarkers.panel import Biomarkers
-    from ..clinic.images import ClinicImage
+    from ..clinic.images import ClinicImage, ClinicMask
 
 EXAMPLE = "python -m wdlora measure masks/*.png --pixel-size-um hrt --csv biomarkers.csv --overlay pictures"
 
@@ -88,20 +88,21 @@ def run(args: argparse.Namespace) -> int:
     watched = tqdm(args.files, unit="image", disable=not sys.stderr.isatty())
     for name, columns in zip(watched, named, strict=True):
         with _named(name):
-            picture, pixel_um, source = _read(name, size)
-            if shape is not None and picture.pixels.shape != shape:
+            picture, pixel_um, source = _read(name, size, args.image)
+            if shape is not None and _shape(picture) != shape:
                 raise InputError(
-                    f"it is {_size(picture.pixels.shape)} pixels but {args.files[0]} is {_size(shape)}; "
+                    f"it is {_size(_shape(picture))} pixels but {args.files[0]} is {_size(shape)}; "
                     "measure images of different sizes in separate calls"
                 )
-            shape = picture.pixels.shape
-            result, mask = _measure(picture, pixel_um, rules, args.image)
+            shape = _shape(picture)
+            result, mask = _measure(picture, pixel_um, rules)
         notes = [picture.cropped] if picture.cropped else []
+        notes += getattr(picture, "notes", ())
         if not args.image and mask.mean() > 0.5:
             notes.append(f"nerves cover {mask.mean():.0%} of the mask; if they are black on white, invert it")
         results.append(Measured(columns, source, result, tuple(notes)))
         if args.overlay:
-            _draw(_overlay(args.overlay, columns), columns, result, mask, picture.pixels if args.image else None)
+            _draw(_overlay(args.overlay, columns), columns, result, mask, getattr(picture, "pixels", None))
     rows = [image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
     if args.csv:
         _write_table(args.csv, rows)
@@ -113,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_report(results), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print(results)
+    _print_notes(results)
     return 0
 
 
@@ -178,28 +180,33 @@ def _check_outputs(args: argparse.Namespace, named: list[dict[str, str]]) -> Non
         outputs.add(place)
 
 
-def _read(name: str, size: Any) -> "tuple[ClinicImage, tuple[float, float], str]":
-    """The picture, its pixel size, and where that comes from."""
+def _read(name: str, size: Any, image: bool) -> "tuple[ClinicImage | ClinicMask, tuple[float, float], str]":
+    """The picture or mask, its pixel size, and where that comes from."""
     from ..anatomy.scale import PIXEL_SIZE_UM
-    from ..clinic.images import read_image
+    from ..clinic.images import read_image, read_mask
 
-    picture = read_image(name, size)
-    if picture.pixel_size_um is None and picture.pixels.shape == (384, 384):
+    picture = read_image(name, size) if image else read_mask(name, size)
+    if picture.pixel_size_um is None and _shape(picture) == (384, 384) and not picture.unusable_size:
         return picture, (PIXEL_SIZE_UM, PIXEL_SIZE_UM), "assumed: a 400 µm HRT field"
     source = "given" if size is not None else "file"
     return picture, picture.require_pixel_size(name), source
 
 
+def _shape(picture: "ClinicImage | ClinicMask") -> tuple[int, ...]:
+    from ..clinic.images import ClinicMask
+
+    return picture.mask.shape if isinstance(picture, ClinicMask) else picture.pixels.shape
+
+
 def _measure(
-    picture: "ClinicImage", pixel_um: tuple[float, float], rules: Any, trace_first: bool
+    picture: "ClinicImage | ClinicMask", pixel_um: tuple[float, float], rules: Any
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
     from ..anatomy.tracing.tracer import trace
-    from ..clinic.images import binary_mask
+    from ..clinic.images import ClinicMask
 
-    if not trace_first:
-        mask = binary_mask(picture.pixels)
-        return measure(mask, pixel_um, rules), mask
+    if isinstance(picture, ClinicMask):
+        return measure(picture.mask, pixel_um, rules), picture.mask
     mask = trace(picture.pixels, pixel_um, valid=picture.valid)
     valid = None if picture.valid.all() else picture.valid
     return measure(mask, pixel_um, rules, valid, picture.pixels), mask
@@ -244,7 +251,7 @@ def _report(results: list[Measured]) -> dict[str, Any]:
 
 
 def _print(results: list[Measured]) -> None:
-    """One line an image, then what the reader has to know."""
+    """One line an image."""
     wide = max(5, *(len(r.columns["image"]) for r in results))
     print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in COLUMNS))
     print(f"{'':<{wide}}" + "".join(f"{UNITS[name]:>9}" for name, _ in COLUMNS))
@@ -253,6 +260,10 @@ def _print(results: list[Measured]) -> None:
         cells = ("–" if values[name] is None else f"{values[name]:.2f}" for name, _ in COLUMNS)
         print(f"{r.columns['image']:<{wide}}" + "".join(f"{cell:>9}" for cell in cells))
     print(f"rules {results[0].biomarkers.rules}")
+
+
+def _print_notes(results: list[Measured]) -> None:
+    """What the reader has to know, on standard error."""
     for source in dict.fromkeys(r.pixel_size_from for r in results):
         if source.startswith("assumed"):
             print(f"pixel size {source}; say so with --pixel-size-um hrt, or give the true one", file=sys.stderr)

@@ -248,6 +248,7 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
     from ..anatomy.biomarkers.panel import measure
     from ..anatomy.tracing.tracer import trace
     from ..clinic.images import as_uint8, read_image
+    from ..clinic.masks import OUTLINED, drawn_as_outlines
 
     source = item.source
     notes: list[str] = []
@@ -263,6 +264,8 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         mask = read_annotation(source, picture.pixels)
         if source.centreline and choices.line_width_um is not None:
             mask = _widened(mask, choices.line_width_um, picture.require_pixel_size()[0])
+        elif not source.centreline and drawn_as_outlines(mask, size):
+            notes.append(OUTLINED)
         if mask.mean() > 0.5:
             raise InputError(f"nerves cover {mask.mean():.0%} of the mask: they are to be white on black, invert it")
     else:

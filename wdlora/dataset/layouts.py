@@ -152,14 +152,15 @@ def _colours(path: Path) -> np.ndarray | None:
     """uint8 [H, W, 3] of a picture that has coloured pixels; None for a grey one or no picture."""
     from PIL import Image
 
-    from ..clinic.images import MAX_PIXELS
+    from ..clinic.pictures import DAMAGED, MAX_PIXELS, turn_left, turned_array
 
     try:
         with Image.open(path, formats=("PNG", "TIFF", "BMP", "JPEG")) as picture:
             if picture.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr") or picture.width * picture.height > MAX_PIXELS:
                 return None
-            pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            turn = turn_left(picture)
+            pixels = turned_array(np.asarray(picture.convert("RGB")), turn)
+    except (*DAMAGED, Image.DecompressionBombError):
         return None  # DICOM and damaged files: read_image has words for them
     return pixels if (np.ptp(pixels.astype(int), axis=2) > COLOURED).any() else None
 

@@ -61,6 +61,8 @@ class CommonGrid:
 def look(item: Item, size: Size | None) -> Seen:
     """Read an image for its size, grey range and pixel size. Raises InputError, also where it is coloured."""
     image = _read(item, size)
+    if image.unusable_size:
+        image.require_pixel_size(str(item.source))  # a size of its own that cannot be used: none is assumed for it
     pixels = image.pixels
     return Seen(
         (pixels.shape[0], pixels.shape[1]),

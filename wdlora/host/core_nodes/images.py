@@ -22,15 +22,22 @@ def read_picture(path: str) -> tuple[Any, Any]:
     import torch
     from PIL import ImageOps, ImageSequence
 
+    from ...clinic.pictures import deep_grey, misread, turn_left, turned_array
+
     images: list[Any] = []
     masks: list[Any] = []
     name = os.path.basename(path)
     with opened(path, name) as file:
+        if misread(file):
+            raise InputError(f"{name} is a TIFF on its side: save it upright, or as PNG")
         for frame in ImageSequence.Iterator(file):
             check_pixels(frame, name, len(images) + 1)
+            frame.load()
+            deep = deep_grey(frame, name)
+            turn = turn_left(frame)
             upright = ImageOps.exif_transpose(frame)
-            if upright.mode.startswith("I"):  # 16 bit grey
-                grey = np.asarray(upright).astype(np.float32) / 65535
+            if deep is not None:  # more than 8 bits of grey
+                grey = turned_array(_from_0_to_1(deep, name), turn)
                 pixels = np.stack([grey] * 3, axis=-1)
             else:
                 pixels = np.asarray(upright.convert("RGB")).astype(np.float32) / 255
@@ -41,6 +48,20 @@ def read_picture(path: str) -> tuple[Any, Any]:
             masks.append(None if alpha is None else 1 - torch.from_numpy(np.asarray(alpha).astype(np.float32) / 255))
     opaque = torch.zeros(images[0].shape[:2] if any(mask is not None for mask in masks) else (64, 64))
     return torch.stack(images), torch.stack([opaque if mask is None else mask for mask in masks])
+
+
+def _from_0_to_1(grey: Any, name: str) -> Any:
+    """Grey of any type as float32 in [0, 1]; floats beyond it do not say what is white."""
+    import numpy as np
+
+    if grey.dtype != np.float32:
+        return grey.astype(np.float32) / np.iinfo(grey.dtype).max
+    if not (grey.min() >= 0 and grey.max() <= 1):
+        raise InputError(
+            f"{name} holds values from {grey.min():g} to {grey.max():g} and does not say what is white: "
+            "save it in 8 or 16 bits"
+        )
+    return grey
 
 
 class LoadImage:

@@ -90,6 +90,8 @@ class FileRoutes:
         return answer(await asyncio.to_thread(self._keep_mask, form))
 
     def _keep_mask(self, form: Any) -> dict[str, str]:
+        from PIL import ImageOps
+
         reference = parse(str(form.get("original_ref")))
         if not isinstance(reference, dict):
             raise InputError("the mask cannot be kept: original_ref is no object with a filename")
@@ -100,12 +102,13 @@ class FileRoutes:
             opened(original, original.name) as picture,
             opened(BytesIO(_upload(form)), "the painted mask") as painted,
         ):
-            if picture.size != painted.size:
+            shown = ImageOps.exif_transpose(picture)
+            if shown.size != painted.size:
                 raise InputError(
                     f"the painted mask is {painted.width} × {painted.height} pixels, but {original.name} is "
-                    f"{picture.width} × {picture.height}: paint it on that picture"
+                    f"{shown.width} × {shown.height}: paint it on that picture"
                 )
-            combined = picture.convert("RGBA")
+            combined = shown.convert("RGBA")
             combined.putalpha(painted.convert("RGBA").getchannel("A"))
             buffer = BytesIO()
             combined.save(buffer, "PNG", compress_level=4)
@@ -200,9 +203,10 @@ def _kept_under_a_free_name(path: Path, content: bytes) -> Path:
 
 def _picture(path: Path, preview: str | None, channel: str) -> web.Response:
     """One channel ("rgb" or "a") or a small version ("webp;90") of a picture."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    with opened(path, path.name) as picture:
+    with opened(path, path.name) as file:
+        picture = ImageOps.exif_transpose(file)
         if channel == "a":
             rendered = Image.new("RGBA", picture.size)
             rendered.putalpha(picture.convert("RGBA").getchannel("A"))
