@@ -9,6 +9,7 @@ from ..wdlora.errors import InputError
 from . import engine, files, tensors
 
 CATEGORY = "CCM/model"
+NAMED = files.Named()
 STRENGTH = {"min": -10.0, "max": 10.0, "step": 0.05, "round": 0.001}
 
 
@@ -82,9 +83,11 @@ class WDLoRAApply(io.ComfyNode):
     def fingerprint_inputs(cls, adapter: Any, linked_adapter: Any = "", **_: Any) -> Any:
         from ..wdlora.files import sha256
 
-        if adapter in (None, files.NONE):
+        if adapter is None or linked_adapter is None:
+            return NAMED.changes()
+        if adapter == files.NONE:
             return None
-        return sha256(files.model_file("loras", adapter, "adapter"))
+        return [sha256(path) if path.is_file() else "" for path in _with_settings(_adapter_file(adapter, ""))]
 
     @classmethod
     def execute(
@@ -103,6 +106,7 @@ class WDLoRAApply(io.ComfyNode):
         if name == files.NONE:
             return io.NodeOutput(model, "No adapter: the model is passed on as it is.")
         path = _adapter_file(name, sha256)
+        NAMED.note(*_with_settings(path))
         loaded = Adapter.load(path)
         patched, found = engine.current().patch(model, loaded, direction_strength, magnitude_strength)
         kind = "WDLoRA" if loaded.weight_decomposed else "plain LoRA"
@@ -165,8 +169,10 @@ class WDLoRAInspect(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter: Any, base: Any) -> Any:
+        if None in (adapter, base):
+            return NAMED.changes()
         path, other = _inspected(adapter, base)
-        return [files.stamp(path), "" if other is None else files.stamp(other)]
+        return [files.stamp(one) for one in (*_with_settings(path), *([] if other is None else [other]))]
 
     @classmethod
     def execute(cls, adapter: str, base: str) -> Any:
@@ -175,6 +181,7 @@ class WDLoRAInspect(io.ComfyNode):
         from ..wdlora.adapter.report import adapter_report, report_text
 
         path, other = _inspected(adapter, base)
+        NAMED.note(*_with_settings(path), *([] if other is None else [other]))
         loaded = Adapter.load(path, other)
         host = engine.current()
 
@@ -211,6 +218,13 @@ def _adapter_file(name: str, sha256: str) -> Any:
             f"{wanted}; put the right file into models/loras, or clear sha256"
         )
     return path
+
+
+def _with_settings(adapter: Any) -> list[Any]:
+    """An adapter's file, and the settings beside it, which peft reads with it."""
+    from ..wdlora.adapter.configuration import PEFT_CONFIG
+
+    return [adapter, adapter.with_name(PEFT_CONFIG)]
 
 
 def _bases() -> list[str]:

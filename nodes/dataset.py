@@ -12,6 +12,7 @@ from . import engine, files, tensors
 from .biomarkers import pixel_size_input
 
 CATEGORY = "CCM/dataset"
+NAMED = files.Named()
 ALL = "all"
 UNKNOWN = "unknown"
 
@@ -175,7 +176,7 @@ class CCMLoadDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, dataset: Any, **_: Any) -> Any:
-        return files.stamp(dataset_folder(dataset))
+        return NAMED.changes() if dataset is None else files.stamp(dataset_folder(dataset))
 
     @classmethod
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
@@ -185,6 +186,7 @@ class CCMLoadDataset(io.ComfyNode):
         from ..wdlora.dataset.folder import read_folder
         from .images import scaled
 
+        NAMED.note(dataset_folder(dataset))
         records = [one for one in read_folder(dataset_folder(dataset)) if cohort in (ALL, one.cohort)]
         chosen = records[start : start + count]
         if not chosen:

@@ -45,8 +45,36 @@ def confined(root: str | os.PathLike, name: str, what: str) -> Path:
     return path
 
 
+class Named:
+    """Files that a kind of node has read, so that a change of one is noticed where a link names it.
+
+    A linked name is not known when a host asks for a node's fingerprint. Another name changes what the node depends on
+    anyway; what is left are changes of files that were named before. The count of those is the fingerprint: it stays
+    the same while nothing changes, so that nothing is painted again.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[str, str] = {}
+        self._changes = 0
+
+    def note(self, *paths: str | os.PathLike) -> None:
+        """Remember files or folders as they are; say it before they are read."""
+        for path in map(os.fspath, paths):
+            now = stamp(path)
+            self._changes += self._stamps.setdefault(path, now) != now
+            self._stamps[path] = now
+
+    def changes(self) -> int:
+        """How many changes there have been of what was noted."""
+        self.note(*self._stamps)
+        return self._changes
+
+
 def stamp(path: str | os.PathLike) -> str:
-    """What changes with a file or a folder's files: names, sizes and times of change. Cheap on files of any size."""
+    """What changes with a file or a folder's files: names, sizes and times of change; "" where there is none.
+
+    Cheap on files of any size.
+    """
     place = Path(path)
     files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
     return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)

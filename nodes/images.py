@@ -8,6 +8,7 @@ from ..wdlora.errors import InputError
 from . import files, tensors
 
 CATEGORY = "CCM/images"
+NAMED = files.Named()
 
 
 class CCMLoadImage(io.ComfyNode):
@@ -59,7 +60,7 @@ class CCMLoadImage(io.ComfyNode):
     def fingerprint_inputs(cls, image: Any, **_: Any) -> Any:
         from ..wdlora.files import sha256
 
-        return sha256(picture_path(image))
+        return NAMED.changes() if image is None else sha256(picture_path(image))
 
     @classmethod
     def execute(cls, image: str, pixel_size_um: float) -> Any:
@@ -69,6 +70,7 @@ class CCMLoadImage(io.ComfyNode):
         from ..wdlora.clinic.images import read_image
 
         path = picture_path(image)
+        NAMED.note(path)
         check_header(path, image)
         try:
             read = read_image(path, pixel_size_um or None)

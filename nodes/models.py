@@ -13,6 +13,8 @@ CATEGORY = "CCM/model"
 SINGLE, FOLDER, MINIATURE = "single files", "diffusers folder", "miniature"
 SOURCES = (SINGLE, FOLDER, MINIATURE)
 AUTO = "auto"
+NAMED = files.Named()
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json")
 VARIANTS = (AUTO, "edit", "2509", "2511")
 
 
@@ -49,14 +51,15 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
     def fingerprint_inputs(
         cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any, **_: Any
     ) -> Any:
-        found = places(source, diffusion_model, text_encoder, vae, folder)
-        return [files.stamp(path) for path in dict.fromkeys(found)]
+        given = (source, diffusion_model, text_encoder, vae, folder)
+        return NAMED.changes() if None in given else stamps(*given)
 
     @classmethod
     def execute(
         cls, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, variant: str, dtype: str
     ) -> Any:
         transformer, encoder, autoencoder = places(source, diffusion_model, text_encoder, vae, folder)
+        NAMED.note(*read_files(transformer, encoder, autoencoder))
         which = chosen_variant(source, transformer, variant)
         host = engine.current()
         progress = host.progress(3)
@@ -176,6 +179,20 @@ def places(
     if missing:
         raise InputError("; ".join(map(str, missing)), missing_file=any(error.missing_file for error in missing))
     return found[0], found[1], found[2]
+
+
+def read_files(transformer: Path | str, encoder: Path | str, autoencoder: Path | str) -> list[Path]:
+    """All that is read for the three parts: their files or folders, and those of the tokenizer."""
+    from ..wdlora.qwen.tokenizer import find_tokenizer, tokenizer_places
+
+    home = find_tokenizer(*tokenizer_places(Path(encoder)))
+    words = [] if home is None else [home / name for name in TOKENIZER]
+    return list(dict.fromkeys([Path(transformer), Path(encoder), Path(autoencoder), *words]))
+
+
+def stamps(source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str) -> list[str]:
+    """What changes with the model's files. Raises InputError as `places` does."""
+    return [files.stamp(path) for path in read_files(*places(source, diffusion_model, text_encoder, vae, folder))]
 
 
 def chosen_variant(source: str, transformer: Path | str, given: str) -> str:

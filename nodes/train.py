@@ -15,6 +15,7 @@ from .biomarkers import pixel_size_input
 from .training_process import TrainingProcess, presets, require_packages
 
 CATEGORY = "CCM/model"
+NAMED = files.Named()
 PHANTOMS = "phantoms"
 REDRAWN_S = 2.0
 """How often a running training draws its curve or its newest sheet, at the most."""
@@ -108,9 +109,10 @@ class WDLoRATrain(io.ComfyNode):
     def fingerprint_inputs(
         cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any, data: Any, **_: Any
     ) -> Any:
-        found = models.places(source, diffusion_model, text_encoder, vae, folder)
-        stamps = [files.stamp(path) for path in dict.fromkeys(found)]
-        return [*stamps, "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))]
+        given = (source, diffusion_model, text_encoder, vae, folder)
+        if None in (*given, data):
+            return NAMED.changes()
+        return [*models.stamps(*given), "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))]
 
     @classmethod
     def execute(
@@ -136,6 +138,8 @@ class WDLoRATrain(io.ComfyNode):
 
         given = (source, diffusion_model, text_encoder, vae, folder)
         _check(name, *given, data, settings)
+        NAMED.note(*models.read_files(*models.places(*given)))
+        NAMED.note(*([] if data == PHANTOMS else [dataset.dataset_folder(data)]))
         require_packages()
         out = files.confined(folder_paths.get_output_directory(), f"training/{name}", "run")
         taken = (out / "checkpoints").exists()

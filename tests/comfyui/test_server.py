@@ -231,15 +231,20 @@ def test_interruption_while_training(comfyui, comfy):
     assert list((comfy.base / "output" / "training" / "stopped" / "checkpoints").iterdir())
 
 
-def test_adapter_changed_on_disk_is_read_again(comfy):
+@pytest.mark.parametrize("linked", [False, True])
+def test_adapter_changed_on_disk_is_read_again(comfy, linked):
     """The file's content counts: another adapter under the same name paints another picture, the loader stays."""
     loras = comfy.base / "models" / "loras"
-    changing = loras / "changing.safetensors"
+    changing = loras / f"changing{linked:d}.safetensors"
     shutil.copy(loras / "wdlora.safetensors", changing)
     case = parity().graph(adapter=(1.0, 1.0))
-    case["apply"]["inputs"]["adapter"] = changing.name
+    case["apply"]["inputs"]["adapter"] = "none" if linked else changing.name
+    if linked:
+        case["name"] = {"class_type": "PrimitiveString", "inputs": {"value": changing.name}}
+        case["apply"]["inputs"]["linked_adapter"] = ["name", 0]
     first = comfy.succeed(case)["save"]["images"][0]
     before = comfy.path(first).read_bytes()
+    assert set(Watched(comfy, case).of("execution_cached")[0]["nodes"]) == set(case)
     shutil.copy(loras / "other.safetensors", changing)
     watched = Watched(comfy, case)
     cached = set(watched.of("execution_cached")[0]["nodes"])

@@ -29,6 +29,17 @@ def with_giver(host: Any) -> Any:
         def execute(cls, key):
             return io.NodeOutput(host.given[key])
 
+    class Say(io.ComfyNode):
+        """Gives a text, the same as long as its text is the same: what a name by link is."""
+
+        @classmethod
+        def define_schema(cls):
+            return io.Schema(node_id="Say", inputs=[io.String.Input("text")], outputs=[io.AnyType.Output()])
+
+        @classmethod
+        def execute(cls, text):
+            return io.NodeOutput(text)
+
     class Keep(io.ComfyNode):
         """Makes a graph run; what it is linked to is in the result's values."""
 
@@ -42,6 +53,7 @@ def with_giver(host: Any) -> Any:
 
     host.registry.add(Give, "tests")
     host.registry.add(Keep, "tests")
+    host.registry.add(Say, "tests")
     return host
 
 
