@@ -47,16 +47,16 @@ def biomarkers() -> Image.Image:
     """The panel of one phantom: Control, seed 3, measured on its mask."""
     mask = sample_mask("Control", 3)
     assert mask.biomarkers is not None
-    picture = annotated_picture(mask.biomarkers, mask.mask, phantom(mask, 3), "Control, phantom 3")
+    picture = annotated_picture(mask.biomarkers, mask.mask, phantom(mask, 3), "Control, seed 3 (phantom 2)")
     return Image.fromarray(picture).resize((1280, 720))
 
 
 def phantoms() -> Image.Image:
-    """Masks of the three cohorts, their phantoms, and those of the common appearance: seed 40."""
+    """Masks of the three cohorts, their phantoms, and those of the common appearance: seed 40 (phantom 2)."""
     masks = [sample_mask(name, 40) for name in COHORTS]
     return sheet(
         [
-            [mask.mask.astype(np.uint8) * 255 for mask in masks],
+            [np.where(mask.mask, 255, 120 * mask.all_fibres).astype(np.uint8) for mask in masks],
             [phantom(mask, 40) for mask in masks],
             [phantom(mask, 40, appearance="common") for mask in masks],
         ],
@@ -65,7 +65,7 @@ def phantoms() -> Image.Image:
 
 
 def tracing() -> Image.Image:
-    """Both image models at three nerve amplitudes, and their tracings: seed 40."""
+    """Both image models at three nerve amplitudes, and their tracings: seed 40 (phantom 1)."""
     own, other = sample_mask("Control", 40), foreign_phantom.spline_plexus(40)
     rows = []
     for truth, images in (

@@ -46,7 +46,9 @@ class Pictures:
 def draw(first: int, count: int) -> Pictures:
     """Phantoms of cohort appearance, the cohorts in turn."""
     names = [list(COHORTS)[number % len(COHORTS)] for number in range(count)]
-    images = [phantom(sample_mask(name, first + number), first + number) for number, name in enumerate(names)]
+    images = [
+        phantom(sample_mask(name, first + number), first + number, version=1) for number, name in enumerate(names)
+    ]
     return Pictures(images, names)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..wdlora.anatomy.phantoms.versions import VERSION, VERSIONS, version_name, version_number
 from . import engine, tensors
 from .plexus import PLEXUS, Plexuses
 
@@ -11,7 +12,7 @@ CATEGORY = "CCM/images"
 
 
 class CCMPhantom(io.ComfyNode):
-    """Images nerves by physics: line spread, focus, cells, haze, speckle, noise."""
+    """Images nerves by physics: line spread, focus, cells, light, grain, export."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -39,23 +40,38 @@ class CCMPhantom(io.ComfyNode):
                     tooltip="Cohort: contrast, beading, haze and dendritic cells follow the severity (an assumption). "
                     "Common: the same for all, so that an image tells no more of its cohort than its mask.",
                 ),
+                io.Combo.Input(
+                    "version",
+                    options=[version_name(version) for version in reversed(VERSIONS)],
+                    default=version_name(VERSION),
+                    optional=True,
+                    tooltip="Phantom 2: grain, light, widths, fine network, K-structures and cells as in real frames. "
+                    "Phantom 1: what older figures were made with.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="Phantoms, grey, on the masks' pixel grid."),
-                io.Mask.Output(display_name="masks", tooltip="Their true nerve masks."),
+                io.Mask.Output(display_name="masks", tooltip="Their true nerve masks: what an expert annotates."),
+                io.Mask.Output(
+                    display_name="all_fibres",
+                    tooltip="Everything that is there: the masks and the fine network, which experts do not annotate. "
+                    "Phantom 1 shows no fine network.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, plexus: Plexuses, seed: int, appearance: str) -> Any:
+    def execute(cls, plexus: Plexuses, seed: int, appearance: str, version: str = version_name(VERSION)) -> Any:
         from ..wdlora.anatomy import phantom
 
         progress = engine.current().progress(len(plexus.members))
-        pictures = []
+        number = version_number(version)
+        pictures, fibres = [], []
         for index, member in enumerate(plexus.members):
-            pictures.append(plexus.middle(phantom(member, seed + index, appearance)))
+            pictures.append(plexus.middle(phantom(member, seed + index, appearance, version=number)))
+            fibres.append(plexus.middle(member.mask if number == 1 else member.all_fibres))
             progress.advance()
-        return io.NodeOutput(tensors.as_image(pictures), tensors.as_mask(plexus.masks()))
+        return io.NodeOutput(tensors.as_image(pictures), tensors.as_mask(plexus.masks()), tensors.as_mask(fibres))
 
 
 NODES = [CCMPhantom]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.small_model import one_thread as one_thread
 from wdlora.anatomy import NerveMask, measure, phantom, sample_mask, trace
+from wdlora.anatomy.phantoms.cornea.model import CorneaModel
 
 MASKS = {
     "Control": {"pixels": 12595, "cnfl": 16.8008, "width_um": 5.0840, "counts": (3, 3)},
@@ -27,7 +28,29 @@ PHANTOMS = {
     "T1NoDPN": {"mean": 71.796, "sd": 20.518, "pixels": [[75, 108, 74], [60, 76, 76], [88, 79, 64]]},
     "T1DPN": {"mean": 72.736, "sd": 21.840, "pixels": [[78, 110, 73], [61, 78, 75], [86, 92, 65]]},
 }
-"""Their phantoms with seed 5; pixels are those at multiples of 96, without the first row and column."""
+"""Their phantoms of version 1 with seed 5; pixels are those at multiples of 96, without the first row and column."""
+
+PHANTOMS_2 = {
+    "Control": {
+        "fine": 932.62,
+        "mean": 150.937,
+        "sd": 31.513,
+        "pixels": [[154, 162, 144], [162, 180, 138], [152, 169, 173]],
+    },
+    "T1NoDPN": {
+        "fine": 375.59,
+        "mean": 149.461,
+        "sd": 30.648,
+        "pixels": [[156, 162, 144], [163, 180, 155], [151, 166, 172]],
+    },
+    "T1DPN": {
+        "fine": 931.76,
+        "mean": 149.558,
+        "sd": 30.067,
+        "pixels": [[159, 161, 145], [164, 181, 140], [149, 177, 171]],
+    },
+}
+"""The same of version 2, and the length of the fine network in pixels."""
 
 TRACES = {
     "Control": {"pixels": 13003, "cnfl": 16.821, "trunks": 3},
@@ -54,15 +77,29 @@ def test_mask(drawn: NerveMask) -> None:
 
 def test_phantom(drawn: NerveMask) -> None:
     """Two levels a pixel: sums in float32 are rounded to 8 bits at the end, and a nerve's edge is as steep as 20."""
-    expected, image = PHANTOMS[drawn.cohort], phantom(drawn, seed=5)
+    expected, image = PHANTOMS[drawn.cohort], phantom(drawn, seed=5, version=1)
     assert image.mean() == pytest.approx(expected["mean"], abs=0.05)
     assert image.std() == pytest.approx(expected["sd"], abs=0.05)
     assert np.abs(image[96::96, 96::96].astype(int) - expected["pixels"]).max() <= 2
 
 
+def test_phantom_2(drawn: NerveMask) -> None:
+    """Without JPEG, whose bytes are another library's. Three levels: grain is multiplied and saturates."""
+    expected, image = PHANTOMS_2[drawn.cohort], phantom(drawn, seed=5, model=CorneaModel(jpeg=0))
+    assert visible_length(drawn) == pytest.approx(expected["fine"], rel=1e-3)
+    assert image.mean() == pytest.approx(expected["mean"], abs=0.1)
+    assert image.std() == pytest.approx(expected["sd"], abs=0.1)
+    assert np.abs(image[96::96, 96::96].astype(int) - expected["pixels"]).max() <= 3
+
+
+def visible_length(drawn: NerveMask) -> float:
+    """Length of the fine network's vectors in pixels."""
+    return sum(float(np.hypot(*np.diff(fibre.points, axis=0).T).sum()) for fibre in drawn.fine)
+
+
 def test_trace(drawn: NerveMask) -> None:
     """Five per cent: a pixel at a threshold may fall to either side, and take the tip of a nerve with it."""
-    expected, mask = TRACES[drawn.cohort], trace(phantom(drawn, seed=5))
+    expected, mask = TRACES[drawn.cohort], trace(phantom(drawn, seed=5, version=1))
     found = measure(mask)
     assert mask.sum() == pytest.approx(expected["pixels"], rel=0.05)
     assert found.cnfl == pytest.approx(expected["cnfl"], rel=0.05)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.examples import PhantomAppearance
+from training.examples import PHANTOM, PhantomAppearance
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.cohorts import COHORTS
@@ -57,7 +57,7 @@ def real_picture(case: Case, draw: int, appearance: PhantomAppearance, cohort: s
     plexus = case.plexus
     if cohort is not None:
         plexus = dataclasses.replace(plexus, cohort=cohort, severity=float(COHORTS[cohort].severity))
-    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance)
+    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance, version=PHANTOM)
     size = case.mask.shape
     return image[case.row : case.row + size[0], case.column : case.column + size[1]]
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training.appearance import PROPERTIES
 from training.cases import Case
-from training.examples import PhantomAppearance
+from training.examples import PHANTOM, PhantomAppearance
+from wdlora.anatomy.phantoms.versions import version_name
 from wdlora.evaluation.estimate import Estimate
 from wdlora.evaluation.interval import mean_interval
 from wdlora.files import atomic_write
@@ -143,10 +144,10 @@ class Evaluation:
         """As Markdown."""
         sampling = self.sampling
         head = (
-            f"n = {self.cases} pictures of {self.size}² pixels, phantoms of {self.appearance} appearance, "
-            f"painted in {sampling.steps} steps of {sampling.sampler} at guidance {sampling.cfg:g}, "
-            f"features {self.extractor}. KID with 95 % interval; AUC of a linear classifier on unseen pictures "
-            "(0.5: cannot tell)."
+            f"n = {self.cases} pictures of {self.size}² pixels, phantoms of {self.appearance} appearance "
+            f"({version_name(PHANTOM)}), painted in {sampling.steps} steps of {sampling.sampler} at guidance "
+            f"{sampling.cfg:g}, features {self.extractor}. KID with 95 % interval; AUC of a linear classifier on "
+            "unseen pictures (0.5: cannot tell)."
         )
         lines = [head, *_fidelity_tables(self.fidelity), *_agreement_table(self.mask_agreement)]
         lines += _effect_table(self.prompt_effect, self.runs)

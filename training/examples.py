@@ -162,6 +162,10 @@ def _reader(record: Record) -> Callable[[], Pictures]:
     return load
 
 
+PHANTOM = 1
+"""Version of the phantoms that fine-tunes learn from and are judged on: the miniature's figures stand on it."""
+
+
 def phantom_examples(count: int, seed: int, appearance: PhantomAppearance = "cohort") -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
@@ -189,6 +193,6 @@ def _drawer(cohort: str, seed: int, index: int, appearance: PhantomAppearance) -
 
     def load() -> Pictures:
         plexus = sample_mask(cohort, seed=own)
-        return phantom(plexus, seed=own, appearance=appearance), plexus.mask
+        return phantom(plexus, seed=own, appearance=appearance, version=PHANTOM), plexus.mask
 
     return load

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from wdlora.anatomy import phantom, sample_mask
 from wdlora.cli import main
-from wdlora.cli.sample_masks import mask_seed
+from wdlora.cli.sample_masks import mask_seed, phantom_seed
 from wdlora.clinic.images import read_image
 from wdlora.files import sha256
 
@@ -85,6 +86,37 @@ def test_the_manifest_lists_all_that_was_drawn_of_the_series(tmp_path):
     assert sample(tmp_path) == 0
     manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert ["phantom" in record["files"] for record in manifest["masks"]] == [False, True]
+
+
+def test_a_series_of_recipe_1_goes_on_by_its_name_alone(tmp_path, capsys):
+    """Recipe 2 has the same masks; phantoms and the record differ, so the two are no one series."""
+    assert sample(tmp_path / "old", "--recipe", "1", "--phantoms", "--count", "1") == 0
+    assert sample(tmp_path / "new", "--phantoms", "--count", "1") == 0
+    (old_mask,), (new_mask,) = ((tmp_path / name / "masks").iterdir() for name in ("old", "new"))
+    assert (np.asarray(Image.open(old_mask)) == np.asarray(Image.open(new_mask))).all()
+    drawn = sample_mask("T1DPN", mask_seed(7, 0))
+    for name, version in (("old", 1), ("new", 2)):
+        (image,) = (tmp_path / name / "images").iterdir()
+        expected = phantom(drawn, phantom_seed("T1DPN", mask_seed(7, 0)), version=version)
+        assert (np.asarray(Image.open(image)) == expected).all()
+    recipes = [json.loads((tmp_path / name / "manifest.json").read_text())["recipe"] for name in ("old", "new")]
+    assert recipes[0] | {"sampler": 2, "phantom": "phantom 2"} == recipes[1] and recipes[0]["sampler"] == 1
+    capsys.readouterr()
+    assert sample(tmp_path / "old") == 2
+    assert "of recipe 1, which recipe 2 does not continue; give --recipe 1" in capsys.readouterr().err
+    assert len(list((tmp_path / "old" / "masks").iterdir())) == 1
+    assert sample(tmp_path / "old", "--recipe", "1") == 0
+    assert len(list((tmp_path / "old" / "masks").iterdir())) == 2
+
+
+def test_the_share_of_the_fine_network_is_fixed_and_told(tmp_path, capsys):
+    assert sample(tmp_path / "a", "--target", "fine_share=0.6", "--count", "1") == 0
+    record = json.loads((tmp_path / "a" / "manifest.json").read_text())["masks"][0]
+    assert record["fine_share"] == 0.6
+    for more in (["--target", "fine_share=9"], ["--target", "fine_share=0.5", "--recipe", "1"]):
+        assert sample(tmp_path / "b", *more) == 2
+    error = capsys.readouterr().err
+    assert "longer than 2 times" in error and "is of recipe 2" in error
 
 
 @pytest.mark.parametrize("other", [["--seed", "8"], ["--cohort", "Control"]])

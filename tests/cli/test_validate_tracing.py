@@ -19,7 +19,7 @@ def dataset(tmp_path_factory):
         (root / "Dataset" / name).mkdir(parents=True)
     for i, cohort in enumerate(("Control", "T1NoDPN", "T1DPN")):
         nerve_mask = sample_mask(cohort, 40 + i)
-        Image.fromarray(phantom(nerve_mask, 40 + i)).save(root / "Dataset" / "images" / f"1_{i}.png")
+        Image.fromarray(phantom(nerve_mask, 40 + i, version=1)).save(root / "Dataset" / "images" / f"1_{i}.png")
         annotation = nerve_mask.mask.astype(np.uint8) * 255
         Image.fromarray(annotation).save(root / "Dataset" / "annotations" / f"1_{i}.png")
     return root

@@ -157,7 +157,7 @@ def test_nodes_trace_the_picture_that_save_image_writes(run, colours):
     from wdlora.anatomy import phantom, sample_mask, trace
     from wdlora.clinic.images import read_image
 
-    grey = phantom(sample_mask("T1DPN", seed=3, size=192), seed=1).astype(np.float32) / 255
+    grey = phantom(sample_mask("T1DPN", seed=3, size=192), seed=1, version=1).astype(np.float32) / 255
     image = torch.from_numpy(np.stack([grey, grey**1.3, grey] if colours else [grey] * 3, -1))[None] * 0.9876
     run.host.given["images"] = image
     run.host.run(

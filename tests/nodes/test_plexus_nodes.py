@@ -41,7 +41,7 @@ def test_severity_below_the_plexus_own_gets_a_sentence(run):
 
 def test_a_phantom_is_the_librarys_and_its_seed_decides(run):
     graph = sampled(count=2)
-    images, masks = run.values("CCMPhantom", graph, plexus=["s", 2], seed=7, appearance="cohort")
+    images, masks, _ = run.values("CCMPhantom", graph, plexus=["s", 2], seed=7, appearance="cohort")
     assert images.shape == (2, SIZE, SIZE, 3) and torch.equal(masks, run.result.values["s"][0])
     for index in range(2):
         expected = phantom(sample_mask("Control", seed=3 + index, size=SIZE), 7 + index)
@@ -51,9 +51,22 @@ def test_a_phantom_is_the_librarys_and_its_seed_decides(run):
     assert torch.equal(again, images) and not torch.equal(other, images)
 
 
+def test_a_phantom_of_the_first_version_is_the_librarys(run):
+    """A graph saved before there was a choice opens with the new one; the old one is reached by its name."""
+    asked = {"plexus": ["s", 2], "seed": 7, "appearance": "cohort"}
+    first, masks, fibres = run.values("CCMPhantom", sampled(), **asked, version="phantom 1")
+    drawn = sample_mask("Control", seed=3, size=SIZE)
+    assert np.array_equal((first[0, ..., 0].numpy() * 255).round().astype(np.uint8), phantom(drawn, 7, version=1))
+    assert torch.equal(fibres, masks)
+    second, masks, fibres = run.values("CCMPhantom", sampled(), **asked, version="phantom 2")
+    assert torch.equal(second, run.values("CCMPhantom", sampled(), **asked)[0]) and not torch.equal(first, second)
+    assert np.array_equal(fibres[0].numpy() > 0, drawn.all_fibres) and (drawn.all_fibres & ~drawn.mask).any()
+    assert np.array_equal(masks[0].numpy() > 0, drawn.mask)
+
+
 def test_a_small_phantom_lies_on_its_small_mask(run):
     """Below the least field both show the middle of the same field of 160 pixels."""
-    images, masks = run.values("CCMPhantom", sampled(size=96), plexus=["s", 2], seed=1, appearance="common")
+    images, masks, _ = run.values("CCMPhantom", sampled(size=96), plexus=["s", 2], seed=1, appearance="common")
     drawn = sample_mask("Control", seed=3, size=160)
     expected = phantom(drawn, 1, "common")[32:128, 32:128]
     assert np.array_equal((images[0, ..., 0].numpy() * 255).round().astype(np.uint8), expected)
@@ -62,9 +75,10 @@ def test_a_small_phantom_lies_on_its_small_mask(run):
 
 def test_tracing_a_phantom_finds_its_mask(run):
     """Dice of tracings on phantoms is .6 to .9; chance is the share of nerve, below .15."""
-    picture = {"p": {"class_type": "CCMPhantom", "inputs": {"plexus": ["s", 2], "seed": 1, "appearance": "cohort"}}}
+    asked = {"plexus": ["s", 2], "seed": 1, "appearance": "cohort", "version": "phantom 1"}
+    picture = {"p": {"class_type": "CCMPhantom", "inputs": asked}}
     traced = run.values("CCMTrace", sampled() | picture, images=["p", 0], pixel_size_um=400 / 384)[0]
-    images, masks = run.result.values["p"]
+    images, masks, _ = run.result.values["p"]
     assert dice(traced[0].numpy(), masks[0].numpy()) > 0.5
     expected = trace((images[0].mean(-1).numpy() * 255).round().astype(np.uint8))
     assert np.array_equal(traced[0].numpy() > 0, expected)

@@ -118,7 +118,7 @@ def switched_alone():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(imaging, "appearance_at", lambda severity: look)
             for case in cases:
-                image = phantom(case.plexus, seed=case.seed)
+                image = phantom(case.plexus, seed=case.seed, version=1)
                 image = image[case.row : case.row + 192, case.column : case.column + 192]
                 rows.append([appearance_of(image, case.mask)[name] for name in PROPERTIES])
         return np.mean(rows, axis=0)

@@ -30,7 +30,7 @@ def vae_limit(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
     """
     drawn = [sample_mask(name, 7_000_000 + k, size) for name in COHORTS for k in range(count)]
     truth = [one.mask for one in drawn]
-    real = [phantom(one, 7_000_000 + k) for k, one in enumerate(drawn)]
+    real = [phantom(one, 7_000_000 + k, version=1) for k, one in enumerate(drawn)]
     traced = [trace(image) for image in real]
     learned = fit_principal(CropPool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop))
     flat = torch.from_numpy(np.stack(truth)).float()

@@ -1,9 +1,10 @@
 """Draw nerve masks whose biomarkers follow a cohort's published distributions.
 
 Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
-what was measured, the seeds and the files' hashes. A mask that is there already is kept, so an interrupted run goes on
-where it stopped. Masks follow --seed and their number alone: more of them later continue the same series, and the
-manifest lists all of it. Another series needs another folder.
+what was measured, the seeds and the files' hashes. Masks show what an expert annotates; phantoms of recipe 2 show the
+fine network that is there beside it too (--target fine_share=0.5 for more of it, 0 for none). A mask that is there
+already is kept, so an interrupted run goes on where it stopped. Masks follow --seed and their number alone: more of
+them later continue the same series, and the manifest lists all of it. Another series needs another folder.
 """
 
 import argparse
@@ -16,12 +17,16 @@ from typing import Any
 import numpy as np
 
 from ..anatomy.biomarkers.units import UNITS
+from ..anatomy.masks.recipe import RECIPE, RECIPES
 from ..errors import InputError
 
 EXAMPLE = "python -m wdlora sample-masks --cohort T1DPN --count 100 --seed 1 --out masks-t1dpn --phantoms"
 
 RECORD = "wdlora-mask"
 """Name of the PNG text chunk that carries a mask's record."""
+
+PHANTOM_OF = {1: 1, 2: 2}
+"""Version of the phantoms that go with a recipe of the masks."""
 
 SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("cnfw", "CNFW"))
 
@@ -36,13 +41,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pixel-size-um", type=float, metavar="UM", help="µm a pixel (default 400/384)")
     parser.add_argument("--severity", type=float, metavar="S", help="0 Control … 2 T1DPN instead of the cohort's own")
     parser.add_argument(
-        "--target", action="append", default=[], metavar="NAME=VALUE", help="fix cnfl, cnfd, cnbd, cnfw or width_um"
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fix cnfl, cnfd, cnbd, cnfw, width_um or fine_share",
     )
     parser.add_argument(
         "--shift", action="append", default=[], metavar="NAME=VALUE", help="move the cohort's mean of a biomarker"
     )
     parser.add_argument("--whorl", action="store_true", help="turn the nerves about a centre as in the inferior whorl")
     parser.add_argument("--phantoms", action="store_true", help="image every mask as a confocal microscope would")
+    parser.add_argument(
+        "--recipe",
+        type=int,
+        choices=RECIPES,
+        default=RECIPE,
+        help=f"version of masks and phantoms: {RECIPE} (default), or 1 to go on with an older series",
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest")
 
 
@@ -50,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw what is missing, write the manifest, print a summary."""
     from tqdm import tqdm
 
-    from ..anatomy.masks.sampler import RECIPE
+    from ..anatomy.phantoms.versions import version_name
     from ..anatomy.scale import PIXEL_SIZE_UM
     from ..cohorts import cohort
     from ..files import sha256, write_json
@@ -61,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed {args.seed} is not a whole number from 0 up")
     name = cohort(args.cohort).name
     recipe: dict[str, Any] = {
-        "sampler": RECIPE,
+        "sampler": args.recipe,
         "cohort": name,
         "seed": args.seed,
         "size": _size(args.size),
@@ -71,6 +87,10 @@ def run(args: argparse.Namespace) -> int:
         "shifts": _values("--shift", args.shift),
         "whorl": args.whorl,
     }
+    if args.recipe > 1:
+        recipe |= {"phantom": version_name(PHANTOM_OF[args.recipe])}
+    elif "fine_share" in recipe["targets"]:
+        raise InputError("--target fine_share is of recipe 2: masks of recipe 1 have no fine network")
     folder = Path(args.out)
     _check_manifest(folder / "manifest.json", recipe)
     numbers = tqdm(range(args.count), desc=name, unit="mask", disable=None, file=sys.stderr)
@@ -124,6 +144,11 @@ def _check_manifest(path: Path, recipe: dict[str, Any]) -> None:
         earlier = json.loads(path.read_text(encoding="utf-8"))["recipe"]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is not of this command; choose another --out") from None
+    if isinstance(earlier, dict) and earlier.get("sampler") != recipe["sampler"]:
+        raise InputError(
+            f"{path} lists a series of recipe {earlier.get('sampler')}, which recipe {recipe['sampler']} does not "
+            f"continue; give --recipe {earlier.get('sampler')} to go on with it, or choose another --out"
+        )
     if earlier != recipe:
         raise InputError(f"{path} lists a series that was drawn with other settings; choose another --out")
 
@@ -145,7 +170,7 @@ def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> di
             size=tuple(recipe["size"]),
             pixel_size_um=recipe["pixel_size_um"],
             severity=recipe["severity"],
-            targets=recipe["targets"],
+            targets=recipe["targets"] | ({"fine_share": 0.0} if recipe["sampler"] == 1 else {}),
             shifts=recipe["shifts"],
             whorl=recipe["whorl"],
         )
@@ -158,12 +183,15 @@ def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> di
             "target": made.target,
             "biomarkers": made.biomarkers.to_dict(),
         }
+        if recipe["sampler"] > 1:
+            record["fine_share"] = made.fine_share
         if have is None:
             _write(folder / mask_file, made.mask.astype(np.uint8) * 255, recipe, record)
         if phantoms:
             from ..anatomy import phantom
 
-            _write(folder / image_file, phantom(made, phantom_seed(made.cohort, seed)), recipe, record)
+            image = phantom(made, phantom_seed(made.cohort, seed), version=PHANTOM_OF[recipe["sampler"]])
+            _write(folder / image_file, image, recipe, record)
     files = {"mask": {"path": mask_file.as_posix()}}
     with suppress(InputError):  # without --phantoms: somebody else's picture of that name
         if _read(folder / image_file, recipe) is not None:

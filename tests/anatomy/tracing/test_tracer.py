@@ -111,7 +111,7 @@ def test_any_size(shape):
 @pytest.fixture(scope="module")
 def pair():
     nerve_mask = sample_mask("Control", 31)
-    return nerve_mask, phantom(nerve_mask, 31)
+    return nerve_mask, phantom(nerve_mask, 31, version=1)
 
 
 def test_brightness_and_contrast_do_not_matter(pair):

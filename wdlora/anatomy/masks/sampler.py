@@ -19,11 +19,8 @@ from .strand import Field
 from .targets import BRANCH_POINTS_PER_TRUNK, KEYS, draw_targets
 from .widths import fibres, relative_widths
 
-RECIPE = 2
-"""Version of everything that turns a seed into a plexus: 2 added the fine network, and left `mask` as it was."""
-
 ENTROPY = 1
-"""Enters every seed; another one would change every mask."""
+"""Enters every seed: masks of both recipes are the same."""
 
 EXCESS = (0.028, 0.040, 0.055)
 """Median arc/chord ratio of trunks minus one at severity 0, 1 and 2: an assumption."""

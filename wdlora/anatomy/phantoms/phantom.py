@@ -23,7 +23,7 @@ def phantom(
 ) -> np.ndarray:
     """Image a nerve mask as a confocal microscope would: uint8 [H, W], deterministic by `seed`.
 
-    `version` 2 has the grain, light, widths, contrast, fine network and distractors of real frames; 1 (the default) is
+    `version` 2 (the default) has the grain, light, widths, contrast, fine network and distractors of real frames; 1 is
     what figures labelled "phantom 1" were taken on, bit for bit. A `model` says the version too: `ImageModel` is of 1,
     `CorneaModel` of 2. `appearance="cohort"` lets contrast, beading, haze and dendritic cells follow the mask's
     severity (an assumption, see `imaging.APPEARANCES`); `"common"` gives every mask the middle one, so
