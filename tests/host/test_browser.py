@@ -260,3 +260,58 @@ def test_the_loss_curve_is_drawn(page, request):
     assert "validation loss 0.25" in drawn[3] and "loss 0.125" in drawn[3]
     page.wait_for_function("document.querySelector('.ccm-curve polyline')", timeout=20_000)
     shot(page, f"curve-{request.node.callspec.id}")
+
+
+def test_a_table_in_a_subgraph_stays_after_a_switch_of_tabs(page, request):
+    """The measuring node in a subgraph, and that in another one: outputs are kept by the subgraph's id."""
+    flow = json.loads(json.dumps(WORKFLOW))
+    flow["nodes"][0]["widgets_values"][3] = 5 if request.node.callspec.params["page"] else 6
+    page.evaluate(DROP, json.dumps(flow))
+    page.wait_for_function("window.app.graph._nodes.length == 4")
+    page.evaluate(
+        """() => { const wrap = (graph, type) => graph.convertToSubgraph(new Set([graph.nodes.find(
+             (node) => node.type === type || node.isSubgraphNode?.())]));
+             wrap(window.app.graph, 'CCMBiomarkers'); wrap(window.app.graph, null); }"""
+    )
+    deepest = """() => { let graph = window.app.rootGraph ?? window.app.graph, next;
+      while ((next = graph.nodes.find((node) => node.isSubgraphNode?.()))) graph = next.subgraph;
+      return graph; }"""
+    shown = f"(({deepest})().nodes.find((node) => node.type === 'CCMBiomarkers')?.ccmPanel?.textContent ?? '')"
+    assert page.evaluate(shown) == "Run the workflow to see the table."
+    page.get_by_test_id("queue-button").first.click()
+    page.wait_for_function(f"{shown}.includes('CNFL')", timeout=60_000)
+    before = page.evaluate(shown)
+
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    page.wait_for_function("window.app.graph._nodes.length == 0")
+    page.wait_for_timeout(300)
+    page.evaluate("window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    page.wait_for_function("window.app.graph._nodes.length == 4", timeout=20_000)
+    page.wait_for_function(f"{shown}.includes('CNFL')", timeout=20_000)
+    assert page.evaluate(shown) == before
+    page.evaluate(f"window.app.canvas.setGraph(({deepest})())")
+    page.wait_for_function(f"{TABLE}.startsWith('CNFL')", timeout=20_000)
+    page.wait_for_timeout(500)
+    shot(page, f"subgraph-{request.node.callspec.id}")
+
+
+def test_a_list_of_results_has_pages(page, request):
+    """A node that runs once an item sends a table for each: one at a time, counted, with buttons to turn."""
+    tables = [{"columns": ["biomarker", "value"], "rows": [["CNFL", f"{n}.00"]], "caption": ""} for n in (1, 2, 3, 4)]
+    page.evaluate(
+        """(tables) => { window.app.graph.clear(); window.app.canvas.ds.scale = 1; window.app.canvas.ds.offset = [0, 0];
+             const node = window.LiteGraph.createNode('CCMBiomarkers'); node.pos = [120, 80];
+             window.app.graph.add(node); node.setSize([400, 320]); node.onExecuted({ccm_table: tables}); }""",
+        tables,
+    )
+    pages = page.locator(".ccm-table-pages")
+    pages.get_by_text("1 of 4").wait_for(timeout=10_000)
+    value = "[...document.querySelectorAll('.ccm-table td')].map((cell) => cell.innerText).join()"
+    assert page.evaluate(value) == "CNFL,1.00"
+    for turns, name in enumerate(("next", "next", "previous")):
+        pages.get_by_role("button", name=name).click()
+        assert page.evaluate(value) == ("CNFL,2.00", "CNFL,3.00", "CNFL,2.00")[turns]
+    pages.get_by_text("2 of 4").wait_for(timeout=10_000)
+    shot(page, f"pages-{request.node.callspec.id}")
+    page.evaluate("(table) => window.app.graph._nodes[0].onExecuted({ccm_table: [table]})", tables[0])
+    assert page.evaluate(value) == "CNFL,1.00" and not pages.is_visible()
