@@ -1,5 +1,6 @@
 """Nodes between a nerve mask and the sampler: conditioning on the mask's own pixel grid, and the way back."""
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
@@ -131,37 +132,47 @@ class CCMConditioning(io.ComfyNode):
     ) -> Any:
         import torch
 
+        from ..wdlora.qwen.encode import prompt_text
+
         masks = checked_masks(mask, allow_empty)
         pictures = [padded(torch.from_numpy(one).float()[None, ..., None].expand(-1, -1, -1, 3)) for one in masks]
         references = checked_references(reference, masks)
         prompt, negative = prompts(linked_cohort or cohort, text, negative_text)
         variant = variants.agreed_variant(variant, linked_variant, model, clip)
+        for words in (prompt, negative):  # which may be encoded later, or never
+            prompt_text(words, 1 + bool(references), variant)
         host = engine.current()
-        progress = host.progress(len(masks) * (3 + bool(references)))
+        shown = [[picture] for picture in pictures]
+        for index, pair in enumerate(shown if references else ()):
+            pair.append(references[index % len(references)])
+        progress = host.progress(sum(1 + len(pair) for pair in shown))
         height, width = masks[0].shape
         if pictures[0].shape[1:3] != (height, width):
             new = f"{pictures[0].shape[2]} × {pictures[0].shape[1]}"
             progress.text(f"mask of {width} × {height} extended to {new}: link CCM Crop To Mask after VAE Decode")
-        encoded: dict[str, list[Any]] = {"positive": [], "negative": []}
-        latents: list[list[Any]] = []
-        for index, picture in enumerate(pictures):
-            seen = [picture, *([references[index % len(references)]] if references else [])]
-            for name, words in (("positive", prompt), ("negative", negative)):
-                encoded[name].append(host.encode(clip, words, seen, variant))
-                progress.advance()
-            grids = []
-            for one in seen:
-                grids.append(host.vae_encode(vae, one))
-                progress.advance()
-            latents.append(grids)
+        # What one part of the model does comes together: on a small GPU they change places as little as can be.
+        grids: list[Any] = []
         extra = {
-            "reference_latents": [torch.cat(parts) for parts in zip(*latents, strict=True)],
+            "reference_latents": grids,
             "reference_latents_method": "index_timestep_zero" if variant == "2511" else "index",
         }
-        samples = torch.zeros_like(extra["reference_latents"][0])
-        return io.NodeOutput(
-            joined(encoded["positive"], extra), joined(encoded["negative"], extra), {"samples": samples}, prompt
-        )
+
+        def encoded(words: str, told: Callable[[], None]) -> list[Any]:
+            parts = []
+            for pair in shown:
+                parts.append(host.encode(clip, words, pair, variant))
+                told()
+            return joined(parts, extra)
+
+        positive = encoded(prompt, progress.advance)
+        without = host.deferred(lambda: encoded(negative, host.check_interrupted))
+        latents: list[list[Any]] = [[] for _ in shown[0]]
+        for pair in shown:
+            for kind, picture in zip(latents, pair, strict=True):
+                kind.append(host.vae_encode(vae, picture))
+                progress.advance()
+        grids += map(torch.cat, latents)
+        return io.NodeOutput(positive, without, {"samples": torch.zeros_like(grids[0])}, prompt)
 
 
 def checked_masks(mask: Any, allow_empty: bool) -> list[Any]:

@@ -8,7 +8,7 @@ Shapes are ComfyUI's: IMAGE float [B, H, W, 3] and MASK float [B, H, W] in [0, 1
 CONDITIONING [[embeddings [1, tokens, hidden], {"attention_mask": …, "reference_latents": […], …}]].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class Engine(Protocol):
 
         variant: "edit", "2509" or "2511": which template of Qwen-Image-Edit the text takes.
         """
+
+    def deferred(self, make: Callable[[], list]) -> Sequence[Any]:
+        """The CONDITIONING that `make` gives, at once or when it is first looked at, as the host likes."""
 
     def vae_encode(self, vae: Any, image: Any) -> Any:
         """IMAGE [B, H, W, 3], sides multiples of 16 → latents [B, 16, 1, H/8, W/8], unscaled."""

@@ -4,7 +4,7 @@ Everything goes through ComfyUI's loaders and its ModelPatcher, so that samplers
 LoRAs work as ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
@@ -127,6 +127,10 @@ class ComfyEngine:
         views = [vl_view(image[..., :3].movedim(-1, 1)).movedim(1, -1) for image in images]
         tokens = clip.tokenize(prompt_text(prompt, len(views), variant), images=views)
         return clip.encode_from_tokens_scheduled(tokens)
+
+    def deferred(self, make: Callable[[], list]) -> list:
+        """The CONDITIONING that `make` gives, at once: ComfyUI's samplers take lists."""
+        return make()
 
     def vae_encode(self, vae: Any, image: Any) -> Any:
         """IMAGE [B, H, W, 3] → latents [B, 16, 1, H/8, W/8]; one at a time, because a batch is a video to this VAE."""

@@ -27,6 +27,9 @@ class Recorder:
     def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
         self.texts.append((node_id, text))
 
+    def watched(self, client_id: str | None) -> bool:
+        return True
+
 
 @pytest.fixture
 def sink() -> Recorder:

@@ -115,6 +115,9 @@ def test_the_padding_is_said(painter, strokes):
         def send_text(self, node_id, text, client_id):
             texts.append((node_id, text))
 
+        def watched(self, client_id):
+            return False
+
     before, painter.executor.sink = painter.executor.sink, Ears()
     paint(painter, strokes[:, :40, :60])
     painter.executor.sink = before

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from ..graph import Graph
+
 
 class Interrupted(Exception):
     """The user asked to stop."""
@@ -21,14 +23,19 @@ class Listener(Protocol):
     def text(self, node_id: str, text: str) -> None:
         """A node says what it is doing."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody sees previews."""
+
 
 class NodeContext:
     """The node that runs in this thread."""
 
-    def __init__(self, node_id: str, listener: Listener, stop: threading.Event):
+    def __init__(self, node_id: str, listener: Listener, stop: threading.Event, graph: Graph | None = None):
         self.node_id = node_id
         self.listener = listener
         self.stop = stop
+        self.graph = graph or {}
 
     def check(self) -> None:
         """Raise Interrupted if the user asked to stop."""
@@ -54,6 +61,12 @@ def check_interrupted() -> None:
     context = _current.get()
     if context is not None:
         context.check()
+
+
+def running_graph() -> Graph:
+    """The graph of the node that runs in this thread; empty outside a run."""
+    context = _current.get()
+    return {} if context is None else context.graph
 
 
 class HostProgress:
@@ -83,6 +96,11 @@ class HostProgress:
         if due or preview is not None or self.value >= self.total:
             self._sent = now
             self._context.listener.progress(self._context.node_id, self.value, self.total, preview)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody sees previews of the running node."""
+        return self._context is not None and self._context.listener.watched
 
     def advance(self, step: float = 1) -> None:
         """Say that `step` more is done."""

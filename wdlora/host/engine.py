@@ -5,15 +5,19 @@ are the VAE's own (not normalised), and CONDITIONING and LATENT have ComfyUI's s
 """
 
 import gc
+import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..weights.dtypes import torch_type
-from .context import HostProgress, check_interrupted
+from .context import HostProgress, check_interrupted, running_graph
+from .deferred import Deferred
+from .residency import Residents, T
 
 if TYPE_CHECKING:
     import torch
@@ -72,16 +76,24 @@ class HostVae:
     path: str
 
 
+def guides(node: Any) -> bool:
+    """Whether a node of a graph is a sampler that reads its negative conditioning, or may be one."""
+    cfg = node["inputs"].get("cfg")
+    return cfg is not None and (not isinstance(cfg, int | float) or not math.isclose(cfg, 1))
+
+
 @dataclass
 class HostEngine:
     """Does what the nodes ask on diffusers. requested: "cpu", "cuda", …, or None for the best device there is.
 
-    On an accelerator one part of the model lies there at a time and the others in main memory.
+    On an accelerator the parts of models stay while they fit; see `residency`.
     """
 
     requested: str | None = None
     name: str = "embedded"
-    _parts: "weakref.WeakSet[Any]" = field(default_factory=weakref.WeakSet)
+    residents: Residents = field(default_factory=Residents)
+    preview_maps: "weakref.WeakKeyDictionary[HostVae, Any]" = field(default_factory=weakref.WeakKeyDictionary)
+    """What `preview.Previewer` fitted to each VAE."""
     _last_vae: "weakref.ref[HostVae] | None" = None
 
     @property
@@ -138,14 +150,13 @@ class HostEngine:
         return loaded
 
     def _fill(self, plan: "Plan", dtype: "torch.dtype | None" = None) -> Any:
-        """Read a planned part into main memory, and remember it as one of those that take turns."""
+        """Read a planned part into main memory."""
         import torch
 
         from ..qwen.memory import pick_dtype
 
         part = plan.fill(torch.device("cpu"), pick_dtype(dtype, self.device), self.device)
         plan.weights.close()
-        self._parts.add(part)
         return part
 
     def encode(self, clip: HostClip, prompt: str, images: Sequence[Any], variant: str) -> list:
@@ -153,12 +164,24 @@ class HostEngine:
         from ..qwen.encode import encode
 
         pictures = tuple(image[..., :3].movedim(-1, 1) for image in images)
-        self.ready(clip.text_encoder)
-        conditioning = encode(clip.text_encoder, clip.tokenizer, prompt, [pictures], variant)
+        conditioning = self.work(
+            clip.text_encoder,
+            lambda: encode(clip.text_encoder, clip.tokenizer, prompt, [pictures], variant),
+        )
         extra: dict[str, Any] = {"pooled_output": None}
         if conditioning.mask is not None:
             extra["attention_mask"] = conditioning.mask.cpu()
         return [[conditioning.embeds.float().cpu(), extra]]
+
+    def deferred(self, make: Callable[[], list]) -> Deferred:
+        """A CONDITIONING that is encoded when it is first looked at, or now where a sampler of the job guides by it.
+
+        Encoded now, it takes the device together with the others.
+        """
+        later = Deferred(make)
+        if any(guides(node) for node in running_graph().values()):
+            later.made()
+        return later
 
     def vae_encode(self, vae: HostVae, image: Any) -> Any:
         """IMAGE [B, H, W, 3] → latents [B, 16, 1, H/8, W/8], unscaled: the mode of the posterior."""
@@ -167,12 +190,14 @@ class HostEngine:
         from ..qwen.latents import check_size
 
         check_size(*image.shape[1:3])
-        self.ready(vae.vae)
         dtype = next(vae.vae.parameters()).dtype
-        with torch.no_grad():
-            pixels = (image[..., :3].movedim(-1, 1)[:, :, None] * 2 - 1).to(self.device, dtype)
-            latents = [vae.vae.encode(one[None]).latent_dist.mode().float().cpu() for one in pixels]
-        return torch.cat(latents)
+
+        def encoded(one: Any) -> Any:
+            with torch.no_grad():
+                return vae.vae.encode(one[None].to(self.device, dtype)).latent_dist.mode().float().cpu()
+
+        pixels = image[..., :3].movedim(-1, 1)[:, :, None] * 2 - 1
+        return torch.cat([self.work(vae.vae, partial(encoded, one)) for one in pixels])
 
     def vae_decode(self, vae: HostVae, latents: Any) -> Any:
         """Latents [B, 16, 1, h, w] or [B, 16, h, w] → IMAGE [B, 8h, 8w, 3]."""
@@ -181,14 +206,14 @@ class HostEngine:
         cells = latents if latents.ndim == 5 else latents.unsqueeze(2)
         if cells.ndim != 5 or cells.shape[2] != 1:
             raise InputError(f"latents of shape {list(latents.shape)} are not those of pictures [B, 16, 1, h, w]")
-        self.ready(vae.vae)
         dtype = next(vae.vae.parameters()).dtype
-        images = []
-        with torch.no_grad():
-            for one in cells:
+
+        def decoded(one: Any) -> Any:
+            with torch.no_grad():
                 pixels = vae.vae.decode(one[None].to(self.device, dtype), return_dict=False)[0][0, :, 0].float()
-                images.append(((pixels + 1) / 2).clamp(0, 1).movedim(0, -1).cpu())
-        return torch.stack(images)
+                return ((pixels + 1) / 2).clamp(0, 1).movedim(0, -1).cpu()
+
+        return torch.stack([self.work(vae.vae, partial(decoded, one)) for one in cells])
 
     def patch(
         self, model: HostModel, adapter: "Adapter", direction_strength: float, magnitude_strength: float
@@ -224,22 +249,19 @@ class HostEngine:
         """Bring every part of every model to main memory and give the accelerator's memory back."""
         import torch
 
-        if self.device.type != "cpu":
-            for part in list(self._parts):
-                part.to("cpu")
+        self.residents.leave()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def ready(self, part: Any) -> None:
-        """Bring one part of a model to the device, and the others away from it."""
-        device = self.device
-        if device.type == "cpu":
-            return
-        for other in list(self._parts):
-            if other is not part:
-                other.to("cpu")
-        part.to(device)
+        """Bring one part of a model to the device."""
+        if self.device.type != "cpu":
+            self.residents.bring(part, self.device)
+
+    def work(self, part: Any, compute: Callable[[], T]) -> T:
+        """What `compute` gives with one part of a model on the device."""
+        return compute() if self.device.type == "cpu" else self.residents.work(part, self.device, compute)
 
     def transformer_of(self, model: HostModel) -> Any:
         """The transformer in the state that this MODEL asks for: its adapters on, no others, on the device."""

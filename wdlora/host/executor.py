@@ -41,6 +41,9 @@ class Sink(Protocol):
     def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
         """A line of text that a node shows while it runs."""
 
+    def watched(self, client_id: str | None) -> bool:
+        """Whether somebody sees the previews of that browser's job."""
+
 
 class Silence:
     """A sink that drops everything."""
@@ -53,6 +56,10 @@ class Silence:
 
     def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
         """Drop a text."""
+
+    def watched(self, client_id: str | None) -> bool:
+        """Nobody does."""
+        return False
 
 
 @dataclass
@@ -154,6 +161,11 @@ class _Run:
         """Show a line of text on a node."""
         self.sink.send_text(node_id, text, self.job.client_id)
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody sees previews."""
+        return self.sink.watched(self.job.client_id)
+
     def execute(self, cache: dict[str, _Entry]) -> Result:
         """Run every node that the outputs need and that the cache lacks."""
         self._message("execution_start", {})
@@ -197,7 +209,7 @@ class _Run:
             "dynprompt": self.job.prompt,
             "extra_pnginfo": self.job.extra_data.get("extra_pnginfo"),
         }
-        with context.node(context.NodeContext(node_id, self, self.stop)):
+        with context.node(context.NodeContext(node_id, self, self.stop, self.job.prompt)):
             values, ui = node_type.run(inputs, hidden)
         return _Entry(values, ui)
 

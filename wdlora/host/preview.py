@@ -11,13 +11,17 @@ _SIDE = 256
 class Previewer:
     """Latents → picture: colour = latent · weights + offset, least squares on one probe picture.
 
-    The VAE that was loaded last takes the device for that, so a previewer is made before the transformer goes there.
+    The VAE that was loaded last takes the device for that, once, so a previewer is made before the transformer goes
+    there.
     """
 
     def __init__(self, engine: "HostEngine"):
         self.engine = engine
         vae = engine.last_vae()
-        self._map = None if vae is None else self._fit(vae)
+        self._map = None
+        if vae is not None:
+            known = engine.preview_maps
+            self._map = known[vae] if vae in known else known.setdefault(vae, self._fit(vae))
 
     def __call__(self, latents: Any) -> Any:
         """Raw latents [B, 16, 1, h, w] → PIL image of the first, 8·h × 8·w, or None where no VAE was loaded."""

@@ -36,6 +36,10 @@ class TerminalProgress:
     def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
         """A terminal shows no pictures."""
 
+    def watched(self, client_id: str | None) -> bool:
+        """Nobody sees them."""
+        return False
+
     def send_text(self, node_id: str, text: str, client_id: str | None) -> None:
         """Show the text beside the bar."""
         if self._bar is not None:

@@ -48,7 +48,8 @@ class Painting:
 
         latents = latents_of(self.latent_image)
         engine = engine_module().current()
-        previewer = Previewer(engine)
+        progress = engine.progress(len(schedule) - 1)
+        previewer = Previewer(engine) if progress.watched else None
         transformer = engine.transformer_of(self.model)
         mean, std = latent_statistics()
         start = None if torch.count_nonzero(latents) == 0 else ((latents.float() - mean) / std).to(engine.device)
@@ -61,13 +62,14 @@ class Painting:
             self.cfg,
             self.model.cfg_norm,
         )
-        progress = engine.progress(len(schedule) - 1)
 
         def tell(step: int, total: int, estimate: Any, _: Any) -> None:
-            progress.update(step + 1, total, previewer(estimate.cpu() * std + mean))
+            progress.update(step + 1, total, previewer and previewer(estimate.cpu() * std + mean))
 
-        noise = noise.to(engine.device)
-        painted = sample(denoiser, noise, schedule, tell, latents=start, sampler=self.sampler)
+        def paint() -> Any:
+            return sample(denoiser, noise.to(engine.device), schedule, tell, latents=start, sampler=self.sampler)
+
+        painted = engine.work(transformer, paint)
         return {**self.latent_image, "samples": painted.float().cpu() * std + mean}
 
 

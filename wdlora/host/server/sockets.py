@@ -104,10 +104,16 @@ class Sockets:
             self._executing = data.get("node")
         self._post(json_text({"type": event, "data": data}), client_id, passing=event in _PASSING)
 
+    def watched(self, client_id: str | None) -> bool:
+        """Whether a browser of that id is there."""
+        return client_id is not None and any(client_id in (EVERYBODY, one.id) for one in tuple(self._clients))
+
     def send_preview(self, image: Any, metadata: dict[str, Any], client_id: str | None) -> None:
         """A PIL image as JPEG, at most 512 pixels a side."""
         from PIL import ImageOps
 
+        if not self.watched(client_id):
+            return
         if max(image.size) > LARGEST_PREVIEW:
             image = ImageOps.contain(image, (LARGEST_PREVIEW, LARGEST_PREVIEW))
         buffer = BytesIO()
