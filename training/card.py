@@ -1,5 +1,6 @@
 """The model card of a run: what was trained on what, how it did, and what it must not be used for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from training.best import BEST
 from training.config import TrainingConfig
 from training.output import ADAPTER
 from wdlora.cohorts import PROMPT_VERSION
+from wdlora.evaluation.report.sentences import Answer
 from wdlora.files import sha256, write_text
 
 
@@ -57,6 +59,26 @@ claimed.** Whoever trains a diagnostic model on them has to validate it on real,
 {fields}
 """,
     )
+
+
+HELD_OUT = "## Held-out patients"
+
+
+def link_evaluation(run: Path, report: Path, answers: Sequence[Answer]) -> None:
+    """Put the answers of an evaluation on held-out patients, and a link to its report, into the card of a run.
+
+    A later evaluation takes the place of an earlier one. Nothing is done where the folder holds no card, or the report
+    lies outside it, where no link would hold.
+    """
+    card = run / "README.md"
+    if not card.is_file() or not report.resolve().is_relative_to(run.resolve()):
+        return
+    before, _, rest = card.read_text(encoding="utf-8").partition(f"\n{HELD_OUT}\n")
+    _, mark, after = rest.partition("\n## ")
+    said = "\n".join(f"- {one.question} **{one.short}.** {one.sentence}" for one in answers)
+    place = report.resolve().relative_to(run.resolve()).as_posix()
+    section = f"\n{HELD_OUT}\n\n[The report]({place}/report.html), in short:\n\n{said}\n"
+    write_text(card, f"{before}{section}{mark}{after}" if mark else f"{before.rstrip()}\n{section}")
 
 
 def _files(out: Path) -> str:

@@ -44,12 +44,17 @@ def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
         for index in range(count):
             seed = first_seed + number * count + index
             plexus = sample_mask(name, seed=seed, size=SIZE)
-            generator = np.random.default_rng([first_seed, seed])
-            corners = generator.integers(0, np.array(plexus.mask.shape) - size + 1, (4, 2))
-            row, column = max(corners, key=lambda c: plexus.mask[c[0] : c[0] + size, c[1] : c[1] + size].sum())
+            row, column = best_corner(plexus.mask, size, np.random.default_rng([first_seed, seed]))
             mask = plexus.mask[row : row + size, column : column + size]
-            cases.append(Case(name, seed, mask, plexus, int(row), int(column)))
+            cases.append(Case(name, seed, mask, plexus, row, column))
     return cases
+
+
+def best_corner(mask: NDArray[np.bool_], size: int, generator: np.random.Generator) -> tuple[int, int]:
+    """The corner of the crop of `size` pixels that holds the most nerve of four that are drawn."""
+    corners = generator.integers(0, np.array(mask.shape) - size + 1, (4, 2))
+    row, column = max(corners, key=lambda c: mask[c[0] : c[0] + size, c[1] : c[1] + size].sum())
+    return int(row), int(column)
 
 
 def real_picture(case: Case, draw: int, appearance: PhantomAppearance, cohort: str | None = None) -> NDArray[np.uint8]:
@@ -66,9 +71,14 @@ def painted_picture(
     model: Any, case: Case, sampling: Sampling, seed: int, cohort: str | None = None
 ) -> NDArray[np.uint8]:
     """The model's picture of the case's mask under its own cohort's prompt, or another's."""
-    chosen = COHORTS[cohort or case.cohort]
+    return picture_of(model, case.mask, cohort or case.cohort, sampling, seed)
+
+
+def picture_of(model: Any, mask: NDArray[np.bool_], cohort: str, sampling: Sampling, seed: int) -> NDArray[np.uint8]:
+    """The model's picture [H, W] of a mask under a cohort's prompt."""
+    chosen = COHORTS[cohort]
     negative = None if sampling.cfg == 1 else chosen.negative_prompt
-    image = paint(model, prepare(model, case.mask, chosen.prompt, negative=negative), seed, sampling)
+    image = paint(model, prepare(model, mask, chosen.prompt, negative=negative), seed, sampling)
     return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)
 
 

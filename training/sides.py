@@ -46,7 +46,7 @@ def parts_of(examples: list[Example], config: TrainingConfig, drawn: bool, table
     """
     stated = {example.patient: example.split for example in examples if example.split}
     names = PublicNames()
-    known = merged((TABLE, stated), *((str(path), _read(path, examples, names)) for path in tables))
+    known = merged((TABLE, stated), *((str(path), read_parts(path, examples, names)) for path in tables))
     test = config.test_share if config.test_share is not None else 0.0 if drawn else TEST_SHARE
     parts = known | split_patients(examples, Shares(config.validation_share, test), config.seed, known)
     if not parted(examples, parts)[0]:
@@ -79,8 +79,8 @@ def write_parts(path: Path, parts: dict[str, str]) -> None:
     write_split(path, {names.of(patient): part for patient, part in parts.items()})
 
 
-def _read(path: Path, examples: list[Example], names: PublicNames) -> dict[str, str]:
-    """The parts in a table, with the examples' patients under their own names."""
+def read_parts(path: Path, examples: list[Example], names: PublicNames) -> dict[str, str]:
+    """The parts in a table, with the examples' patients under their own names. Raises InputError as `parts_of`."""
     parts = read_split(path)
     own = {public: patient for patient in {one.patient for one in examples} if (public := names.of(patient)) != patient}
     keyed = [name for name in parts if is_pseudonym(name)]
@@ -106,7 +106,9 @@ def described(sides: Sides[Example]) -> str:
 def warn(config: TrainingConfig, sides: Sides[Example]) -> None:
     """Say what the split lets happen that hardly anybody wants."""
     if not sides.validation and config.validation_share:
-        log.warning("No cohort has two patients, so none is kept for validation: this fine-tune will not be judged.")
+        log.warning(
+            "Nobody is kept for validation, by the split or for want of patients: this fine-tune will not be judged."
+        )
     learned = {example.cohort for example in sides.learned}
     if alone := sorted({example.cohort for example in (*sides.validation, *sides.test)} - learned):
         log.warning("All patients of %s are held out, so its prompt is not learned.", " and ".join(alone))

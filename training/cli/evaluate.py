@@ -1,16 +1,19 @@
-"""Measure what an adapter has learned, on phantoms that nobody trained on, beside every baseline.
+"""Measure what an adapter has learned: on phantoms that nobody trained on, or on held-out patients of your own data.
 
-Painted and real pictures are compared by kernel distance and a classifier, traced with the same tracer, and
-painted again under other cohorts' prompts.
+Without --data phantoms and painted pictures are compared by kernel distance and a classifier, traced with the same
+tracer, and painted again under other cohorts' prompts. With --data the masks of the held-out patients are painted and
+compared with their images, as `python -m wdlora evaluate --pairs` does; the model card of the run links the report.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from wdlora.errors import InputError
 
-EXAMPLE = "python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out runs/first/eval"
+EXAMPLE = """python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out first_eval
+  python -m training evaluate --adapter runs/ours/adapter.safetensors --model models/Qwen-Image-Edit --data our_data"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the adapter file; or several that differ by their training seed, for intervals over training runs",
     )
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature` (the default)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for figures, tables and pictures")
-    parser.add_argument("--count", type=int, default=96, help="masks a cohort, at least 4 (default: 96)")
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default: 128)")
     parser.add_argument(
-        "--seed", type=int, default=700_000, help="first seed of the held-out masks (default: %(default)s)"
+        "--out", type=Path, help="folder for figures, tables and pictures (with --data: evaluation beside the adapter)"
+    )
+    parser.add_argument("--data", type=Path, help="a data set whose held-out patients are painted, instead of phantoms")
+    parser.add_argument(
+        "--split", type=Path, help="with --data: who was held out (default: split.csv beside the adapter)"
+    )
+    parser.add_argument("--pixel-size-um", type=float, help="with --data: where dataset.csv does not tell it")
+    parser.add_argument(
+        "--count", type=int, help="masks a cohort, at least 4 (default: 96); with --data masks in all (default: all)"
     )
     parser.add_argument(
-        "--appearance", choices=("cohort", "common"), default="cohort", help="of the phantoms (default: cohort)"
+        "--size", type=int, help="side of the pictures in pixels (default: 128; with --data: whole images)"
     )
+    parser.add_argument(
+        "--seed", type=int, default=700_000, help="first seed of masks and pictures (default: %(default)s)"
+    )
+    parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
     parser.add_argument("--steps", type=int, default=12, help="sampler steps (default: 12)")
     parser.add_argument(
         "--sampler",
@@ -60,26 +72,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from dataclasses import replace
+    if args.data is not None:
+        _on_held_out(args)
+    else:
+        _on_phantoms(args)
 
+
+def _on_phantoms(args: argparse.Namespace) -> None:
     from training.cases import draw_cases
     from training.evaluate import evaluate_adapters
-    from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.files import check_writable, write_json, write_text
 
+    if given := [name for name in ("split", "pixel_size_um") if getattr(args, name) is not None]:
+        raise InputError(f"--{given[0].replace('_', '-')} belongs to --data: name the data set, or leave it out")
+    if args.out is None:
+        raise InputError("name the folder for figures, tables and pictures with --out")
     check_writable(args.out / "figures.json")
-    precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
     adapters = [Adapter.load(path) for path in args.adapter]
     _refuse_copies(args.adapter)
-    base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
-    cases = draw_cases(args.count, args.size, args.seed)
-    cfg = base.defaults.cfg if args.cfg is None else args.cfg
-    sampling = replace(base.defaults, steps=args.steps, sampler=args.sampler).guided_by(cfg)
-    found = evaluate_adapters(base, adapters, cases, sampling, args.appearance, args.out)
+    cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed)
+    base, sampling = _model(args)
+    found = evaluate_adapters(base, adapters, cases, sampling, args.appearance or "cohort", args.out)
     write_json(args.out / "figures.json", found.to_dict())
     write_text(args.out / "tables.md", found.tables())
     print(json.dumps(found.to_dict()) if args.json else found.tables())
+
+
+def _on_held_out(args: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from training.card import link_evaluation
+    from training.held_out import compare_held_out, held_out, paint_held_out
+    from wdlora.adapter import Adapter
+    from wdlora.adapter.file import file_to_read
+    from wdlora.dataset.split import TABLE
+    from wdlora.evaluation.report.sentences import answers
+    from wdlora.files import check_writable, sha256
+    from wdlora.qwen import apply_adapter
+
+    if len(args.adapter) > 1:
+        raise InputError("--data takes one adapter: call the command once for each, with an --out of its own")
+    if args.appearance is not None:
+        raise InputError("--appearance is that of phantoms: leave it out with --data")
+    (path,) = args.adapter
+    adapter, file = Adapter.load(path), file_to_read(path)
+    out = args.out or file.parent / "evaluation"
+    check_writable(out / "report.json")
+    beside = file.parent / TABLE
+    table = args.split or (beside if beside.is_file() else None)
+    limits = {"size": args.size, "most": args.count, "pixel_size_um": args.pixel_size_um, "first_seed": args.seed}
+    found = held_out(args.data, table, **limits)
+    base, sampling = _model(args)
+    apply_adapter(base.transformer, adapter)
+    origin = {"adapter_sha256": sha256(file), "base_sha256": base.hashes.get("transformer"), "seed": args.seed}
+    origin |= {"size": args.size, "sampling": asdict(sampling)}
+    sets = paint_held_out(base, found, sampling, args.seed, out, origin)
+    compared, values = compare_held_out(found, sets, out)
+    link_evaluation(file.parent, out, answers(compared))
+    if args.json:
+        print(json.dumps(values, ensure_ascii=False))
+    else:
+        print("\n".join(f"{one.question:<26}{one.short}\n    {one.sentence}" for one in answers(compared)))
+        print(f"report: {out / 'report.html'}")
+
+
+def _model(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The base model, and how it samples."""
+    from dataclasses import replace
+
+    from training.models import ModelSource
+
+    precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
+    base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
+    cfg = base.defaults.cfg if args.cfg is None else args.cfg
+    return base, replace(base.defaults, steps=args.steps, sampler=args.sampler).guided_by(cfg)
 
 
 def _refuse_copies(paths: list[Path]) -> None:

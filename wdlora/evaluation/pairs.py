@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..anatomy.phantoms.versions import version_name
 from ..cohorts import COHORTS
+from ..errors import InputError
 from .cache import ContentCache
 from .distance import Subjects
 from .estimate import Estimate, undefined
@@ -54,12 +55,17 @@ def unrelated_similarity(reader: ImageReader, real: ImageSet, crew: Crew) -> dic
 
 
 def fresh_texture(shape: tuple[int, int], pixel_size_um: float, cache: ContentCache, crew: Crew) -> dict[str, Estimate]:
-    """The same of two phantoms of one mask, which differ in everything but their nerves."""
+    """The same of two phantoms of one mask, which differ in everything but their nerves; not defined for a field that
+    is smaller or larger than those of phantoms.
+    """
     kind, key = f"fresh texture {PHANTOM}", f"{shape[0]}x{shape[1]}-{pixel_size_um:.4f}"
     values = cache.value(kind, key)
     if values is None:
         tasks = [(shape, pixel_size_um, cohort, seed) for cohort in COHORTS for seed in range(MASKS)]
-        values = crew.run(_two_phantoms, tasks, "fresh texture on phantoms")
+        try:
+            values = crew.run(_two_phantoms, tasks, "fresh texture on phantoms")
+        except InputError as error:  # a field that no phantom has
+            return dict.fromkeys(KEYS, undefined(f"there are no phantoms to compare with: {error}"))
         cache.keep_value(kind, key, values)
     return summary(np.array(values), np.arange(len(values)))
 
