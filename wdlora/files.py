@@ -85,10 +85,13 @@ def check_writable(path: str | os.PathLike) -> None:
 def below(root: str | os.PathLike, *parts: str, what: str = "path") -> Path | None:
     """`parts` joined to `root`, links resolved: `root` itself or a place below it; None where it lies outside.
 
+    Backslashes divide folders, as in names from Windows, unless a file has that very name.
     Raises InputError, in which the parts are called `what`, for what no path can be.
     """
     base = Path(os.path.realpath(root))
     try:
+        if any("\\" in part for part in parts) and not os.path.lexists(base.joinpath(*parts)):
+            parts = tuple(part.replace("\\", "/") for part in parts)
         path = Path(os.path.realpath(base.joinpath(*parts)))
     except ValueError:
         raise InputError(f"the {what} {'/'.join(parts)!r} is not a path") from None

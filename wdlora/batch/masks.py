@@ -51,10 +51,13 @@ def find_masks(folder: str | Path, keep_names: bool = False) -> list[Mask]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"there is no folder {root} with masks")
+    top = root / "masks" if (root / "masks").is_dir() else root
     paths = sorted(
         path
-        for path in (root / "masks" if (root / "masks").is_dir() else root).rglob("*")
-        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith(".")
+        for path in top.rglob("*")
+        if path.suffix.lower() in PICTURES
+        and path.is_file()
+        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(top).parts)
     )
     if not paths:
         raise InputError(f"the folder {root} holds no masks; they are pictures: {', '.join(sorted(PICTURES))}")

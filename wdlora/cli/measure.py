@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..anatomy.biomarkers.units import UNITS
+from ..csv_table import one_form
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -150,9 +151,10 @@ def _columns(file: Path, number: int, entries: dict[str, Any] | None, keep_names
     """The columns that name an image in outputs."""
     if entries is None:
         return {"image": file.name if keep_names else f"{number:04d}"}
-    if file.name not in entries:
+    name = one_form(file.name)
+    if name not in entries:
         raise InputError(f"{file} is not in the roster: add a line for {file.name}")
-    columns = entries[file.name].columns()
+    columns = entries[name].columns()
     if not keep_names:
         from ..dataset.writer import check_fields
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..csv_table import one_form
 from ..errors import InputError
 
 EXAMPLE = "python -m wdlora validate-tracing Dataset --pixel-size-um hrt"
@@ -64,7 +65,7 @@ def compare_tracing(folder: Path, pixel_size_um: str | None, roster: str | None,
     rules = ""
     notes: dict[str, int] = {}
     for source in tqdm(sources, desc="tracing", unit="image", disable=None):
-        name = source.image.name
+        name = one_form(source.image.name)
         if roster and name not in entries:
             raise InputError(f"{roster} has no line for {name}: add it, or leave --roster out")
         groups.append(entries[name].patient if roster else str(len(groups)))

@@ -5,15 +5,14 @@ images leave it under pseudonyms: numbers in the order of the table, or, with a 
 same from table to table (HMAC-SHA-256, RFC 2104).
 """
 
-import csv
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ..csv_table import csv_columns, csv_rows
 from ..errors import InputError
 from ..privacy.pseudonym import keyed
 
@@ -48,26 +47,29 @@ class RosterEntry:
 
 
 def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool = False) -> dict[str, RosterEntry]:
-    """Entries of a roster by file name (without folders).
+    """Entries of a roster by file name (without folders, in `one_form`: look a file up by `one_form(file.name)`).
 
     Without `key`, patients are P001, P002, … and images I0001, … in the order of the table; with a key of at least
     16 bytes, pseudonyms are keyed hashes that only the key's owner can reproduce. Visits that are dates become V1,
     V2, … in their order within the patient. `keep_names` passes on names, files and dates as they stand. Raises
     InputError on a table that lacks a column, names a file twice, or has a visit that is no certain date.
     """
-    rows = _rows(Path(path))
+    lines, rows = [], []
+    for line, row in _rows(Path(path)):
+        lines.append(line)
+        rows.append(row)
     if key is not None and len(key) < 16:
         raise InputError(f"the key has {len(key)} bytes; give at least 16 random bytes, or the names could be guessed")
     patients = _pseudonyms([row["patient"] for row in rows], "P", 3, key)
     images = _pseudonyms([row["file"] for row in rows], "I", 4, key)
     visits = [row["visit"] for row in rows] if keep_names else _visits(rows)
     entries: dict[str, RosterEntry] = {}
-    for number, row in enumerate(rows):
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         if row["file"] in entries:
             raise InputError(f"{path} names the file {row['file']} twice: give every image one line")
         eye = row["eye"].lower()
         if eye and eye not in EYES:
-            raise InputError(f"{path}, line {number + 2}: the eye is {row['eye']!r}; write right, left, OD or OS")
+            raise InputError(f"{path}, line {line}: the eye is {row['eye']!r}; write right, left, OD or OS")
         entries[row["file"]] = RosterEntry(
             image=row["file"] if keep_names else images[row["file"]],
             patient=row["patient"] if keep_names else patients[row["patient"]],
@@ -81,45 +83,20 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
 
 def tells_patients(path: str | PathLike) -> bool:
     """Whether a CSV table has the column `patient`, also where it is too damaged for `read_roster`."""
-    return "patient" in (_reader(Path(path).read_text(encoding="utf-8-sig", errors="replace")).fieldnames or [])
+    return "patient" in csv_columns(path)
 
 
-def _reader(text: str) -> csv.DictReader:
-    """Lines of a table with comma, semicolon or tab; column names in lower case."""
-    reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=text.split("\n", 1)[0].count))
-    reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or []]
-    return reader
-
-
-def _lines(file: Path, reader: csv.DictReader) -> Iterator[dict[str, str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise InputError(
-            f"{file}, after line {reader.line_num}: {error}; look for a quotation mark that is not closed"
-        ) from None
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """Rows of a CSV table with comma, semicolon or tab, column names in lower case, file names without folders."""
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a table with their lines, column names in lower case, file names without folders."""
     if not file.is_file():
         raise InputError(f"there is no file {file}: check the path")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no UTF-8 text: save the table as CSV UTF-8") from error
-    reader = _reader(text)
-    names = list(reader.fieldnames or [])
-    missing = [name for name in ("file", "patient") if name not in names]
-    if missing:
-        raise InputError(f"{file} lacks the column {' and '.join(missing)}; it has {', '.join(names) or 'none'}")
     rows = []
-    for line in _lines(file, reader):
-        row = {name: (line.get(name) or "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}
+    for number, line in csv_rows(file, ("file", "patient"), lower=True)[1]:
+        row = {name: line.get(name, "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}
         row["file"] = PurePosixPath(PureWindowsPath(row["file"]).as_posix()).name
         if not row["file"] or not row["patient"]:
-            raise InputError(f"{file}, line {reader.line_num}: file or patient is empty; fill in both")
-        rows.append(row)
+            raise InputError(f"{file}, line {number}: file or patient is empty; fill in both")
+        rows.append((number, row))
     return rows
 
 

@@ -10,10 +10,11 @@ Patients are named by whatever the table holds; use pseudonyms.
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from ..anatomy.scale import pixel_sides
 from ..cohorts import cohort as find_cohort
-from ..csv_table import read_csv
+from ..csv_table import csv_rows, decimal, one_form
 from ..errors import InputError
 from .split import part_named
 
@@ -58,8 +59,9 @@ def read_folder(folder: str | Path) -> list[Record]:
         raise InputError(f"There is no data set folder {folder}.")
     pending, rows = pending_names(folder), table_rows(folder / TABLE) if pictures_by_stem(folder / "images") else []
     images, masks = pictures_by_stem(folder / "images"), pictures_by_stem(folder / "masks")
-    for name in pending - {Path(row["file"]).stem for _, row in rows}:
+    for name in pending - {find_picture(images, row["file"]) for _, row in rows}:
         images.pop(name, None)
+    refuse_subfolders(folder / "images", folder / "masks")
     if not images:
         raise InputError(f"{folder} holds no images; they belong into {folder / 'images'}.")
     if missing := sorted(set(images) - set(masks)):
@@ -69,7 +71,7 @@ def read_folder(folder: str | Path) -> list[Record]:
         )
     records = [_record(number, row, images, masks) for number, row in rows]
     _check_split(records)
-    by_stem = {Path(record.file).stem: record for record in records}
+    by_stem = {one_form(record.image.stem): record for record in records}
     if unlisted := sorted(set(images) - set(by_stem)):
         raise InputError(f"{TABLE} has no row for {', '.join(unlisted[:5])}{' …' if len(unlisted) > 5 else ''}.")
     if len(by_stem) < len(records):
@@ -77,7 +79,7 @@ def read_folder(folder: str | Path) -> list[Record]:
     for index, record in enumerate(records):
         if not record.reference:
             continue
-        other = by_stem.get(Path(record.reference).stem, record)
+        other = by_stem.get(find_picture(images, record.reference) or "", record)
         if other is record:
             raise InputError(
                 f"{TABLE}: the reference {record.reference!r} of {record.file} must be another of the images."
@@ -103,17 +105,58 @@ def _check_split(records: list[Record]) -> None:
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by stem; hidden files, such as a killed writer's unfinished ones, are no pictures."""
+    """The pictures of a folder by stem, in `one_form`; hidden files, such as a killed writer's, are no pictures."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
             continue
-        if file.stem in found:
+        stem = one_form(file.stem)
+        if stem in found:
             raise InputError(
-                f"{folder} holds {found[file.stem].name} and {file.name}, two pictures of one name: remove one."
+                f"{folder} holds {found[stem].name} and {file.name}, two pictures of one name: remove one."
             )
-        found[file.stem] = file
+        found[stem] = file
     return found
+
+
+def find_picture(pictures: dict[str, Path], name: str) -> str | None:
+    """The key in `pictures` (see `pictures_by_stem`) of the picture that a table calls `name`; None for none.
+
+    It is called by its file's name, with another picture's ending (a table from before files were converted), or
+    without one. Other dots are part of the name: `P1.L` is not `P1.png`.
+    """
+    bare = PurePosixPath(one_form(name).replace("\\", "/")).name
+    ending = PurePosixPath(bare).suffix
+    stem = bare.removesuffix(ending) if ending.lower() in IMAGE_SUFFIXES else bare
+    if bare in pictures and (stem not in pictures or one_form(pictures[stem].name) != bare):
+        return bare
+    return stem if stem in pictures else None
+
+
+def subfolders_with_pictures(folder: Path) -> list[str]:
+    """Names of the folders in a folder, hidden ones apart, that hold pictures, themselves or further down."""
+    if not folder.is_dir():
+        return []
+    inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith((".", "__"))]
+    return [
+        entry.name
+        for entry in inside
+        if subfolders_with_pictures(entry)
+        or any(
+            file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+            for file in entry.iterdir()
+        )
+    ]
+
+
+def refuse_subfolders(*folders: Path) -> None:
+    """Raise InputError where folders hold pictures in subfolders, which would be left out."""
+    for folder in folders:
+        if names := subfolders_with_pictures(folder):
+            raise InputError(
+                f"{folder} holds pictures in the folder {', '.join(names[:5])}, and a data set has them side by side: "
+                "bring them in with import-dataset, or move them."
+            )
 
 
 def pending_names(folder: Path) -> set[str]:
@@ -128,22 +171,20 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a data set's table with their line numbers. Raises InputError where there is no such table."""
     if not table.is_file():
         raise InputError(f"{table.parent} has no {TABLE} with the columns file, cohort and patient.")
-    rows = read_csv(table, NEEDED)[1]
-    return [(number, {key: value.strip() for key, value in row.items()}) for number, row in enumerate(rows, start=2)]
+    rows = csv_rows(table, NEEDED)[1]
+    return [(number, {key: value.strip() for key, value in row.items()}) for number, row in rows]
 
 
 def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: dict[str, Path]) -> Record:
     where = f"{TABLE}, line {number}"
-    name = Path(row["file"]).stem
-    if name not in images:
+    name = find_picture(images, row["file"])
+    if name is None:
         raise InputError(f"{where}: there is no image {row['file']!r}.")
     if not row["patient"]:
         raise InputError(f"{where}: {row['file']} has no patient; without it a split cannot keep patients apart.")
     try:
         cohort = find_cohort(row["cohort"]).name
-        pixel_size = float(row["pixel_size_um"]) if row.get("pixel_size_um") else None
-        if pixel_size is not None and not pixel_size > 0:
-            raise ValueError(f"pixel_size_um must be positive, not {pixel_size}")
+        pixel_size = pixel_sides(decimal(row["pixel_size_um"]))[0] if row.get("pixel_size_um") else None
         part = part_named(row["split"]) if row.get("split") else ""
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..cohorts import cohort as find_cohort
+from ..csv_table import one_form
 from ..errors import InputError
 from ..files import sha256, write_json
 from . import writer
@@ -152,7 +153,7 @@ def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[
         _check_roster(layout.sources, roster, entries)
     items, orphans, not_wanted = [], [], 0
     for source in layout.sources:
-        row = entries.get(source.image.name, RosterEntry("", ""))
+        row = entries.get(one_form(source.image.name), RosterEntry("", ""))
         wanted = row.cohort or cohorts.get(source.group, cohorts.get("", ""))
         if wanted == NONE:
             not_wanted += 1
@@ -179,7 +180,7 @@ def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[
 
 
 def _check_roster(sources: Sequence[Source], roster: Path, entries: Mapping[str, Any]) -> None:
-    names = [source.image.name for source in sources]
+    names = [one_form(source.image.name) for source in sources]
     if len(ordered := sorted(names)) > len(set(names)):
         twin = next(a for a, b in pairwise(ordered) if a == b)
         raise InputError(f"{twin} is there more than once, so {roster} cannot say whose it is: rename one of them")

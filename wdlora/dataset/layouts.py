@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..clinic.roster import tells_patients
+from ..csv_table import one_form
 from ..errors import InputError
 from .folder import IMAGE_SUFFIXES
 
@@ -179,18 +180,67 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return [file for file in _entries(folder) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    """The pictures in a folder and in the folders in it."""
+    found: list[Path] = []
+    for entry in _entries(folder):
+        if entry.is_dir():
+            found += _pictures(entry)
+        elif entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+            found.append(entry)
+    return found
+
+
+def _pictures_beside(root: Path) -> list[Path]:
+    """The pictures that lie beside other things. Raises InputError for a folder of more pictures that are no masks."""
+    found = [file for file in _pictures(root) if file.parent == root]
+    others = [entry for entry in _entries(root) if entry.is_dir() and entry.name.lower() not in MASK_FOLDERS]
+    if found and (left := [entry.name for entry in others if _pictures(entry)]):
+        raise InputError(
+            f"{root} holds pictures, and more in the folder {', '.join(left[:5])}, which would be left out: put all "
+            "images into a folder images, in which there may be folders"
+        )
+    return found
 
 
 def _folders(root: Path, pattern: str) -> list[Path]:
     return [entry for entry in _entries(root) if entry.is_dir() and re.fullmatch(pattern, entry.name, re.IGNORECASE)]
 
 
-def _partners(images: list[Path], folder: Path | None, suffix: str = "") -> list[Path | None]:
-    """For every image the picture in `folder` of the same name, else of the same stem; None where there is none."""
-    there = _pictures(folder) if folder else []
-    names, stems = {file.name: file for file in there}, {file.stem: file for file in there}
-    return [(names.get(file.name) if not suffix else None) or stems.get(file.stem + suffix) for file in images]
+def _partners(images: list[Path], home: Path, folder: Path | None, suffix: str = "") -> list[Path | None]:
+    """For every image of the folder `home` the picture in `folder` of the same stem; None where there is none.
+
+    It lies in the folder of the same name, or, where no other image and no other picture has that stem, in any.
+    Raises InputError for two images, and for two annotations of an image, of one name.
+    """
+    there: dict[tuple[str, str], Path] = {}
+    anywhere: dict[str, list[Path]] = {}
+    for file in _pictures(folder) if folder else []:
+        stem = one_form(file.stem)
+        key = _subfolder(file, folder or home), stem
+        if key in there and stem.endswith(suffix):
+            raise _twins(there[key], file, "annotations")
+        there[key] = file
+        anywhere.setdefault(stem, []).append(file)
+    seen: dict[tuple[str, str], Path] = {}
+    for image in images:
+        key = _subfolder(image, home), one_form(image.stem)
+        if key in seen:
+            raise _twins(seen[key], image, "images")
+        seen[key] = image
+    stems = [stem for _, stem in seen]
+    found: list[Path | None] = []
+    for where, stem in seen:
+        alone = anywhere.get(stem + suffix, []) if stems.count(stem) == 1 else []
+        found.append(there.get((where, stem + suffix)) or (alone[0] if len(alone) == 1 else None))
+    return found
+
+
+def _subfolder(file: Path, home: Path) -> str:
+    return one_form(file.parent.relative_to(home).as_posix())
+
+
+def _twins(one: Path, other: Path, what: str) -> InputError:
+    return InputError(f"{one.parent} holds {one.name} and {other.name}, two {what} of one name: remove or rename one")
 
 
 def _mask_folder(root: Path) -> Path | None:
@@ -204,7 +254,7 @@ def _is_qilu(root: Path) -> bool:
 
 def _qilu(root: Path) -> list[Source]:
     images = _pictures(root / "images")
-    partners = _partners(images, root / "annotations")
+    partners = _partners(images, root / "images", root / "annotations")
     return [Source(a, b, group=a.name[0]) for a, b in zip(images, partners, strict=True)]
 
 
@@ -225,7 +275,7 @@ def _padova(root: Path) -> list[Source]:
         images = _pictures(split / "images")
         found: list[tuple[Path | None, bool]] = [(None, False)] * len(images)
         for label, suffix, centreline in reversed(OVERLAYS):
-            partners = _partners(images, split / label, suffix)
+            partners = _partners(images, split / "images", split / label, suffix)
             found = [(new, centreline) if new else old for new, old in zip(partners, found, strict=True)]
         sources += [Source(a, b, line, split.name) for a, (b, line) in zip(images, found, strict=True)]
     return sources
@@ -243,11 +293,13 @@ def _corn(root: Path) -> list[Source]:
     sources = []
     for split in (root, *_splits(root)):
         for level in _levels(split):
-            images = _pictures(level / "images") or _pictures(level)
+            images, home = _pictures(level / "images"), level / "images"
+            if not images:
+                images, home = _pictures_beside(level), level
             number = "".join(re.findall("[0-9]", level.name)).lstrip("0") or "0"
             sources += [
                 Source(a, b, split="" if split == root else split.name, group=f"Level{number}")
-                for a, b in zip(images, _partners(images, _mask_folder(level)), strict=True)
+                for a, b in zip(images, _partners(images, home, _mask_folder(level)), strict=True)
             ]
     return sources
 
@@ -268,12 +320,15 @@ def _table(root: Path, place: Path) -> Path | None:
 
 
 def _is_own(root: Path) -> bool:
-    return (root / "images").is_dir() or (bool(_pictures(root)) and (bool(_tables(root)) or bool(_mask_folder(root))))
+    return (root / "images").is_dir() or (
+        any(file.parent == root for file in _pictures(root)) and (bool(_tables(root)) or bool(_mask_folder(root)))
+    )
 
 
 def _own(root: Path) -> list[Source]:
-    images = _pictures(root / "images") if (root / "images").is_dir() else _pictures(root)
-    return [Source(a, b) for a, b in zip(images, _partners(images, _mask_folder(root)), strict=True)]
+    home = root / "images" if (root / "images").is_dir() else root
+    images = _pictures_beside(root) if home == root else _pictures(home)
+    return [Source(a, b) for a, b in zip(images, _partners(images, home, _mask_folder(root)), strict=True)]
 
 
 _RECOGNISE = {"qilu": _is_qilu, "padova": _is_padova, "corn": _is_corn, "own": _is_own}

@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from ..cohorts import COHORTS
 from ..cohorts import cohort as find_cohort
-from ..dataset.folder import IMAGE_SUFFIXES, TABLE, pending_names, pictures_by_stem, table_rows
+from ..csv_table import decimal
+from ..dataset.folder import (
+    IMAGE_SUFFIXES,
+    TABLE,
+    find_picture,
+    pending_names,
+    pictures_by_stem,
+    refuse_subfolders,
+    subfolders_with_pictures,
+    table_rows,
+)
+from ..dataset.layouts import MASK_FOLDERS
 from ..errors import InputError
 
 Role = Literal["real", "synthetic", "training"]
@@ -71,10 +82,16 @@ def read_set(folder: str | PathLike, role: Role) -> ImageSet:
     if (place / TABLE).is_file():
         return _of_table(place, role)
     found = pictures_by_stem(place / "images") or pictures_by_stem(place)
+    if found and (left := sorted(set(subfolders_with_pictures(_home(found))) - set(MASK_FOLDERS))):
+        raise InputError(
+            f"{_home(found)} holds pictures, and more in the folder {', '.join(left[:5])}, which would be left out: "
+            "move them, or give a folder with a folder a cohort"
+        )
     items = [Item(path, name, f"{role} {name}") for name, path in found.items()]
     if not items:
         for part in sorted(child for child in place.iterdir() if child.is_dir()):
             cohort = _cohort(part.name)
+            refuse_subfolders(part)
             for name, path in pictures_by_stem(part).items():
                 items.append(Item(path, f"{cohort}/{name}", f"{role} {cohort}/{name}", cohort))
     if not items:
@@ -99,15 +116,16 @@ def set_of_arrays(
 
 def _of_table(place: Path, role: Role) -> ImageSet:
     """The images that a data set's table names. An image that is its own patient has no known one."""
+    refuse_subfolders(place / "images")
     files, rows = pictures_by_stem(place / "images"), table_rows(place / TABLE)
-    for name in pending_names(place) - {Path(row["file"]).stem for _, row in rows}:
+    for name in pending_names(place) - {find_picture(files, row["file"]) for _, row in rows}:
         files.pop(name, None)
     items: list[Item] = []
     seen: set[str] = set()
     synthetic, known = 0, False
     for number, row in rows:
-        name, patient = Path(row["file"]).stem, row["patient"]
-        if name not in files:
+        found, patient = find_picture(files, row["file"]), row["patient"]
+        if (name := found or "") not in files:
             raise InputError(f"{place / TABLE}, line {number}: there is no image {row['file']!r} in images")
         if name in seen:
             raise InputError(f"{place / TABLE}, line {number}: {row['file']!r} is listed twice")
@@ -124,11 +142,16 @@ def _of_table(place: Path, role: Role) -> ImageSet:
     return _set(role, items, known, notes)
 
 
+def _home(found: dict[str, Path]) -> Path:
+    """The folder that pictures lie in."""
+    return next(iter(found.values())).parent
+
+
 def _positive(text: str, where: str) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
+        value = decimal(text)
     except ValueError:
         value = 0.0
     if not value > 0:

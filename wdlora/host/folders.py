@@ -135,7 +135,7 @@ class Folders:
 
     def get_full_path(self, folder_name: str, filename: str) -> str | None:
         """The file of that name in a model folder, or None. `..` does not climb out of it."""
-        relative = os.path.relpath(os.path.join("/", filename), "/")
+        relative = os.path.relpath(os.path.join("/", filename.replace("\\", "/")), "/")
         for root in self.get_folder_paths(folder_name):
             path = os.path.join(root, relative)
             if os.path.isfile(path):
@@ -200,7 +200,7 @@ class Folders:
         }
         for key, value in values.items():
             filename_prefix = filename_prefix.replace(f"%{key}%", value)
-        subfolder, stem = os.path.split(os.path.normpath(filename_prefix))
+        subfolder, stem = os.path.split(os.path.normpath(filename_prefix.replace("\\", "/")))
         folder = inside(output_dir, subfolder)
         inside(folder, f"{stem}_00001_.png")
         folder.mkdir(parents=True, exist_ok=True)

@@ -246,6 +246,7 @@ def _convert(name: str, inputs: dict[str, Any], config: tuple) -> dict[str, Any]
     value = inputs[name]
     if isinstance(value, dict) and "__value__" in value:
         value = inputs[name] = value["__value__"]
+    value = inputs[name] = _as_listed(value, config)
     convert = _CONVERT.get(config[0]) if isinstance(config[0], str) else None
     try:
         if convert is not None:
@@ -268,6 +269,15 @@ def _convert(name: str, inputs: dict[str, Any], config: tuple) -> dict[str, Any]
         message = f"Input must be linked to a node that gives {config[0]}"
         return _error("bad_linked_input", message, name, extra)
     return None
+
+
+def _as_listed(value: Any, config: tuple) -> Any:
+    r"""A choice that another system wrote with its own divider of folders (`sub\file`), as the list has it."""
+    choices = config[0] if isinstance(config[0], list) else config[1].get("options", [])
+    if _kind(config) != "COMBO" or not isinstance(value, str) or value in choices:
+        return value
+    ways = (value.replace("\\", "/"), value.replace("/", "\\"))
+    return next((way for way in ways if way in choices), value)
 
 
 def _check_value(name: str, value: Any, config: tuple) -> dict[str, Any] | None:
