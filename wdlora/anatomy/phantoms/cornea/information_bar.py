@@ -20,7 +20,7 @@ def information_bar(image: np.ndarray, chance: float, seed: int) -> tuple[np.nda
         return image, truth
     shade = int(rng.choice(SHADES))
     eye, depth, number = rng.choice(["OD", "OS"]), rng.integers(30, 75), rng.integers(1, 999)
-    words = f"{eye}   Depth {depth} µm   {number:03d}   ART {rng.integers(1, 9)}"
+    words = f"{eye}   Depth {depth} um   {number:03d}   ART {rng.integers(1, 9)}"
     bar = Image.new("L", (image.shape[1], height), shade)
     font = ImageFont.load_default(size=max(0.62 * height, 6))
     ImageDraw.Draw(bar).text((4, height * 0.12), words, fill=255 if shade < 128 else 0, font=font)

@@ -10,10 +10,10 @@ from .model import drawn
 
 BANDS = (1, 5)
 HALF_WIDTH_UM = (8.0, 26.0)
-DEPTH = (0.12, 0.42)
+DEPTH = (0.15, 0.46)
 """How much darker than the background."""
 
-RIDGES = (1, 5)
+RIDGES = (2, 6)
 SHOULDERS = 0.4
 """Share of the bands with a bright shoulder on either side."""
 
@@ -78,7 +78,7 @@ def _band(shape: tuple[int, int], um: float, rng: np.random.Generator) -> tuple[
         change += np.float32(rng.uniform(0.35, 0.95)) * depth * ridge * strength
     if rng.random() < SHOULDERS:
         change += depth * np.float32(rng.uniform(0.1, 0.4)) * np.exp(-(((np.abs(side) / width - 1.3) / 0.35) ** 2))
-    fade = np.clip(0.75 + 0.5 * smooth_field(shape, 70 * um, rng), 0, 1)
+    fade = np.clip(0.85 + 0.5 * smooth_field(shape, 70 * um, rng), 0, 1)
     return (change * fade).astype(np.float32), (strength * fade).astype(np.float32)
 
 

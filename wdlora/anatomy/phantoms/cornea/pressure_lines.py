@@ -5,9 +5,9 @@ import numpy as np
 from ..optics import along, smooth_field
 from .model import drawn
 
-STRENGTH = (0.03, 0.11)
+STRENGTH = (0.05, 0.14)
 SCALE_UM = (3.0, 9.0)
-MARKED = 0.02
+MARKED = 0.03
 """The truth holds where they change the light by at least so much."""
 
 
