@@ -1,12 +1,14 @@
 """Nodes that apply and inspect adapters."""
 
 import json
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
 from . import engine, files, tensors
+from .watching import watched
 
 CATEGORY = "CCM/model"
 NAMED = files.Named()
@@ -74,10 +76,18 @@ class WDLoRAApply(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter: Any, sha256: Any = "", linked_adapter: Any = "") -> Any:
+    def validate_inputs(cls, adapter: Any, linked_adapter: Any = "") -> Any:
+        """A missing file; ComfyUI repeats a refusal at every input named here, so `execute` checks `sha256`."""
         if linked_adapter is None or adapter == files.NONE:  # None: linked, so not known yet
             return True
-        return files.sentence(_adapter_file, adapter, sha256)
+        return files.sentence(_adapter_file, adapter, "")
+
+    @classmethod
+    def check_inputs(cls, adapter: Any, sha256: Any = "", linked_adapter: Any = "") -> Any:
+        """What is wrong, at its own input: for the embedded host."""
+        if linked_adapter is None or adapter == files.NONE:
+            return []
+        return files.problems(_adapter_file, adapter, sha256)
 
     @classmethod
     def fingerprint_inputs(cls, adapter: Any, linked_adapter: Any = "", **_: Any) -> Any:
@@ -90,6 +100,7 @@ class WDLoRAApply(io.ComfyNode):
         return [sha256(path) if path.is_file() else "" for path in _with_settings(_adapter_file(adapter, ""))]
 
     @classmethod
+    @files.without_paths
     def execute(
         cls,
         model: Any,
@@ -105,19 +116,22 @@ class WDLoRAApply(io.ComfyNode):
         name = linked_adapter or adapter
         if name == files.NONE:
             return io.NodeOutput(model, "No adapter: the model is passed on as it is.")
-        path = _adapter_file(name, sha256)
+        path = watched(partial(_adapter_file, name, sha256))
         NAMED.note(*_with_settings(path))
         loaded = Adapter.load(path)
-        patched, found = engine.current().patch(model, loaded, direction_strength, magnitude_strength)
+        host = engine.current()
+        patched, found = host.patch(model, loaded, direction_strength, magnitude_strength)
         kind = "WDLoRA" if loaded.weight_decomposed else "plain LoRA"
         lines = [
             f"{name}: {kind}, rank {loaded.rank}, {loaded.dialect} dialect",
-            f"SHA-256 {hash_of(path)}",
+            f"SHA-256 {watched(partial(hash_of, path))}",
             f"direction strength {direction_strength:g}, magnitude strength {magnitude_strength:g}",
             f"{len(found.matched)} layers changed",
         ]
         if found.unmatched:
-            lines.append(f"{len(found.unmatched)} layers of the adapter are not in this model and were left out:")
+            left_out = f"{len(found.unmatched)} layers of the adapter are not in this model and were left out"
+            host.progress(1).text(left_out)
+            lines.append(f"{left_out}:")
             lines += [f"  {layer}" for layer in found.unmatched]
         lines += [f"Note: {note}" for note in loaded.notes]
         if found.base:
@@ -164,8 +178,8 @@ class WDLoRAInspect(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter: Any, base: Any) -> Any:
-        return files.sentence(_inspected, adapter, base)
+    def validate_inputs(cls, adapter: Any) -> Any:
+        return files.sentence(_adapter_file, adapter, "")
 
     @classmethod
     def fingerprint_inputs(cls, adapter: Any, base: Any) -> Any:
@@ -175,6 +189,7 @@ class WDLoRAInspect(io.ComfyNode):
         return [files.stamp(one) for one in (*_with_settings(path), *([] if other is None else [other]))]
 
     @classmethod
+    @files.without_paths
     def execute(cls, adapter: str, base: str) -> Any:
         from ..wdlora.adapter import Adapter
         from ..wdlora.adapter.plot import moved_picture, size_picture
@@ -211,11 +226,12 @@ def _adapter_file(name: str, sha256: str) -> Any:
     from ..wdlora.files import sha256 as hash_of
 
     wanted = sha256.strip().lower()
-    path = files.model_file("loras", name, "adapter", wanted)
+    path = files.model_file("loras", name, "adapter", wanted, input="adapter")
     if wanted and hash_of(path) != wanted:
         raise InputError(
             f"the adapter {name!r} is another file than the workflow asks for: its SHA-256 is {hash_of(path)}, not "
-            f"{wanted}; put the right file into models/loras, or clear sha256"
+            f"{wanted}; put the right file into models/loras, or clear sha256",
+            input="sha256",
         )
     return path
 

@@ -1,12 +1,14 @@
 """Nodes that measure corneal nerves."""
 
 import json
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..wdlora.anatomy.biomarkers.units import UNITS
 from . import engine, tensors
+from .watching import watched
 
 CATEGORY = "CCM/biomarkers"
 
@@ -70,7 +72,7 @@ class CCMBiomarkers(io.ComfyNode):
         progress = engine.current().progress(len(arrays))
         measured, drawn = [], []
         for array, ground in zip(arrays, grounds, strict=True):
-            found = measure(array, pixel_size_um=pixel_size_um)
+            found = watched(partial(measure, array, pixel_size_um=pixel_size_um))
             measured.append(found.to_dict())
             drawn.append(overlay(ground, found))
             progress.advance()

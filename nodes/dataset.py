@@ -1,6 +1,7 @@
 """Nodes that write and read data sets."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
 from . import engine, files, tensors
 from .biomarkers import pixel_size_input
+from .watching import watched
 
 CATEGORY = "CCM/dataset"
 NAMED = files.Named()
@@ -74,10 +76,17 @@ class CCMSaveDataset(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, folder: Any, patient: Any, visit: Any) -> Any:
-        return files.sentence(_check_texts, folder, patient, visit)
+    def validate_inputs(cls, patient: Any) -> Any:
+        """The pseudonym, before anything is painted; ComfyUI repeats a refusal at every input named here."""
+        return files.sentence(_check_texts, "any", patient, "")
 
     @classmethod
+    def check_inputs(cls, folder: Any, patient: Any, visit: Any) -> Any:
+        """What is wrong, at its own input: for the embedded host."""
+        return files.problems(_wrong_texts, folder, patient, visit)
+
+    @classmethod
+    @files.without_paths
     def execute(
         cls,
         images: Any,
@@ -179,6 +188,7 @@ class CCMLoadDataset(io.ComfyNode):
         return NAMED.changes() if dataset is None else files.stamp(dataset_folder(dataset))
 
     @classmethod
+    @files.without_paths
     def execute(cls, dataset: str, cohort: str, start: int, count: int) -> Any:
         import torch
 
@@ -246,12 +256,17 @@ def dataset_folder(name: str) -> Path:
     from ..wdlora.dataset.folder import TABLE
 
     if not name or name == files.NONE:
-        raise InputError("no data set is chosen: put a folder with images, masks and dataset.csv into the input folder")
+        raise InputError(
+            "no data set is chosen: put a folder with images, masks and dataset.csv into the input folder",
+            input="dataset",
+        )
     kind = next((kind for kind in ("output", "input") if name.endswith(f"[{kind}]")), "input")
     root = folder_paths.get_directory_by_type(kind)
     place = files.confined(root, name.removesuffix(f"[{kind}]").rstrip(), "data set")
     if not (place / TABLE).is_file():
-        raise InputError(f"there is no data set {name!r}: put its folder, with dataset.csv, into {root}")
+        raise InputError(
+            f"there is no data set {name!r}: put its folder, with dataset.csv, into the {kind} folder", input="dataset"
+        )
     return place
 
 
@@ -261,7 +276,7 @@ def _panels(biomarkers: str | None, masks: list[Any], pixel_size_um: float) -> l
     from .compare import parsed
 
     if biomarkers is None:
-        return [measure(mask, pixel_size_um=pixel_size_um).to_dict() for mask in masks]
+        return [watched(partial(measure, mask, pixel_size_um=pixel_size_um)).to_dict() for mask in masks]
     panels = parsed(biomarkers, "biomarkers")
     if len(panels) != len(masks):
         raise InputError(f"biomarkers holds {len(panels)} measurements for {len(masks)} images: link their own")
@@ -270,12 +285,23 @@ def _panels(biomarkers: str | None, masks: list[Any], pixel_size_um: float) -> l
 
 def _check_texts(folder: Any, patient: Any, visit: Any) -> None:
     """Raise InputError for a folder outside the output folder and for texts that the data set would not take."""
+    if wrong := _wrong_texts(folder, patient, visit):
+        raise wrong[0]
+
+
+def _wrong_texts(folder: Any, patient: Any, visit: Any) -> list[InputError]:
+    """What is wrong with a folder and with the texts of a data set."""
     import folder_paths
 
     from ..wdlora.dataset.writer import check_fields
 
-    files.confined(folder_paths.get_output_directory(), folder.strip() or ".", "folder")
-    check_fields(patient, "", visit)
+    root = folder_paths.get_output_directory()
+    checks: tuple[tuple[str, Any, tuple], ...] = (
+        ("folder", files.confined, (root, folder.strip() or ".", "folder")),
+        ("patient", check_fields, (patient, "", "")),
+        ("visit", check_fields, ("", "", visit)),
+    )
+    return [InputError(str(one), input=name) for name, check, given in checks for one in files.problems(check, *given)]
 
 
 NODES = [CCMSaveDataset, CCMLoadDataset]

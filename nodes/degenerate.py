@@ -1,11 +1,13 @@
 """The node that takes a plexus through the disease."""
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
 from . import engine, tensors
 from .plexus import PLEXUS, Plexuses
+from .watching import watched
 
 CATEGORY = "CCM/masks"
 
@@ -50,7 +52,7 @@ class CCMDegenerate(io.ComfyNode):
         progress = engine.current().progress(len(plexus.members))
         members = []
         for member in plexus.members:
-            members.append(degenerate(member, severity))
+            members.append(watched(partial(degenerate, member, severity)))
             progress.advance()
         declined = plexus.having(members)
         return io.NodeOutput(tensors.as_mask(declined.masks()), nearest(severity).name, declined)

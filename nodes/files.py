@@ -1,6 +1,8 @@
 """Files and folders that a workflow names: looked up in ComfyUI's folders only, missing ones said with their place."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,23 @@ def names(kind: str) -> list[str]:
     return [NONE, *folder_paths.get_filename_list(kind)]
 
 
-def model_file(kind: str, name: str, what: str, sha256: str = "") -> Path:
+def model_file(kind: str, name: str, what: str, sha256: str = "", input: str = "") -> Path:
     """The file `name` of a model folder. Raises InputError, naming file and folder, where there is none.
 
     `what` is the file's part in the sentence, such as "adapter"; `sha256` is said, so that the right file can be
-    found elsewhere.
+    found elsewhere. `input`: the node's input that names it.
     """
     import folder_paths
 
-    places = folder_paths.get_folder_paths(kind)
-    place = next((place for place in places if Path(place).name == kind), places[0])  # ComfyUI lists `unet` first
+    place = f"models/{kind}"
     if not name or name == NONE:
-        raise InputError(f"no {what} is chosen: choose a file; files belong into {place}")
+        raise InputError(f"no {what} is chosen: choose a file; files belong into {place}", input=input)
     path = folder_paths.get_full_path(kind, name) if name in folder_paths.get_filename_list(kind) else None
     if path is None:
         known = f" (SHA-256 {sha256})" if sha256 else ""
-        raise InputError(f"the {what} {name!r}{known} is missing: put the file into {place}", missing_file=True)
+        raise InputError(
+            f"the {what} {name!r}{known} is missing: put the file into {place}", missing_file=True, input=input
+        )
     return Path(path)
 
 
@@ -41,8 +44,43 @@ def confined(root: str | os.PathLike, name: str, what: str) -> Path:
     """The folder or file `name` below `root`, links resolved. Raises InputError where it would lie outside."""
     base, path = Path(os.path.realpath(root)), below(root, name, what=what)
     if path is None or path == base:
-        raise InputError(f"the {what} {name!r} must lie below {base}: give a name without '..' or a drive")
+        raise InputError(f"the {what} {name!r} must lie below {base.name}: give a name without '..' or a drive")
     return path
+
+
+def without_paths(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """The `execute` of a node whose sentences name files as the workflow does: never where they lie on the server."""
+
+    @functools.wraps(execute)
+    def executed(*arguments: Any, **named: Any) -> Any:
+        try:
+            return execute(*arguments, **named)
+        except InputError as problem:
+            if (said := shown(str(problem))) == str(problem):
+                raise
+            raise InputError(said, missing_file=problem.missing_file, input=problem.input) from None
+
+    return executed
+
+
+def shown(text: str) -> str:
+    """A text in which the host's own folders are called by their names: "models/loras", "input", …"""
+    for folder, name in sorted(_own_folders().items(), key=lambda one: -len(one[0])):
+        text = text.replace(folder, name)
+    return text
+
+
+def _own_folders() -> dict[str, str]:
+    """Every folder of the host, by its path, also with links resolved: what a reader calls it."""
+    import folder_paths
+
+    from ..wdlora.qwen.miniature_files import miniature_files
+
+    named = {folder_paths.get_directory_by_type(kind): kind for kind in ("input", "output", "temp")}
+    for kind in ("loras", "diffusion_models", "text_encoders", "vae", "diffusers"):
+        named |= dict.fromkeys(folder_paths.get_folder_paths(kind), f"models/{kind}")
+    named[str(Path(miniature_files().transformer).parents[1])] = "the miniature"
+    return named | {os.path.realpath(folder): name for folder, name in named.items()}
 
 
 class Named:
@@ -88,8 +126,17 @@ def sentence(check: Any, *arguments: Any) -> bool | str:
     """
     if None in arguments:
         return True
+    found = problems(check, *arguments)
+    return ErrorSentence(found[0]) if found else True
+
+
+def problems(check: Callable[..., Any], *arguments: Any) -> list[InputError]:
+    """What `check(*arguments)` raises, or returns as a list, without paths of the host: what `check_inputs` returns."""
     try:
-        check(*arguments)
+        found = check(*arguments) if None not in arguments else None
     except InputError as problem:
-        return ErrorSentence(problem)
-    return True
+        found = [problem]
+    return [
+        InputError(shown(str(one)), missing_file=one.missing_file, input=one.input)
+        for one in (found if isinstance(found, list) else [])
+    ]

@@ -63,6 +63,7 @@ class CCMLoadImage(io.ComfyNode):
         return NAMED.changes() if image is None else sha256(picture_path(image))
 
     @classmethod
+    @files.without_paths
     def execute(cls, image: str, pixel_size_um: float) -> Any:
         import numpy as np
         import torch
@@ -136,7 +137,7 @@ def picture_path(name: str) -> str:
     if not os.path.isfile(path) and (found := find_by_content(root, path.name)) is not None:
         return str(found)
     if not os.path.isfile(path):
-        raise InputError(f"there is no image {name!r}: put it into {root}")
+        raise InputError(f"there is no image {name!r}: put it into the {kinds[note]} folder", input="image")
     return str(path)
 
 

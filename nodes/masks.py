@@ -1,5 +1,6 @@
 """Nodes that make nerve masks."""
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -7,6 +8,7 @@ from comfy_api.latest import io
 from ..wdlora.cohorts import COHORTS
 from . import engine, tensors
 from .plexus import PLEXUS, Plexuses
+from .watching import watched
 
 CATEGORY = "CCM/masks"
 LEAST_DRAWN = 160  # pixels: 166 µm, a little above the least field of wdlora.anatomy.sample_mask
@@ -75,7 +77,7 @@ class CCMSampleMasks(io.ComfyNode):
         progress = engine.current().progress(count)
         members = []
         for index in range(count):
-            members.append(sample_mask(cohort, seed=seed + index, size=drawn))
+            members.append(watched(partial(sample_mask, cohort, seed=seed + index, size=drawn)))
             progress.advance()
         plexus = Plexuses(tuple(members), size)
         return io.NodeOutput(tensors.as_mask(plexus.masks()), cohort, plexus)

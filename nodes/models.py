@@ -44,8 +44,17 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any) -> Any:
-        return files.sentence(places, source, diffusion_model, text_encoder, vae, folder)
+    def validate_inputs(cls, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any) -> Any:
+        """Keep ComfyUI from refusing files that `source` does not ask for.
+
+        It would repeat a refusal from here at each of the four inputs, so `execute` says it, once.
+        """
+        return True
+
+    @classmethod
+    def check_inputs(cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any) -> Any:
+        """What is wrong, at its own input: for the embedded host."""
+        return files.problems(lacking, source, diffusion_model, text_encoder, vae, folder)
 
     @classmethod
     def fingerprint_inputs(
@@ -55,6 +64,7 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
         return NAMED.changes() if None in given else stamps(*given)
 
     @classmethod
+    @files.without_paths
     def execute(
         cls, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, variant: str, dtype: str
     ) -> Any:
@@ -143,12 +153,15 @@ def diffusers_folder(name: str) -> Path:
 
     roots = folder_paths.get_folder_paths("diffusers")
     if not name or name == files.NONE:
-        raise InputError(f"no diffusers folder is chosen: choose one; they belong into {roots[0]}")
+        raise InputError("no diffusers folder is chosen: choose one; they belong into models/diffusers", input="folder")
     for root in roots:
         place = files.confined(root, name, "diffusers folder")
         if (place / "model_index.json").is_file():
             return place
-    raise InputError(f"there is no diffusers folder {name!r} with a model_index.json in {roots[0]}: put it there")
+    raise InputError(
+        f"there is no diffusers folder {name!r} with a model_index.json in models/diffusers: put it there",
+        input="folder",
+    )
 
 
 def places(
@@ -164,21 +177,35 @@ def places(
         whole = diffusers_folder(folder)
         return whole, whole, whole
     if source != SINGLE:
-        raise InputError(f"the source {source!r} is not known: choose one of {', '.join(SOURCES)}")
-    found: list[Path] = []
-    missing: list[InputError] = []
-    for kind, name, what in (
-        ("diffusion_models", diffusion_model, "diffusion model"),
-        ("text_encoders", text_encoder, "text encoder"),
-        ("vae", vae, "VAE"),
-    ):
-        try:
-            found.append(files.model_file(kind, name, what))
-        except InputError as error:
-            missing.append(error)
+        raise InputError(f"the source {source!r} is not known: choose one of {', '.join(SOURCES)}", input="source")
+    found, missing = _single_files(diffusion_model, text_encoder, vae)
     if missing:
         raise InputError("; ".join(map(str, missing)), missing_file=any(error.missing_file for error in missing))
     return found[0], found[1], found[2]
+
+
+def lacking(source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str) -> list[InputError]:
+    """What `places` would raise, one error an input."""
+    if source == SINGLE:
+        return _single_files(diffusion_model, text_encoder, vae)[1]
+    places(source, diffusion_model, text_encoder, vae, folder)
+    return []
+
+
+def _single_files(diffusion_model: str, text_encoder: str, vae: str) -> tuple[list[Path], list[InputError]]:
+    """The three files, and what is wrong with those that cannot be had."""
+    found: list[Path] = []
+    missing: list[InputError] = []
+    for input, kind, name, what in (
+        ("diffusion_model", "diffusion_models", diffusion_model, "diffusion model"),
+        ("text_encoder", "text_encoders", text_encoder, "text encoder"),
+        ("vae", "vae", vae, "VAE"),
+    ):
+        try:
+            found.append(files.model_file(kind, name, what, input=input))
+        except InputError as error:
+            missing.append(error)
+    return found, missing
 
 
 def read_files(transformer: Path | str, encoder: Path | str, autoencoder: Path | str) -> list[Path]:

@@ -1,5 +1,6 @@
 """The node that images a plexus without a model."""
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -7,6 +8,7 @@ from comfy_api.latest import io
 from ..wdlora.anatomy.phantoms.versions import VERSION, VERSIONS, version_name, version_number
 from . import engine, tensors
 from .plexus import PLEXUS, Plexuses
+from .watching import watched
 
 CATEGORY = "CCM/images"
 
@@ -68,7 +70,8 @@ class CCMPhantom(io.ComfyNode):
         number = version_number(version)
         pictures, fibres = [], []
         for index, member in enumerate(plexus.members):
-            pictures.append(plexus.middle(phantom(member, seed + index, appearance, version=number)))
+            drawn = watched(partial(phantom, member, seed + index, appearance, version=number))
+            pictures.append(plexus.middle(drawn))
             fibres.append(plexus.middle(member.mask if number == 1 else member.all_fibres))
             progress.advance()
         return io.NodeOutput(tensors.as_image(pictures), tensors.as_mask(plexus.masks()), tensors.as_mask(fibres))

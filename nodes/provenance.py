@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..wdlora.errors import InputError
+from .watching import watched
 
 KINDS = ("diffusion_models", "text_encoders", "vae", "loras")
 
@@ -37,7 +39,7 @@ def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str]
         for label, path in _model_files(graph):
             if label not in hashes:
                 say(f"hashing {label}")
-                hashes[label] = _hash(path)
+                hashes[label] = watched(partial(_hash, path))
         found["files"] = hashes
     return found
 

@@ -9,12 +9,15 @@ import torch
 from ..wdlora.errors import InputError
 
 LARGEST_SIDE = 8192
+BLACK = 0.05
+"""Brightest value that noise of compression leaves in a black mask."""
 
 
 def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
     """MASK [B, H, W] or [H, W] → bool [H, W] each, cut at 0.5.
 
-    Raises InputError for a tensor that is no mask, is empty, too large, or holds NaN.
+    Raises InputError for a tensor that is no mask, is empty, too large, or holds NaN, and for a dim mask: one that is
+    not black and reaches the cut nowhere.
     """
     batch = mask[None] if mask.ndim == 2 else mask
     if batch.ndim != 3 or batch.numel() == 0:
@@ -24,6 +27,12 @@ def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
         raise InputError(f"{name} is {width} × {height} pixels; the largest side allowed is {LARGEST_SIDE}")
     if not torch.isfinite(batch).all():
         raise InputError(f"{name} holds values that are not numbers (NaN or infinity); check the node before it")
+    for index, brightest in enumerate(batch.flatten(1).amax(1).tolist()):
+        if BLACK < brightest <= 0.5:
+            raise InputError(
+                f"mask {index + 1} of {len(batch)} at {name} is dim: its brightest value is {brightest:.2f}, and only "
+                "what is above 0.5 counts; draw it white on black"
+            )
     return list((batch > 0.5).cpu().numpy())
 
 

@@ -1,5 +1,6 @@
 """The node that traces nerves in images."""
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
@@ -7,6 +8,7 @@ from comfy_api.latest import io
 from ..wdlora.errors import InputError
 from . import engine, tensors
 from .biomarkers import pixel_size_input
+from .watching import watched
 
 CATEGORY = "CCM/biomarkers"
 
@@ -47,7 +49,7 @@ class CCMTrace(io.ComfyNode):
         progress = engine.current().progress(len(arrays))
         masks = []
         for index, array in enumerate(arrays):
-            masks.append(trace(array, pixel_size_um, valid=areas[index % len(areas)]))
+            masks.append(watched(partial(trace, array, pixel_size_um, valid=areas[index % len(areas)])))
             progress.advance()
         return io.NodeOutput(tensors.as_mask(masks))
 

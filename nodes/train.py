@@ -92,7 +92,12 @@ class WDLoRATrain(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
+    def validate_inputs(cls, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any) -> Any:
+        """Keep ComfyUI from refusing files that `source` does not ask for; `execute` says what is wrong, once."""
+        return True
+
+    @classmethod
+    def check_inputs(
         cls,
         name: Any,
         source: Any,
@@ -103,7 +108,8 @@ class WDLoRATrain(io.ComfyNode):
         data: Any,
         settings: Any,
     ) -> Any:
-        return files.sentence(_check, name, source, diffusion_model, text_encoder, vae, folder, data, settings)
+        """What is wrong, at its own input: for the embedded host."""
+        return files.problems(_wrong, name, source, diffusion_model, text_encoder, vae, folder, data, settings)
 
     @classmethod
     def fingerprint_inputs(
@@ -115,6 +121,7 @@ class WDLoRATrain(io.ComfyNode):
         return [*models.stamps(*given), "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))]
 
     @classmethod
+    @files.without_paths
     def execute(
         cls,
         name: str,
@@ -274,14 +281,24 @@ def _check(
     name: str, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, data: str, settings: str
 ) -> None:
     """Raise InputError for a name, a model, data or settings that cannot be used."""
+    if wrong := _wrong(name, source, diffusion_model, text_encoder, vae, folder, data, settings):
+        raise wrong[0]
+
+
+def _wrong(
+    name: str, source: str, diffusion_model: str, text_encoder: str, vae: str, folder: str, data: str, settings: str
+) -> list[InputError]:
+    """What cannot be used of a name, a model, data and settings."""
+    wrong = []
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise InputError(f"the name {name!r} cannot be a file's name: use letters, digits, '.', '_' and '-'")
-    for line in settings.splitlines():
-        if line.strip() and not _SETTING.fullmatch(line.strip()):
-            raise InputError(f"the setting {line.strip()!r} is not KEY=VALUE: write one a line, such as rank=32")
-    models.places(source, diffusion_model, text_encoder, vae, folder)
-    if data != PHANTOMS:
-        dataset.dataset_folder(data)
+        sentence = f"the name {name!r} cannot be a file's name: use letters, digits, '.', '_' and '-'"
+        wrong.append(InputError(sentence, input="name"))
+    for line in filter(None, map(str.strip, settings.splitlines())):
+        if not _SETTING.fullmatch(line):
+            sentence = f"the setting {line!r} is not KEY=VALUE: write one a line, such as rank=32"
+            wrong.append(InputError(sentence, input="settings"))
+    wrong += models.lacking(source, diffusion_model, text_encoder, vae, folder)
+    return wrong + ([] if data == PHANTOMS else files.problems(dataset.dataset_folder, data))
 
 
 def _newest(folder: Path) -> Path | None:

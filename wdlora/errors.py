@@ -6,12 +6,13 @@ class InputError(ValueError):
 
     The message is one sentence: what was wrong, with which value, and what to do. The command line prints
     it without a traceback and exits with status 2; nodes show it in the node. `missing_file`: a model's file is not in
-    its folder, so that the miniature may stand in for the model.
+    its folder, so that the miniature may stand in for the model. `input`: the node's input that is at fault, if one is.
     """
 
-    def __init__(self, sentence: str, *, missing_file: bool = False):
+    def __init__(self, sentence: str, *, missing_file: bool = False, input: str = ""):
         super().__init__(sentence)
         self.missing_file = missing_file
+        self.input = input
 
 
 class ErrorSentence(str):

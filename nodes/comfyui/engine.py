@@ -121,12 +121,14 @@ class ComfyEngine:
 
     def encode(self, clip: Any, prompt: str, images: Sequence[Any], variant: str) -> list:
         """CONDITIONING of a prompt and IMAGEs [1, H, W, 3], each in the one VL view, which ComfyUI leaves as it is."""
-        from ...wdlora.qwen.encode import prompt_text
+        from ...wdlora.qwen.encode import check_tokens, prompt_text
         from ...wdlora.qwen.vl_view import vl_view
 
         views = [vl_view(image[..., :3].movedim(-1, 1)).movedim(1, -1) for image in images]
         tokens = clip.tokenize(prompt_text(prompt, len(views), variant), images=views)
-        return clip.encode_from_tokens_scheduled(tokens)
+        conditioning = clip.encode_from_tokens_scheduled(tokens)
+        check_tokens(conditioning[0][0].shape[1])
+        return conditioning
 
     def deferred(self, make: Callable[[], list]) -> list:
         """The CONDITIONING that `make` gives, at once: ComfyUI's samplers take lists."""

@@ -107,11 +107,8 @@ class Server:
         for folder in ("custom_nodes", "input", "output", "models/loras"):
             (base / folder).mkdir(parents=True, exist_ok=True)
         place = base / "custom_nodes" / NAME
-        if not place.exists():
-            try:
-                place.symlink_to(PACK, target_is_directory=True)
-            except OSError:  # Windows without the right to make links
-                shutil.copytree(PACK, place, ignore=shutil.ignore_patterns(".*", "demo", "__pycache__"))
+        if not place.exists():  # a copy: newer aiohttp serves no templates from behind a link
+            shutil.copytree(PACK, place, ignore=shutil.ignore_patterns(".*", "build", "demo", "shared", "__pycache__"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -46,17 +46,21 @@ def test_english_texts_are_served(server):
     assert {name: said[name] for name in shipped} == shipped
 
 
-def test_missing_files_are_said_with_the_folder_of_today(server):
-    """Not with models/unet and models/clip, the old names that ComfyUI still searches."""
+def test_missing_files_are_said_with_the_folder_of_today(server, history_message):
+    """Once, not with models/unet and models/clip, the old names that ComfyUI still searches, nor with a path."""
     graph = json.loads((ROOT / "workflows" / "api" / "ccm_synthesis.json").read_text(encoding="utf-8"))
+    next(node for node in graph.values() if node["class_type"] == "WDLoRAApply")["inputs"]["adapter"] = "none"
     models = server.base / "models"
-    for kind, name in (
-        ("diffusion_models", "qwen_image_edit_2511_bf16.safetensors"),
-        ("text_encoders", "qwen_2.5_vl_7b_fp8_scaled.safetensors"),
-        ("vae", "qwen_image_vae.safetensors"),
+    for kind, what, name in (
+        ("diffusion_models", "diffusion model", "qwen_image_edit_2511_bf16.safetensors"),
+        ("text_encoders", "text encoder", "qwen_2.5_vl_7b_fp8_scaled.safetensors"),
+        ("vae", "VAE", "qwen_image_vae.safetensors"),
     ):
-        said = json.dumps(server.post("/prompt", {"prompt": graph, "client_id": server.client})["node_errors"])
-        assert f"{name}' is missing: put the file into {models / kind}" in said
+        failure = history_message(server.run(graph), "execution_error")
+        assert failure["node_type"] == "WDLoRALoadQwenImageEdit"
+        said = failure["exception_message"]
+        assert said.startswith("the ") and str(server.base) not in said
+        assert said.count(f"the {what} {name!r} is missing: put the file into models/{kind}") == 1
         (models / kind).mkdir(exist_ok=True)
         (models / kind / name).touch()
     for file in models.rglob("qwen_*.safetensors"):

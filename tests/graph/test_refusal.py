@@ -26,9 +26,11 @@ def test_a_nodes_own_sentence_stands_alone_and_once():
 
 def test_the_hint_follows_the_kind_of_the_error_and_not_its_words():
     words = "the file is missing: put the file into models"
-    assert miniature_hint({"1": {"errors": [custom(f"x - {words}")]}}) == ""
-    assert "--miniature" in miniature_hint({"1": {"errors": [custom("x - not here", missing_file=True)]}})
-    assert miniature_hint({"1": {"errors": [{"type": "other", "extra_info": None}, {}]}}) == ""
+    assert miniature_hint({"1": {"errors": [custom(f"x - {words}")]}}, "M") == ""
+    assert miniature_hint({"1": {"errors": [custom("x - not here", missing_file=True)]}}, "M").startswith(
+        " (M); or add --m"
+    )
+    assert miniature_hint({"1": {"errors": [{"type": "other", "extra_info": None}, {}]}}, "M") == ""
 
 
 def test_a_missing_file_is_known_by_its_kind_through_the_host(host):
@@ -36,12 +38,16 @@ def test_a_missing_file_is_known_by_its_kind_through_the_host(host):
     graph = {**MISSING, "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 3]}}}
     graph["1"]["inputs"] |= {"vae": "none", "folder": "none", "variant": "edit", "dtype": "default"}
     verdict = host.validate(graph)
-    assert miniature_hint(verdict.node_errors)
-    (error,) = json.loads(json.dumps(verdict.node_errors))["1"]["errors"]
-    assert error["extra_info"] == {"input_name": "source", "missing_file": True}
-    assert "'big.safetensors' is missing: put the file into" in error["details"]
+    assert miniature_hint(verdict.node_errors, "M")
+    errors = json.loads(json.dumps(verdict.node_errors))["1"]["errors"]
+    assert [error["extra_info"] for error in errors] == [
+        {"input_name": "diffusion_model", "missing_file": True},
+        {"input_name": "text_encoder"},
+        {"input_name": "vae"},
+    ]
+    assert errors[0]["details"].endswith("'big.safetensors' is missing: put the file into models/diffusion_models")
     graph["1"]["inputs"]["diffusion_model"] = "none"
-    assert not miniature_hint(host.validate(graph).node_errors)  # none is chosen, so none is missing
+    assert not miniature_hint(host.validate(graph).node_errors, "M")  # none is chosen, so none is missing
 
 
 def test_a_sentence_carries_its_error():

@@ -198,8 +198,8 @@ def test_a_visit_is_judged_before_the_work_as_the_writer_judges_it(run, visit):
     except InputError:
         taken = False
     with using(run.host.folders):
-        said = CCMSaveDataset.validate_inputs(folder="set", patient="", visit=visit)
-    assert (said is True) == taken == (visit in ("baseline", "V1", ""))
+        said = CCMSaveDataset.check_inputs(folder="set", patient="", visit=visit)
+    assert (said == []) == taken == (visit in ("baseline", "V1", ""))
 
 
 def test_what_cannot_be_loaded_gets_a_sentence(run):

@@ -46,7 +46,7 @@ def check_runs_here(host: Any, job: BatchJob) -> None:
     verdict = host.validate(prompt)
     if verdict.node_errors or not verdict.outputs:
         why = refusal(verdict.error, verdict.node_errors, prompt)
-        raise InputError(why + miniature_hint(verdict.node_errors))
+        raise InputError(why + miniature_hint(verdict.node_errors, host.folders.models_dir))
 
 
 def place_mask(host: Any, mask: Mask) -> None:

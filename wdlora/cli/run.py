@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         seconds = time.monotonic() - started
     if result is None:
         why = refusal(verdict.error, verdict.node_errors, prompt)
-        raise InputError(why + miniature_hint(verdict.node_errors))
+        raise InputError(why + miniature_hint(verdict.node_errors, host.folders.models_dir))
     failure = result.failure
     if failure is not None:
         message = f"{titles[failure['node_id']]}: {' '.join(failure['exception_message'].split())}"
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     left_out = [f"{titles[id]}: {node_refusal(errors)}" for id, errors in verdict.node_errors.items()]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
-    if hint := miniature_hint(verdict.node_errors):
+    if hint := miniature_hint(verdict.node_errors, host.folders.models_dir):
         print(f"Put the files there{hint}.", file=sys.stderr)
     if args.json:
         json.dump(

@@ -30,9 +30,12 @@ def node_refusal(errors: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(sentences))
 
 
-def miniature_hint(node_errors: dict[str, Any]) -> str:
-    """The end of the sentence where files of a model are missing, which the miniature could stand in for; else ""."""
+def miniature_hint(node_errors: dict[str, Any], models: str) -> str:
+    """The end of the sentence where files of a model are missing, which the miniature could stand in for; else "".
+
+    `models`: where the host's folder of that name is.
+    """
     errors = [error for of_node in node_errors.values() for error in of_node.get("errors", [])]
     if any((error.get("extra_info") or {}).get(MISSING_FILE) for error in errors):
-        return "; or add --miniature, and the small model that ships with the pack is used"
+        return f" ({models}); or add --miniature, and the small model that ships with the pack is used"
     return ""

@@ -69,7 +69,13 @@ class NodeType:
 
     @property
     def validator(self) -> Callable[..., Any] | None:
-        """The node's own check of its inputs, if it has one."""
+        """The node's own check of its inputs, if it has one.
+
+        ComfyUI repeats a refusal of `validate_inputs` at every input that it takes. Nodes of this pack that check
+        several have `check_inputs` beside it, which gives a list of InputErrors, each with its own input.
+        """
+        if self.is_v3 and (check := getattr(self.cls, "check_inputs", None)) is not None:
+            return check
         return getattr(self.cls, "validate_inputs" if self.is_v3 else "VALIDATE_INPUTS", None)
 
     @property

@@ -316,13 +316,17 @@ def _ask_node(
         answer = ErrorSentence(problem)
     if answer is True:
         return []
-    tail = "" if answer is False else f" - {answer}"
-    name = next(iter(asked), "")
-    extra: dict[str, Any] = {"input_name": name}
-    error = answer.error if isinstance(answer, ErrorSentence) else None
-    if isinstance(error, InputError) and error.missing_file:
-        extra[MISSING_FILE] = True
-    return [_error("custom_validation_failed", "Custom validation failed for node", f"{name}{tail}", extra)]
+    errors = []
+    for said in answer if isinstance(answer, list) else [answer]:
+        error = said.error if isinstance(said, ErrorSentence) else said
+        of_input = error if isinstance(error, InputError) else None
+        name = (of_input.input if of_input else "") or next(iter(asked), "")
+        extra: dict[str, Any] = {"input_name": name}
+        if of_input and of_input.missing_file:
+            extra[MISSING_FILE] = True
+        details = name if said is False else f"{name} - {said}"
+        errors.append(_error("custom_validation_failed", "Custom validation failed for node", details, extra))
+    return errors
 
 
 def _error(kind: str, message: str, details: str = "", extra_info: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -21,6 +21,10 @@ from .memory import execution_device
 from .vl_view import MERGE, patches, vl_view
 
 VARIANTS = ("edit", "2509", "2511")
+MOST_TOKENS = 4096 - 64
+"""Positions of the transformer's text: it has 4096, and the largest picture, 2048 pixels wide, takes 64 of them."""
+LONGEST_TEXT = 20_000
+"""Characters of a text that is looked at at all; a token is about four of them."""
 
 _PREFIX = (
     "<|im_start|>system\n"
@@ -83,6 +87,11 @@ def prompt_text(prompt: str, pictures: int, variant: str) -> str:
     """
     if variant not in VARIANTS:
         raise InputError(f"the variant {variant!r} is not known: use one of {', '.join(VARIANTS)}")
+    if len(prompt) > LONGEST_TEXT:
+        raise InputError(
+            f"the text has {len(prompt)} characters, and at most {LONGEST_TEXT} can be read: shorten it (a prompt has "
+            "some hundred)"
+        )
     if "<|" in prompt:
         raise InputError(f"the prompt {prompt!r} contains a control token: leave out '<|'")
     if variant == "edit":
@@ -95,6 +104,15 @@ def prompt_text(prompt: str, pictures: int, variant: str) -> str:
     else:
         placed = "".join(f"Picture {i + 1}: {_PICTURE}" for i in range(pictures))
     return _PREFIX + placed + prompt + _SUFFIX
+
+
+def check_tokens(count: int) -> None:
+    """Raise InputError where text and pictures have more tokens than the transformer has positions for."""
+    if count > MOST_TOKENS:
+        raise InputError(
+            f"the text is {count} tokens long together with its pictures, and the model reads at most {MOST_TOKENS}: "
+            "shorten it"
+        )
 
 
 def token_ids(tokenizer: Any, text: str, tokens_a_picture: Sequence[int]) -> tuple[list[int], list[int], int]:
@@ -170,6 +188,7 @@ def encode_with_gradient(
 
     device = execution_device(model)
     longest = max(len(ids) for ids, _, _ in samples)
+    check_tokens(longest - samples[0][2])
     pad = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     ids = torch.tensor([i + [pad] * (longest - len(i)) for i, _, _ in samples], device=device)
     types = torch.tensor([t + [0] * (longest - len(t)) for _, t, _ in samples], device=device)
