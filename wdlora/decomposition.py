@@ -192,6 +192,12 @@ def compose(
 ) -> Tensor:
     """The adapted weight W' = g ∘ (W + d·s·BA) of a pristine base `weight` [out, in], in its storage dtype.
 
+    >>> weight, a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])
+    >>> compose(weight, a, b, None, scaling=1.0)  # plain LoRA: [3, 4] + [2, 0]
+    tensor([[5., 4.]])
+    >>> compose(weight, a, b, torch.tensor([10.0]), scaling=1.0)  # the same direction, of length 10
+    tensor([[7.8087, 6.2470]])
+
     Strengths 0/0 give the base bit for bit, 1/1 gives Eq. 6; `magnitude` None gives plain LoRA, W + d·s·BA. A row
     in which W and sBA cancel entirely has no direction to scale: it stays (nearly) zero. Raises InputError on
     shapes that do not fit.

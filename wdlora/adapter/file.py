@@ -73,6 +73,11 @@ class Adapter:
     def load(cls, path: str | os.PathLike, base: "Base | None" = None) -> "Adapter":
         """Read an adapter file of any dialect, or a folder in which peft saved one.
 
+        >>> adapter = Adapter.load("ccm.safetensors")
+        >>> layer = adapter.layers["transformer_blocks.0.attn.to_q"]
+        >>> adapter.rank, tuple(layer.lora_a.shape), tuple(layer.lora_b.shape), tuple(layer.magnitude.shape)
+        (2, (2, 8), (8, 2), (8,))
+
         With `base` (a file, a folder, tensors) the layers are looked up there and their shapes compared; without it
         they must be named like Qwen-Image's. Raises InputError with one sentence on everything that cannot be used.
         """

@@ -23,6 +23,11 @@ def phantom(
 ) -> np.ndarray:
     """Image a nerve mask as a confocal microscope would: uint8 [H, W], deterministic by `seed`.
 
+    >>> from wdlora.anatomy import sample_mask
+    >>> picture = phantom(sample_mask("Control", seed=1), seed=7)
+    >>> picture.shape, picture.dtype.name
+    ((384, 384), 'uint8')
+
     `version` 2 (the default) has the grain, light, widths, contrast, fine network and distractors of real frames; 1 is
     what figures labelled "phantom 1" were taken on, bit for bit. A `model` says the version too: `ImageModel` is of 1,
     `CorneaModel` of 2. `appearance="cohort"` lets contrast, beading, haze and dendritic cells follow the mask's

@@ -56,6 +56,12 @@ def trace(
 ) -> np.ndarray:
     """Trace the nerves of an image: mask bool [H, W].
 
+    >>> from wdlora.anatomy import phantom, sample_mask
+    >>> nerves = sample_mask("Control", seed=1)
+    >>> traced = trace(phantom(nerves, seed=7))
+    >>> traced.shape, traced.dtype.name, bool((traced & nerves.mask).any())
+    ((384, 384), 'bool', True)
+
     `image` is grey [H, W] of any type and range; `pixel_size_um` µm a pixel, or (row, column). `valid` bool [H, W]
     leaves out what is no image (the black surroundings of a mosaic). `segmenter`: "network" is the network that ships,
     "lines" the line filters, which draw the nerves' width at half height; or a file, `.safetensors` of
