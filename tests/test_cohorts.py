@@ -43,11 +43,19 @@ def test_prompts_differ_and_share_the_negative():
         ("t1nodpn", "T1NoDPN"),
         (" T1DPN ", "T1DPN"),
         ("healthy", "Control"),
-        ("PN+", "T1DPN"),
     ],
 )
 def test_look_up(name, expected):
     assert cohort(name).name == expected
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [("PN+", "T1DPN"), ("PN−", "T1NoDPN"), ("pn-", "T1NoDPN"), ("DPN", "T1DPN"), ("noDPN", "T1NoDPN")],
+)
+def test_labels_that_leave_the_disease_open_name_no_cohort(name, meant):
+    with pytest.raises(InputError, match=f"names no cohort by itself.*write {meant} if that is meant"):
+        cohort(name)
 
 
 def test_unknown_cohort_names_the_choices():

@@ -109,27 +109,33 @@ COHORTS: dict[str, Cohort] = {
     )
 }
 
-_ALIASES = {
-    "healthy": "Control",
-    "controls": "Control",
+_ALIASES = {"healthy": "Control", "controls": "Control"}
+
+_OPEN = {
     "pn-": "T1NoDPN",
-    "t1dm": "T1NoDPN",
     "nodpn": "T1NoDPN",
     "pn+": "T1DPN",
     "dpn": "T1DPN",
+    "t1dm": "T1NoDPN or T1DPN",
 }
+"""Labels that leave open which diabetes, or whether there is neuropathy; what they stand for in the paper's data."""
 
 
 def cohort(name: str) -> Cohort:
-    """The cohort called `name`; case does not matter and the common short forms are known.
+    """The cohort called `name`; case does not matter.
 
-    Raises InputError naming the choices.
+    Raises InputError naming the choices, also for labels such as DPN, which do not say of which disease.
     """
-    key = str(name).strip().lower()
+    key = str(name).strip().lower().replace("−", "-").replace("–", "-")
     key = _ALIASES.get(key, key).lower()
     for known in COHORTS.values():
         if known.name.lower() == key:
             return known
+    if key in _OPEN:
+        raise InputError(
+            f"{str(name).strip()!r} names no cohort by itself, since it leaves disease or neuropathy open; write "
+            f"{_OPEN[key]} if that is meant"
+        )
     raise InputError(f"there is no cohort {name!r}; choose one of {', '.join(COHORTS)}")
 
 

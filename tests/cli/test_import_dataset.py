@@ -31,7 +31,7 @@ def provenance(out, file):
 
 def test_qilu_by_sets(tmp_path, capsys):
     source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
-    assert run(source, out, "--cohort", "1=Control", "--cohort", "2=dpn", "--json") == 0
+    assert run(source, out, "--cohort", "1=Control", "--cohort", "2=t1dpn", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["layout"] == "qilu" and report["written"] == 3 and report["patients"] is None
     assert "patient of its own" in report["notes"][0]

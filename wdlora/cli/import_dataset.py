@@ -1,28 +1,35 @@
 """Bring a public or your own data set into the folder layout that training reads, under pseudonyms.
 
 Knows the layouts qilu (images/, annotations/), padova ({training,test}/images/, label2/), corn (train/LevelN/) and own
-(images/, masks/ and a CSV table with the columns file, patient, and eye, visit, cohort where known), and recognises
-them by their folders. Writes images/, masks/, provenance/ and dataset.csv; no file name, folder, tag or patient of the
-data set gets there. Images that are there already are passed over, so an interrupted run goes on where it stopped.
+(images/, masks/ and a CSV table with the columns file, patient, and eye, visit, cohort, split where known), and
+recognises them by their folders; --mask-suffix, --mask-prefix and --mask-folder tell masks by their names, anywhere in
+the folder. --columns and --labels say what your table calls its columns and cohorts; --dry-run shows what would be
+taken. Writes images/, masks/, provenance/ and dataset.csv; no file name, folder, tag or patient of the data set gets
+there. Images that are there already are passed over, so an interrupted run goes on where it stopped.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
-EXAMPLE = "python -m wdlora import-dataset clinic --out data --pixel-size-um hrt --roster patients.csv"
+if TYPE_CHECKING:
+    from ..dataset.plan import Choices
 
-SHOWN = 20
-"""How many images that were left out are named."""
+EXAMPLE = (
+    "python -m wdlora import-dataset export --out data --pixel-size-um hrt --mask-suffix _nervemask --roster list.csv "
+    "--columns file=Datei,patient=Pat-ID,eye=Auge,visit=Datum,cohort=Gruppe --labels HC=Control,DM-=T1NoDPN,DM+=T1DPN"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("folder", metavar="DIR", help="the data set as it was downloaded or exported")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the data set in our layout")
+    parser.add_argument("--out", metavar="DIR", help="folder for the data set in our layout")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be taken and what left out")
     parser.add_argument("--layout", metavar="NAME", help="qilu, padova, corn or own (default: by its folders)")
     parser.add_argument(
         "--pixel-size-um",
@@ -37,6 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Control, T1NoDPN, T1DPN or none (leave out), for all or for a group: a set of Qilu, a Level of CORN",
     )
     parser.add_argument("--roster", metavar="CSV", help="which patient, eye, visit and cohort each file belongs to")
+    parser.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS,…",
+        help="what the roster calls file, patient, eye, visit, cohort and split",
+    )
+    parser.add_argument(
+        "--labels",
+        action="append",
+        default=[],
+        metavar="LABEL=COHORT,…",
+        help="which cohort, or none (leave out), each label in the roster's column of cohorts is",
+    )
+    parser.add_argument("--mask-suffix", default="", metavar="TEXT", help="masks are called as their image, then this")
+    parser.add_argument("--mask-prefix", default="", metavar="TEXT", help="masks are called this, then as their image")
+    parser.add_argument("--mask-folder", default="", metavar="DIR", help="masks lie below this folder of the data set")
     parser.add_argument(
         "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
     )
@@ -55,25 +79,34 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..clinic.images import parse_pixel_size
-    from ..dataset.importer import Choices, import_dataset
+    from ..dataset.importer import import_dataset
+    from ..dataset.labels import assignments
+    from ..dataset.naming import MaskNames
+    from ..dataset.plan import Choices
     from ..privacy.pseudonym import read_key
 
+    named = args.mask_prefix or args.mask_suffix or args.mask_folder
     choices = Choices(
         layout=args.layout,
         pixel_size_um=parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None,
         cohorts=_cohorts(args.cohort),
         roster=Path(args.roster) if args.roster else None,
         key=read_key(args.key) if args.key else None,
+        columns=assignments(args.columns, "--columns"),
+        labels=assignments(args.labels, "--labels"),
+        masks=MaskNames(args.mask_prefix, args.mask_suffix, args.mask_folder) if named else None,
         trace=args.trace,
         line_width_um=args.line_width_um,
     )
+    if args.dry_run:
+        return _dry_run(args, choices)
+    if not args.out:
+        raise InputError("name the folder for the data set with --out, or give --dry-run to see what would be taken")
     report = import_dataset(
         args.folder, args.out, choices, lambda items: tqdm(items, desc="importing", unit="image", disable=None)
     )
-    for failure in report.failed[:SHOWN]:
-        print(f"left out: {failure}", file=sys.stderr)
-    if len(report.failed) > SHOWN:
-        print(f"left out: {len(report.failed) - SHOWN} more", file=sys.stderr)
+    for told in (*report.failed, *report.passed_over):
+        print(f"left out: {told}", file=sys.stderr)
     if args.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -86,6 +119,33 @@ def run(args: argparse.Namespace) -> int:
         for note in report.notes:
             print(f"note: {note}")
     return 1 if report.failed else 0
+
+
+def _dry_run(args: argparse.Namespace, choices: "Choices") -> int:
+    """Print what would be taken and what would be left out; 1 where an image could not be read."""
+    from ..dataset.importer import preview_import
+
+    rows, left = preview_import(args.folder, choices)
+    if args.json:
+        print(json.dumps({"images": rows, "left_out": left}, indent=2, ensure_ascii=False))
+        return int(any(row["fault"] for row in rows))
+    names = [name for name in rows[0] if name != "fault"]
+    width = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    print("  ".join(name.ljust(width[name]) for name in names).rstrip())
+    for row in rows:
+        line = "  ".join(row[name].ljust(width[name]) for name in names).rstrip()
+        print(line + (f"  LEFT OUT: {row['fault']}" if row["fault"] else ""))
+    for told in left:
+        print(f"left out: {told}")
+    taken = [row for row in rows if not row["fault"]]
+    for cohort in sorted({row["cohort"] for row in taken}):
+        patients = {row["patient"] for row in taken if row["cohort"] == cohort and row["patient"]}
+        count = sum(row["cohort"] == cohort for row in taken)
+        print(f"{cohort}: {count} images" + (f" of {len(patients)} patients" if patients else ""))
+    print(
+        f"{len(taken)} images would be taken, {len(rows) - len(taken) + len(left)} files left out; nothing was written"
+    )
+    return int(len(taken) < len(rows))
 
 
 def _cohorts(values: list[str]) -> dict[str, str]:

@@ -1,18 +1,19 @@
 """Who an image belongs to: a table of files with patient, eye, visit and cohort, read without keeping names.
 
-A roster is a CSV file with the columns `file` and `patient`, and if known `eye`, `visit` and `cohort`. Patients and
-images leave it under pseudonyms: numbers in the order of the table, or, with a secret key, keyed hashes that stay the
+A roster is a CSV file with the columns `file` and `patient`, and if known `eye`, `visit`, `cohort` and `split`. Patients
+and images leave it under pseudonyms: numbers in the order of the table, or, with a secret key, keyed hashes that stay the
 same from table to table (HMAC-SHA-256, RFC 2104).
 """
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..csv_table import csv_columns, csv_rows
+from ..csv_table import csv_columns, csv_rows, one_form
 from ..errors import InputError
 from ..privacy.pseudonym import keyed
 
@@ -32,6 +33,7 @@ class RosterEntry:
     eye: str = ""
     visit: str = ""
     cohort: str = ""
+    split: str = ""
     file: str = field(default="", repr=False)
     """The file's name, for finding the entry; not part of `columns`."""
 
@@ -46,8 +48,15 @@ class RosterEntry:
         }
 
 
-def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool = False) -> dict[str, RosterEntry]:
+def read_roster(
+    path: str | PathLike,
+    key: bytes | None = None,
+    keep_names: bool = False,
+    columns: Mapping[str, str] | None = None,
+) -> dict[str, RosterEntry]:
     """Entries of a roster by file name (without folders, in `one_form`: look a file up by `one_form(file.name)`).
+
+    `columns` says what the table calls them where it is not as here: {"file": "Datei", "patient": "Pat-ID"}.
 
     Without `key`, patients are P001, P002, … and images I0001, … in the order of the table; with a key of at least
     16 bytes, pseudonyms are keyed hashes that only the key's owner can reproduce. Visits that are dates become V1,
@@ -55,7 +64,7 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
     InputError on a table that lacks a column, names a file twice, or has a visit that is no certain date.
     """
     lines, rows = [], []
-    for line, row in _rows(Path(path)):
+    for line, row in _rows(Path(path), columns or {}):
         lines.append(line)
         rows.append(row)
     if key is not None and len(key) < 16:
@@ -76,6 +85,7 @@ def read_roster(path: str | PathLike, key: bytes | None = None, keep_names: bool
             eye=EYES.get(eye, ""),
             visit=visits[number],
             cohort=row["cohort"],
+            split=row["split"],
             file=row["file"],
         )
     return entries
@@ -86,13 +96,27 @@ def tells_patients(path: str | PathLike) -> bool:
     return "patient" in csv_columns(path)
 
 
-def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a table with their lines, column names in lower case, file names without folders."""
+COLUMNS = ("file", "patient", "eye", "visit", "cohort", "split")
+"""What a roster may tell of an image."""
+
+
+def _rows(file: Path, columns: Mapping[str, str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a table with their lines under the names of `COLUMNS`, file names without folders."""
     if not file.is_file():
         raise InputError(f"there is no file {file}: check the path")
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise InputError(f"a roster has no column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}")
+    theirs = {name: one_form(columns.get(name, name)).strip().lower() for name in COLUMNS}
     rows = []
-    for number, line in csv_rows(file, ("file", "patient"), lower=True)[1]:
-        row = {name: line.get(name, "").strip() for name in ("file", "patient", "eye", "visit", "cohort")}
+    there, lines = csv_rows(file, (theirs["file"], theirs["patient"]), lower=True)
+    if missing := [name for name in columns if theirs[name] not in there]:
+        raise InputError(f"{file} has no column {columns[missing[0]]!r} for {missing[0]}; it has {', '.join(there)}")
+    if double := [name for name in columns if list(theirs.values()).count(theirs[name]) > 1]:
+        raise InputError(
+            f"{file}: {' and '.join(double)} are said to be one column, {columns[double[0]]!r}; correct it"
+        )
+    for number, line in lines:
+        row = {name: line.get(theirs[name], "").strip() for name in COLUMNS}
         row["file"] = PurePosixPath(PureWindowsPath(row["file"]).as_posix()).name
         if not row["file"] or not row["patient"]:
             raise InputError(f"{file}, line {number}: file or patient is empty; fill in both")

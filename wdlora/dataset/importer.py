@@ -8,56 +8,35 @@ an image's owner which one it is, and a second run which ones are done.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cohorts import cohort as find_cohort
-from ..csv_table import one_form
 from ..errors import InputError
-from ..files import sha256, write_json
+from ..files import write_json
 from . import writer
 from .folder import TABLE
-from .layouts import Layout, Source, read_annotation, read_layout, require_annotations
+from .layouts import Layout, read_annotation
+from .plan import Choices, ImportItem, planned
 
 SETTINGS = "import.json"
 BATCH = 16
 """Images that join the table together: few enough for memory, enough that the table is not rewritten all the time."""
 
-NONE = "none"
-"""The cohort of groups that are left out."""
-
 _Labels = tuple[str, str, str, str]
 """Patient, eye, visit, cohort."""
 
-EYES = {"right": "OD", "left": "OS", "": ""}
-
-
-@dataclass(frozen=True)
-class Choices:
-    """How to import.
-
-    `pixel_size_um` as for `wdlora.clinic.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
-    CORN) to a cohort or "none"; the group "" stands for all that are not named. `roster` is a table of patients
-    with the secret `key` (see `wdlora.clinic.roster`). `trace`: draw the masks that are missing with the tracer.
-    `line_width_um`: draw centrelines this wide; only for data sets that have some.
-    """
-
-    layout: str | None = None
-    pixel_size_um: float | tuple[float, float] | str | None = None
-    cohorts: Mapping[str, str] = field(default_factory=dict)
-    roster: Path | None = None
-    key: bytes | None = None
-    trace: bool = False
-    line_width_um: float | None = None
+if TYPE_CHECKING:
+    from ..clinic.images import ClinicImage
 
 
 @dataclass
 class ImportReport:
-    """What was done. `failed` says of each image that could not be taken why; it names files of the data set."""
+    """What was done. `failed` says of each image that could not be taken why, `passed_over` of other files why they
+    were left out; both name files of the data set.
+    """
 
     layout: str
     found: int
@@ -68,29 +47,18 @@ class ImportReport:
     traced: int = 0
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Counts and notes, without names of files."""
-        return {**vars(self), "failed": len(self.failed)}
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One image with what is written about it; `entry` has no pixels yet."""
-
-    source: Source
-    hashes: tuple[str, str]
-    patient: str
-    eye: str
-    visit: str
-    cohort: str
+        return {**vars(self), "failed": len(self.failed), "passed_over": len(self.passed_over)}
 
 
 def import_dataset(
     folder: str | PathLike,
     out: str | PathLike,
     choices: Choices,
-    progress: Callable[[Sequence[_Item]], Iterable[_Item]] = iter,
+    progress: Callable[[Sequence[ImportItem]], Iterable[ImportItem]] = iter,
 ) -> ImportReport:
     """Write the images of `folder` as a data set (see `wdlora.dataset.folder`) into `out`; again, to go on.
 
@@ -99,25 +67,15 @@ def import_dataset(
     a line width without centrelines, a key without roster, and an `out` that holds another data set or was imported
     with other settings.
     """
-    layout, place = read_layout(folder, choices.layout), Path(out)
-    if not choices.trace:
-        require_annotations(layout.sources, "add them, or give --trace to draw them with this pack's tracer")
-    if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:
-        raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
-    if choices.line_width_um is not None and not any(source.centreline for source in layout.sources):
-        raise InputError(
-            f"--line-width-um {choices.line_width_um:g} widens centrelines, and this {layout.name} data set has none: "
-            "leave it out"
-        )
-    roster = choices.roster or layout.table
-    if choices.key is not None and roster is None:
-        raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
-    items, not_wanted = _items(layout, roster, choices)
+    layout, items, passed_over = planned(folder, choices)
+    place, roster = Path(out), choices.roster or layout.table
     _claim(place, _settings(layout, choices))
     held = _held(place)
     _check_unchanged(place, items, held)
     to_do = [item for item in items if item.patient not in {labels[0] for labels in held.get(item.hashes, ())}]
+    not_wanted = len(layout.sources) - len(items)
     report = ImportReport(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
+    report.passed_over += passed_over
     report.patients = len({item.patient for item in items}) if roster else None
     batch: list[writer.Entry] = []
     counted: dict[str, int] = {}
@@ -140,52 +98,25 @@ def import_dataset(
     return report
 
 
-def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[_Item], int]:
-    """The images with patient and cohort, checked, and how many were not wanted."""
-    from ..clinic.roster import RosterEntry, read_roster
+def preview_import(folder: str | PathLike, choices: Choices) -> tuple[list[dict[str, str]], list[str]]:
+    """What `import_dataset` would do: a row an image, and a sentence on each file that would be left out.
 
-    cohorts = {group: name if name == NONE else find_cohort(name).name for group, name in choices.cohorts.items()}
-    if unknown := sorted(set(cohorts) - {source.group for source in layout.sources} - {""}):
-        known = ", ".join(sorted({source.group for source in layout.sources} - {""})) or "no groups"
-        raise InputError(f"--cohort names {', '.join(unknown)}, but this {layout.name} data set has {known}")
-    entries = read_roster(roster, choices.key) if roster else {}
-    if roster:
-        _check_roster(layout.sources, roster, entries)
-    items, orphans, not_wanted = [], [], 0
-    for source in layout.sources:
-        row = entries.get(one_form(source.image.name), RosterEntry("", ""))
-        wanted = row.cohort or cohorts.get(source.group, cohorts.get("", ""))
-        if wanted == NONE:
-            not_wanted += 1
-        elif not wanted:
-            orphans.append(source)
-        else:
-            try:
-                cohort = find_cohort(wanted).name
-                writer.check_fields(row.patient, EYES[row.eye], row.visit)
-            except InputError as error:
-                raise InputError(f"{roster}, {source.image.name}: {error}") from None
-            hashes = sha256(source.image), sha256(source.annotation) if source.annotation else ""
-            items.append(_Item(source, hashes, row.patient, EYES[row.eye], row.visit, cohort))
-    if orphans:
-        groups = sorted({source.group for source in orphans} - {""})
-        one = f", --cohort {groups[0]}=NAME for the group {groups[0]} of {', '.join(groups)}," if groups else ""
-        raise InputError(
-            f"{len(orphans)} of {len(layout.sources)} images have no cohort: give --cohort NAME for all{one} or a "
-            f"--roster with the column cohort; NAME is Control, T1NoDPN, T1DPN, or {NONE} to leave them out"
-        )
-    if not items:
-        raise InputError(f"all {not_wanted} images are of the cohort {NONE}: nothing is left to import")
-    return items, not_wanted
-
-
-def _check_roster(sources: Sequence[Source], roster: Path, entries: Mapping[str, Any]) -> None:
-    names = [one_form(source.image.name) for source in sources]
-    if len(ordered := sorted(names)) > len(set(names)):
-        twin = next(a for a, b in pairwise(ordered) if a == b)
-        raise InputError(f"{twin} is there more than once, so {roster} cannot say whose it is: rename one of them")
-    if alone := [name for name in names if name not in entries]:
-        raise InputError(f"{roster} has no line for {len(alone)} of {len(names)} images, first {alone[0]}: add them")
+    Rows have `file`, `mask`, `patient` (the pseudonym), `eye`, `visit`, `cohort`, `split` and `fault`, why the image
+    would be left out, or "". Raises InputError as `import_dataset`; reads all pictures and writes nothing.
+    """
+    _, items, passed_over = planned(folder, choices)
+    rows = []
+    for item in items:
+        fault = ""
+        try:
+            _pictures(item, choices)
+        except InputError as error:
+            fault = str(error)
+        mask = item.source.annotation
+        named = {"file": item.source.image.name, "mask": mask.name if mask else "traced", "patient": item.patient}
+        told = {"eye": item.eye, "visit": item.visit, "cohort": item.cohort, "split": item.split, "fault": fault}
+        rows.append(named | told)
+    return rows, passed_over
 
 
 def _settings(layout: Layout, choices: Choices) -> dict[str, Any]:
@@ -232,7 +163,7 @@ def _held(place: Path) -> dict[tuple[str, str], set[_Labels]]:
     return held
 
 
-def _check_unchanged(place: Path, items: Sequence[_Item], held: Mapping[tuple[str, str], set[_Labels]]) -> None:
+def _check_unchanged(place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[_Labels]]) -> None:
     """Raise InputError where the table says of an image what the roster no longer says."""
     wanted: dict[tuple[str, str], set[_Labels]] = {}
     for item in items:
@@ -244,9 +175,8 @@ def _check_unchanged(place: Path, items: Sequence[_Item], held: Mapping[tuple[st
         )
 
 
-def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
-    """Pixels, mask and biomarkers of one image, and what to say about it."""
-    from ..anatomy.biomarkers.panel import measure
+def _pictures(item: ImportItem, choices: Choices) -> "tuple[ClinicImage, np.ndarray, list[str]]":
+    """Image and mask of one item, and what to say about them."""
     from ..anatomy.tracing.tracer import trace
     from ..clinic.images import as_uint8, read_image
     from ..clinic.masks import OUTLINED, drawn_as_outlines
@@ -261,23 +191,32 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         notes.append(picture.cropped)
     if as_uint8(picture.pixels).max() < 32:
         notes.append("so dark that nothing may be seen: 12 bits in a file of 16 are to be stretched before")
-    if source.annotation is not None:
-        mask = read_annotation(source, picture.pixels)
-        if source.centreline and choices.line_width_um is not None:
-            mask = _widened(mask, choices.line_width_um, picture.require_pixel_size()[0])
-        elif not source.centreline and drawn_as_outlines(mask, size):
-            notes.append(OUTLINED)
-        if mask.mean() > 0.5:
-            raise InputError(f"nerves cover {mask.mean():.0%} of the mask: they are to be white on black, invert it")
-    else:
-        mask = trace(picture.pixels, picture.require_pixel_size(), valid=picture.valid)
-    thin = source.centreline and choices.line_width_um is None
+    if source.annotation is None:
+        return picture, trace(picture.pixels, picture.require_pixel_size(), valid=picture.valid), notes
+    mask = read_annotation(source, picture.pixels)
+    if source.centreline and choices.line_width_um is not None:
+        mask = _widened(mask, choices.line_width_um, picture.require_pixel_size()[0])
+    elif not source.centreline and drawn_as_outlines(mask, size):
+        notes.append(OUTLINED)
+    if mask.mean() > 0.5:
+        raise InputError(f"nerves cover {mask.mean():.0%} of the mask: they are to be white on black, invert it")
+    return picture, mask, notes
+
+
+def _read(item: ImportItem, choices: Choices) -> tuple[writer.Entry, list[str]]:
+    """Pixels, mask and biomarkers of one image, and what to say about it."""
+    from ..anatomy.biomarkers.panel import measure
+    from ..clinic.images import as_uint8
+
+    source = item.source
+    picture, mask, notes = _pictures(item, choices)
+    size = picture.pixel_size_um
     panel: dict[str, Any] = {}
     if size is None:
         notes.append("the pixel size is unknown, so nothing was measured: give --pixel-size-um")
     else:
         panel = measure(mask, size, valid=None if picture.valid.all() else picture.valid).to_dict()
-        if thin:
+        if source.centreline and choices.line_width_um is None:
             panel |= dict.fromkeys(("cnfa", "cnfw", "mean_width_um"))
     annotation = "traced" if source.annotation is None else "centreline" if source.centreline else "mask"
     origin = {
@@ -295,6 +234,7 @@ def _read(item: _Item, choices: Choices) -> tuple[writer.Entry, list[str]]:
         patient=item.patient,
         eye=item.eye,
         visit=item.visit,
+        split=item.split,
         pixel_size_um=size[0] if size else None,
         synthetic=False,
         biomarkers=panel,
@@ -321,7 +261,7 @@ def _write(place: Path, batch: list[writer.Entry], report: ImportReport) -> None
     batch.clear()
 
 
-def _remarks(roster: Path | None, items: Sequence[_Item], width_um: float | None) -> list[str]:
+def _remarks(roster: Path | None, items: Sequence[ImportItem], width_um: float | None) -> list[str]:
     remarks = []
     if not roster:
         remarks.append(

@@ -6,7 +6,8 @@ padova  {training,test}/images/*, label2/STEM_centerline_overlay.* or label/STEM
         (as read by padova1.py and padova2.py of github.com/iMED-Lab/CS-Net)
 corn    [SPLIT/]LevelN/* or LevelN/images/*, with masks, where there are any, in a folder of LevelN
         (CORN's tortuosity levels; handed out on request, so this layout is assumed)
-own     images/* (or images beside the table), masks/* of the same names, a table of patients (see `roster`)
+own     images/* (or images beside the table), masks/* of the same names, a table of patients (see `roster`);
+        or images anywhere with masks told by their names (see `naming`)
 """
 
 import re
@@ -21,6 +22,8 @@ from ..clinic.roster import tells_patients
 from ..csv_table import one_form
 from ..errors import InputError
 from .folder import IMAGE_SUFFIXES
+from .mask_arrays import is_array, read_mask_array
+from .naming import MaskNames, pairs
 
 LAYOUTS = ("qilu", "padova", "corn", "own")
 SPLITS = ("training", "train", "test", "validation", "val")
@@ -52,11 +55,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """A recognised data set: its layout's name, its images sorted by path, and the table beside them, if any."""
+    """A recognised data set: its layout's name, its images sorted by path, and the table beside them, if any.
+
+    `left` has a sentence on each file that is no image and no mask of one, where the layout looks for such.
+    """
 
     name: str
     sources: tuple[Source, ...]
     table: Path | None = None
+    left: tuple[str, ...] = ()
 
 
 def read_layout(folder: str | PathLike, name: str | None = None) -> Layout:
@@ -88,6 +95,17 @@ def read_layout(folder: str | PathLike, name: str | None = None) -> Layout:
     )
 
 
+def named_layout(folder: str | PathLike, names: MaskNames) -> Layout:
+    """The images anywhere below a folder, with masks told by their names. Raises InputError where there are none."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise InputError(f"there is no folder {place}: check the path")
+    found, left = pairs(place, names)
+    if not found:
+        raise InputError(f"{place} has no images: BMP, TIFF, PNG, JPEG or DICOM are looked for")
+    return Layout("own", tuple(Source(image, mask) for image, mask in found), _table(place, place), tuple(left))
+
+
 def require_annotations(sources: Sequence[Source], what_to_do: str = "add them") -> None:
     """Raise InputError that counts and names images without annotation."""
     alone = [source.image.name for source in sources if source.annotation is None]
@@ -107,8 +125,12 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
     if source.annotation is None:
         raise InputError(f"{source.image.name} has no annotation")
     name = source.annotation.name
-    colours = _colours(source.annotation)
-    grey = read_image(source.annotation).pixels if colours is None else colours
+    array = is_array(source.annotation)
+    colours = None if array else _colours(source.annotation)
+    if array:
+        grey = read_mask_array(source.annotation)
+    else:
+        grey = read_image(source.annotation).pixels if colours is None else colours
     if grey.shape[0] > image.shape[0] and grey.shape[1] == image.shape[1]:
         grey = _same_rows(grey, image, read_image(source.image).cropped or "")
     if grey.shape[:2] != image.shape:
@@ -118,7 +140,7 @@ def read_annotation(source: Source, image: np.ndarray) -> np.ndarray:
         )
     if colours is not None:
         return _coloured_lines(grey, name)
-    if (same := _drawn_over(grey, image)) is not None:
+    if not array and (same := _drawn_over(grey, image)) is not None:
         return ~same
     try:
         return binary_mask(grey)

@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..files import atomic_write, write_json
 from ..locks import locked
 from .folder import NEEDED, PENDING, TABLE
+from .split import part_named
 
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "reference", "synthetic")
 HASHES = ("image_sha256", "mask_sha256")
@@ -50,8 +51,8 @@ class Entry:
     """One image to write.
 
     `image` uint8 [H, W] or [H, W, 3]; `mask` bool [H, W] on the same grid. `patient` is a pseudonym; empty: the
-    image is its own subject, called by its file's name. `biomarkers` is `Biomarkers.to_dict()`; `provenance` JSON
-    values on how the image came about, without names or paths.
+    image is its own subject, called by its file's name. `split` is one of `split.PARTS` or empty. `biomarkers` is
+    `Biomarkers.to_dict()`; `provenance` JSON values on how the image came about, without names or paths.
     """
 
     image: np.ndarray
@@ -60,6 +61,7 @@ class Entry:
     patient: str = ""
     eye: str = ""
     visit: str = ""
+    split: str = ""
     pixel_size_um: float | None = None
     synthetic: bool = True
     biomarkers: Mapping[str, Any] = field(default_factory=dict)
@@ -127,7 +129,7 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
                 write_json(place / "provenance" / f"{name}.json", _provenance(entry, row))
                 _write_bytes(place / "images" / f"{name}.png", image)
             new = [row for *_, row in planned]
-            names = [*columns, *(key for key in new[0] if key not in columns)]
+            names = [*columns, *dict.fromkeys(key for row in new for key in row if key not in columns)]
             write_csv(place / TABLE, [*rows, *new], columns=names)
             (place / PENDING).unlink()
         return written
@@ -154,6 +156,8 @@ def _check(entry: Entry) -> None:
             "they must lie on one pixel grid"
         )
     find_cohort(entry.cohort)
+    if entry.split:
+        part_named(entry.split)
     check_fields(entry.patient, entry.eye, entry.visit)
 
 
@@ -179,6 +183,7 @@ def _row(entry: Entry, name: str, hashes: tuple[str, str]) -> dict[str, str]:
         "reference": "",
         "synthetic": str(int(entry.synthetic)),
     }
+    values |= {"split": part_named(entry.split)} if entry.split else {}
     values |= dict(zip(HASHES, hashes, strict=True))
     values |= {key: "" if entry.biomarkers.get(key) is None else f"{entry.biomarkers[key]:.6g}" for key in PANEL}
     return values
