@@ -25,7 +25,7 @@ def picture(image: Any) -> Image.Image:
     return Image.fromarray((image[0].clamp(0, 1) * 255).round().byte().numpy())
 
 
-def tiled(rows: list[list[Image.Image]]) -> Image.Image:
+def mosaic_of(rows: list[list[Image.Image]]) -> Image.Image:
     """Pictures in rows; of each the middle that fills its cell of the thumbnail."""
     width, height = ((SIDE - GAP * (count - 1)) // count for count in (len(rows[0]), len(rows)))
     sheet = Image.new("RGB", (SIDE, SIDE), GROUND)
@@ -38,7 +38,7 @@ def tiled(rows: list[list[Image.Image]]) -> Image.Image:
 
 def quickstart_cpu(get: Callable[..., Any]) -> Image.Image:
     """The picture."""
-    return tiled([[picture(get("VAE Decode"))]])
+    return mosaic_of([[picture(get("VAE Decode"))]])
 
 
 def ccm_synthesis(get: Callable[..., Any]) -> Image.Image:
@@ -51,12 +51,12 @@ def ccm_synthesis(get: Callable[..., Any]) -> Image.Image:
 def cohort_dataset(get: Callable[..., Any]) -> Image.Image:
     """Four pictures."""
     four = [picture(one[None]) for one in get("CCM Crop To Mask")[:4]]
-    return tiled([four[:2], four[2:]])
+    return mosaic_of([four[:2], four[2:]])
 
 
 def lora_vs_wdlora(get: Callable[..., Any]) -> Image.Image:
     """The two pictures above what was measured in them."""
-    return tiled(
+    return mosaic_of(
         [
             [picture(get("Crop LoRA")), picture(get("Crop WDLoRA"))],
             [picture(get("Biomarkers Of LoRA", 2)), picture(get("Biomarkers Of WDLoRA", 2))],
@@ -67,7 +67,7 @@ def lora_vs_wdlora(get: Callable[..., Any]) -> Image.Image:
 def disease_progression(get: Callable[..., Any]) -> Image.Image:
     """Masks above pictures."""
     masks = [picture(get(f"Mask {severity}")) for severity in (0, 1, 2)]
-    return tiled([masks, [picture(get(f"Crop {severity}")) for severity in (0, 1, 2)]])
+    return mosaic_of([masks, [picture(get(f"Crop {severity}")) for severity in (0, 1, 2)]])
 
 
 def train_adapter(get: Callable[..., Any]) -> Image.Image:

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         default="texture-1",
         metavar="NAME",
-        help="texture-1 (default), lite0:FILE or inception:FILE; files by convert-lite0 and convert-inception",
+        help="texture-1 (default), lite0:FILE, inception:FILE or hmsvit:FILE; files of the first two by "
+        "convert-lite0 and convert-inception, the last an HMSViT-like network",
     )
     parser.add_argument(
         "--metrics", default="cnfl,cnfd,cnbd,cnfw", metavar="NAMES", help="biomarkers to compare (default %(default)s)"

@@ -47,8 +47,22 @@ def _network(name: str, path: str, digest: str) -> Extractor:
     return Extractor(f"{name} (weights {digest[:8]})", features, standardise=False)
 
 
-OPENERS: dict[str, Callable[[str, str, str], Extractor]] = {"lite0": _network, "inception": _network}
+def _hmsvit(name: str, path: str, digest: str) -> Extractor:
+    """The encoder of an HMSViT-like network; images are taken for ones of its own pixel size."""
+    from ..hmsvit.file import load_hmsvit
+
+    return Extractor(f"{name} (weights {digest[:8]})", load_hmsvit(path).features, standardise=False)
+
+
+OPENERS: dict[str, Callable[[str, str, str], Extractor]] = {
+    "lite0": _network,
+    "inception": _network,
+    "hmsvit": _hmsvit,
+}
 """Extractors that need a file, by the word before the colon: what opens it, given that word, path and SHA-256."""
+
+CONVERTED = ("lite0", "inception")
+"""Those whose file a command converts from published weights."""
 
 
 @lru_cache(maxsize=2)
@@ -69,5 +83,6 @@ def extractor(choice: str = EXTRACTOR) -> Extractor:
         choices = ", ".join([EXTRACTOR, *(f"{known}:FILE" for known in OPENERS)])
         raise InputError(f"there are no features {choice!r}; choose one of {choices}")
     if not Path(path).is_file():
-        raise InputError(f"there is no file {path}: write it with convert-{name}")
+        origin = f": write it with convert-{name}" if name in CONVERTED else ": give a network of wdlora.hmsvit"
+        raise InputError(f"there is no file {path}{origin}")
     return _opened(name, path, sha256(path))

@@ -22,6 +22,7 @@ from .segmenters import find_segmenter
 from .widths import measure_widths
 
 if TYPE_CHECKING:
+    from ...hmsvit.file import TrainedHmsvit
     from .learned import LearnedTracer
     from .onnx_segmenter import OnnxSegmenter
 
@@ -65,9 +66,10 @@ def trace(
     `image` is grey [H, W] of any type and range; `pixel_size_um` µm a pixel, or (row, column). `valid` bool [H, W]
     leaves out what is no image (the black surroundings of a mosaic). `segmenter`: "network" is the network that ships,
     "lines" the line filters, which draw the nerves' width at half height; or a file, `.safetensors` of
-    `python -m training tracer` or `.onnx` of any origin (see `onnx_segmenter`), or a function from image to
-    probability. `detail` is what a network draws: "annotated" the nerves that experts draw, as wide as their pen,
-    "visible" all that can be seen; the others know one detail, theirs. `tracer` sets thresholds of the filters, and of
+    `python -m training tracer` or of an HMSViT-like network (`wdlora.hmsvit`), `.onnx` of any origin (see
+    `onnx_segmenter`), or a function from image to probability. `detail` is what a network
+    draws: "annotated" the nerves that experts draw, as wide as their pen, "visible" all that can be seen; the others,
+    HMSViT-like networks too, know one detail, theirs. `tracer` sets thresholds of the filters, and of
     segmenters without rules.
 
     Raises InputError on an image that is not grey or not finite, an impossible pixel size, an unknown choice, and a
@@ -89,13 +91,14 @@ def trace(
 
 
 def _from_segmenter(
-    segmenter: "LearnedTracer | OnnxSegmenter | Function",
+    segmenter: "LearnedTracer | TrainedHmsvit | OnnxSegmenter | Function",
     image: np.ndarray,
     pixels: tuple[float, float],
     valid: np.ndarray | None,
     choice: tuple[Tracer, str],
 ) -> np.ndarray:
     """The mask of a segmenter, on whose own pixels the probability is computed."""
+    from ...hmsvit.file import TrainedHmsvit
     from .following import nerves_of
     from .learned import LearnedTracer, Rules
     from .onnx_segmenter import OnnxSegmenter, as_bytes
@@ -107,6 +110,8 @@ def _from_segmenter(
         grid = pixel_grid(image.shape, pixels, segmenter.pixel_size_um)
         probability = segmenter.probabilities(grid.from_image(image), grid.area(valid))[DETAILS.index(detail)]
         rules = segmenter.rules[detail]
+    elif isinstance(segmenter, TrainedHmsvit):
+        probability, grid = segmenter.nerves(image, pixels, valid)
     elif isinstance(segmenter, OnnxSegmenter):
         own = segmenter.pixel_size_um
         grid = pixel_grid(image.shape, pixels, own) if own else pixel_grid(image.shape, (1.0, 1.0), 1.0)
