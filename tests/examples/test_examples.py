@@ -15,12 +15,12 @@ from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.qwen.miniature_files import miniature_files
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 
 
 def run(name, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "docs" / "examples" / f"{name}.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
 def test_it_is_short_and_says_how_it_is_called(path):
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 40
-    assert f"`python examples/{path.name}" in text.splitlines()[0]
+    assert f"`python docs/examples/{path.name}" in text.splitlines()[0]
     assert f'run("{path.stem}"' in Path(__file__).read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import uuid
 import pytest
 from PIL import Image
 
-from .conftest import FOLDER, NAMES, api, ui
+from .conftest import FOLDER, NAMES, ROOT, api, ui
 
 NOTES = {"MarkdownNote"}
 BYPASSED = 4
@@ -205,3 +205,9 @@ def test_thumbnails(name):
         picture.load()
         assert picture.format == "JPEG" and picture.width == picture.height == 384
     assert (FOLDER / f"{name}.jpg").stat().st_size < 80_000
+
+
+def test_no_other_folder_is_taken_for_the_templates():
+    """ComfyUI serves templates from the first of these folders that a pack has: another would hide the workflows."""
+    taken = ("example_workflows", "example", "examples", "workflow", "workflows")
+    assert [name for name in taken if (ROOT / name).exists()] == ["workflows"]

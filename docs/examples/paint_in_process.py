@@ -1,4 +1,4 @@
-"""Paint a mask without ComfyUI: `python examples/paint_in_process.py OUT.png [ADAPTER]`.
+"""Paint a mask without ComfyUI: `python docs/examples/paint_in_process.py OUT.png [ADAPTER]`.
 
 The miniature stands in for Qwen-Image-Edit; `wdlora.qwen.load(ModelFiles(folder))` loads the full model.
 """

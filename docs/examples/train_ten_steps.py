@@ -1,4 +1,4 @@
-"""Train an adapter of the miniature on phantoms for ten steps: `python examples/train_ten_steps.py OUT`.
+"""Train an adapter of the miniature on phantoms for ten steps: `python docs/examples/train_ten_steps.py OUT`.
 
 Ten steps show how a run goes and what it writes; they teach the model nothing that one would see.
 """

@@ -1,4 +1,4 @@
-"""Draw nerve masks of every cohort and image them as phantoms: `python examples/masks_and_phantoms.py OUT`."""
+"""Draw nerve masks of every cohort and image them as phantoms: `python docs/examples/masks_and_phantoms.py OUT`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Load an adapter and compose a weight with it: `python examples/compose_weight.py ADAPTER BASE`.
+"""Load an adapter and compose a weight with it: `python docs/examples/compose_weight.py ADAPTER BASE`.
 
 BASE is the safetensors file that the adapter was trained on. Prints how far each layer moves its weight.
 """

@@ -1,4 +1,4 @@
-"""Compare a folder of synthetic images with one of real ones: `python examples/evaluate_folders.py REAL SYNTHETIC OUT`.
+"""Compare two folders of images, real and synthetic: `python docs/examples/evaluate_folders.py REAL SYNTHETIC OUT`.
 
 Eight images a folder are the least, and a hundred patients are few: see docs/evaluation.md.
 """

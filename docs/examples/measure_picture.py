@@ -1,4 +1,4 @@
-"""Measure the nerves of a picture: `python examples/measure_picture.py PICTURE [OVERLAY.png]`.
+"""Measure the nerves of a picture: `python docs/examples/measure_picture.py PICTURE [OVERLAY.png]`.
 
 Without a picture a phantom is drawn and measured. The picture must say its pixel size, or be of 400 µm in 384 pixels.
 """
