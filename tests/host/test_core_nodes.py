@@ -72,6 +72,8 @@ def test_pictures_in_other_sizes():
     assert result.shape == (1, 7, 5, 1) and np.array_equal(
         result[0, ..., 0].numpy(), by_pillow.astype(np.float32) / 255
     )
+    with pytest.raises(InputError, match="no pixel of 8 × 4 is left"):
+        scale(picture, "area", 512, 4, "center")
     with pytest.raises(InputError, match="64 million"):
         scale(picture.expand(5, -1, -1, -1), "area", 4000, 4000, "disabled")
 

@@ -245,3 +245,19 @@ def test_async_nodes_run(host):
 
     host.registry.add(Later, "tests")
     assert host.run({"1": {"class_type": "Later", "inputs": {}}})[1].values["1"] == (7,)
+
+
+def test_messages_on_progress_grow_with_the_graph_and_not_with_its_square(host, sink):
+    def bytes_of(n):
+        sink.events.clear()
+        host.executor.clear_cache()
+        graph = {"0": {"class_type": "PrimitiveString", "inputs": {"value": "x"}}}
+        for index in range(1, n):
+            graph[str(index)] = {"class_type": "PreviewAny", "inputs": {"source": [str(index - 1), 0]}}
+        assert host.run(graph)[1].status == "success"
+        told = [data["nodes"] for event, data, _ in sink.events if event == "progress_state"]
+        assert list(told[-1]) == [str(index) for index in range(max(n - 100, 0), n)]
+        assert all(list(nodes.values())[-1]["state"] == "running" for nodes in told[::2])
+        return sum(len(json.dumps(nodes)) for nodes in told)
+
+    assert bytes_of(1600) < 4.5 * bytes_of(400)

@@ -7,6 +7,7 @@ import uuid
 from io import BytesIO
 
 import aiohttp
+import pytest
 from PIL import Image
 
 from tests.host.jobs import finished, running, slow, slow_nodes
@@ -185,6 +186,40 @@ def test_the_console_shows_what_became_of_each_job(ask, graph):
         assert entry["m"] in await (await client.get("/internal/logs")).json()
         paths = await (await client.get("/internal/folder_paths")).json()
         assert paths["loras"][0].endswith("/models/loras")
+
+    ask(scenario)
+
+
+def test_what_is_no_number_leaves_as_null(ask):
+    """A node shows NaN: history, jobs and the socket say null, which is JSON."""
+    from wdlora.host.api import io
+
+    class Odd(io.ComfyNode):
+        @classmethod
+        def define_schema(cls):
+            return io.Schema(node_id="Odd", is_output_node=True, inputs=[])
+
+        @classmethod
+        def execute(cls):
+            return io.NodeOutput(ui={"table": [{"cnfl": float("nan"), "rows": (1.5, float("-inf"))}]})
+
+    def strictly(text):
+        return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    async def scenario(client, host):
+        host.registry.add(Odd, "tests")
+        async with client.ws_connect("/ws?clientId=me") as socket:
+            body = {"prompt": {"1": {"class_type": "Odd", "inputs": {}}}, "client_id": "me"}
+            prompt_id = (await (await client.post("/prompt", json=body)).json())["prompt_id"]
+            while (message := strictly((await socket.receive(timeout=20)).data))["type"] != "executed":
+                pass
+            table = [{"cnfl": None, "rows": [1.5, None]}]
+            assert message["data"]["output"] == {"table": table}
+        await finished(client, prompt_id)
+        for path in (f"/history/{prompt_id}", f"/jobs/{prompt_id}", "/jobs"):
+            strictly(await (await client.get(path)).text())
+        history = strictly(await (await client.get("/history")).text())
+        assert history[prompt_id]["outputs"]["1"] == {"table": table}
 
     ask(scenario)
 

@@ -5,6 +5,7 @@ and execution_success, execution_error or execution_interrupted.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import threading
@@ -27,6 +28,8 @@ EVERYBODY = "*"
 """In place of a client id: a message for every browser."""
 
 _LONGEST_VALUE = 400
+_MOST_STATES = 100
+"""Nodes in a message on progress: those that changed last. With all of them messages grow with the square of a graph."""
 
 
 class Sink(Protocol):
@@ -249,6 +252,7 @@ class _Run:
         return {"node_id": node_id, "node_type": class_type, "executed": list(self.result.executed)}
 
     def _set_state(self, node_id: str, state: str, value: float, total: float) -> None:
+        self.states.pop(node_id, None)  # the one that changed last is the last
         self.states[node_id] = {
             "value": value,
             "max": total,
@@ -256,7 +260,8 @@ class _Run:
             "prompt_id": self.job.prompt_id,
             **_identity(node_id),
         }
-        self._send("progress_state", {"nodes": dict(self.states)})
+        latest = list(itertools.islice(reversed(self.states.items()), _MOST_STATES))
+        self._send("progress_state", {"nodes": dict(reversed(latest))})
 
     def _send(self, event: str, data: dict[str, Any]) -> None:
         self.sink.send(event, {**data, "prompt_id": self.job.prompt_id}, self.job.client_id)

@@ -45,6 +45,10 @@ class ImageScale:
             )
         if crop == "center":
             image = _middle(image, width / height)
+        if not image.numel():
+            raise InputError(
+                f"no pixel of {columns} × {rows} is left in the shape {width} × {height}: give another size, or no crop"
+            )
         if upscale_method == "lanczos":
             return (_lanczos(image, width, height),)
         import torch

@@ -102,7 +102,8 @@ class Sockets:
         """One message to one browser, or to all; none where the job came from no browser."""
         if event == "executing":
             self._executing = data.get("node")
-        self._post(json_text({"type": event, "data": data}), client_id, passing=event in _PASSING)
+        if self.watched(client_id):
+            self._post(json_text({"type": event, "data": data}), client_id, passing=event in _PASSING)
 
     def watched(self, client_id: str | None) -> bool:
         """Whether a browser of that id is there."""
