@@ -29,7 +29,7 @@ EVERYBODY = "*"
 
 _LONGEST_VALUE = 400
 _MOST_STATES = 100
-"""Nodes in a message on progress: those that changed last. With all of them messages grow with the square of a graph."""
+"""Nodes in a message on progress, those that changed last: with all of them messages grow with a graph's square."""
 
 
 class Sink(Protocol):
