@@ -1,8 +1,8 @@
 """Who an image belongs to: a table of files with patient, eye, visit and cohort, read without keeping names.
 
-A roster is a CSV file with the columns `file` and `patient`, and if known `eye`, `visit`, `cohort` and `split`. Patients
-and images leave it under pseudonyms: numbers in the order of the table, or, with a secret key, keyed hashes that stay the
-same from table to table (HMAC-SHA-256, RFC 2104).
+A roster is a CSV file with the columns `file` and `patient`, and if known `eye`, `visit`, `cohort` and `split`.
+Patients and images leave it under pseudonyms: numbers in the order of the table, or, with a secret key, keyed hashes
+that stay the same from table to table (HMAC-SHA-256, RFC 2104).
 """
 
 import re
