@@ -148,8 +148,10 @@ def check_header(path: str, name: str) -> None:
 
     from PIL import Image
 
+    from ..wdlora.clinic.pictures import DAMAGED
+
     size = (0, 0)
-    with warnings.catch_warnings(), suppress(OSError, Image.DecompressionBombError, SyntaxError, ValueError):
+    with warnings.catch_warnings(), suppress(*DAMAGED, Image.DecompressionBombError):
         warnings.simplefilter("ignore")  # the limit below is the stricter one
         with Image.open(path) as picture:
             size = picture.size

@@ -48,6 +48,21 @@ def test_labels_are_no_mask():
         binary_mask(labels)
 
 
+@pytest.mark.parametrize("grey", [40, 85, 127, 128, 170, 200])
+def test_a_small_second_class_is_refused(grey):
+    """Three cells of 8 × 8 pixels beside nerves: dropped or counted by their grey, they would be wrong either way."""
+    pixels = np.array(nerves())
+    for row in (10, 90, 170):
+        pixels[row : row + 8, 72:80] = np.maximum(pixels[row : row + 8, 72:80], grey)
+    with pytest.raises(InputError, match=r"as a second class is|is grey and would not count"):
+        binary_mask(pixels)
+
+
+def test_a_ground_that_is_not_black_is_no_second_class():
+    pixels = np.maximum(np.array(nerves()), 30)
+    assert (binary_mask(pixels) == (np.array(nerves()) > 0)).all()
+
+
 def test_a_few_pixels_between_are_no_second_class():
     """A tenth of a percent of stray grey pixels are cut as they lie."""
     pixels = np.array(nerves())

@@ -216,12 +216,14 @@ def _read(path: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     """The record that a PNG carries; None without a file. Raises InputError where another recipe made it."""
     from PIL import Image
 
+    from ..clinic.pictures import DAMAGED
+
     if not path.exists():
         return None
     try:
         with Image.open(path) as image:
             carried = json.loads(image.info[RECORD])
-    except (OSError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is not a mask of this command; move it away or choose another --out") from error
     if carried["recipe"] != recipe:
         raise InputError(f"{path} was drawn with other settings; choose another --out")

@@ -113,15 +113,22 @@ def _with_rims(nerve: np.ndarray) -> np.ndarray:
 def _refuse_second_class(share: np.ndarray, largest: float) -> None:
     """Raise InputError where what is not white, and no rim of it, has mostly one grey: another class of pixels."""
     bright, drawn = share > 0.9, share > 0.2
+    values, counts = np.unique(share[(share > 0.08) & ~drawn & ~_with_rims(drawn)], return_counts=True)
+    if 0.02 * drawn.sum() < (total := counts.sum()) < 0.2 * share.size and counts.max() > 0.8 * total:
+        raise _second_class(total / drawn.sum(), values[counts.argmax()] * largest, largest)
     between = share[drawn & ~_with_rims(bright)]
-    if len(between) <= 0.05 * drawn.sum():
+    if len(between) <= 0.02 * drawn.sum():
         return
     counts = np.bincount(np.rint(255 * between).astype(int), minlength=256)
     near = np.convolve(counts, np.ones(9, int), "same")
     peak = int(near.argmax())
     if near[peak] > 0.35 * len(between):
         grey = float(np.median(between[np.abs(255 * between - peak) < 5]))
-        raise InputError(
-            f"{len(between) / drawn.sum():.0%} of what is drawn is grey (about {grey * largest:.0f} of {largest:.0f}), "
-            "as a second class is: draw all nerves white, and leave out what is none"
-        )
+        raise _second_class(len(between) / drawn.sum(), grey * largest, largest)
+
+
+def _second_class(part: float, grey: float, largest: float) -> InputError:
+    return InputError(
+        f"{part:.0%} of what is drawn is grey (about {grey:.0f} of {largest:.0f}), as a second class is: "
+        "draw all nerves white, and leave out what is none"
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..anatomy.scale import PIXEL_SIZE_UM, pixel_sides
-from ..clinic.images import ClinicImage, as_uint8, read_image
+from ..clinic.images import ClinicImage, as_uint8, decode, read_image
 from ..errors import InputError
 from .sets import ImageSet, Item
 
@@ -147,14 +147,8 @@ def _read(item: Item, size: Size | None) -> ClinicImage:
 
 def _refuse_colour(item: Item) -> None:
     """Raise InputError for a picture whose channels differ: a tracing, an overlay, another modality."""
-    try:
-        with Image.open(item.source) as image:  # type: ignore[arg-type]
-            if image.mode in ("L", "1", "I", "F", "LA") or image.mode.startswith("I;16"):
-                return
-            rgb = np.asarray(image.convert("RGB")).astype(np.int16)
-    except (OSError, ValueError):
-        return  # DICOM, or damaged, of which the reader will say so
-    if (np.ptp(rgb, axis=2) > COLOURED).mean() > COLOURED_SHARE:
+    rgb = decode(item.source).pixels  # type: ignore[arg-type]
+    if rgb.ndim == 3 and (np.ptp(rgb, axis=2) > COLOURED).mean() > COLOURED_SHARE:
         raise InputError(f"{item.source} is coloured: give the grey image as it was exported, without drawings")
 
 

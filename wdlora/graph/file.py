@@ -45,12 +45,14 @@ def check_graph(graph: Graph) -> None:
 
 
 def _in_picture(path: Path) -> str:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
+
+    from ..clinic.pictures import DAMAGED
 
     try:
         with Image.open(path) as picture:
             text = getattr(picture, "text", {}).get("prompt")
-    except (UnidentifiedImageError, SyntaxError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} cannot be read as a picture: {error}") from None
     if text is None:
         raise InputError(f"{path} holds no graph; pictures saved by Save Image do")
