@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.examples import PHANTOM, PhantomAppearance
+from training.examples import PhantomAppearance
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.nerve_mask import NerveMask
+from wdlora.anatomy.phantoms.versions import VERSION
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare
@@ -30,12 +31,15 @@ class Case:
     plexus: NerveMask
     row: int
     column: int
+    phantom: int = VERSION
+    """Version of its phantoms."""
 
 
-def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
+def draw_cases(count: int, size: int, first_seed: int, version: int = VERSION) -> list[Case]:
     """`count` plexuses a cohort, each with the crop of `size` pixels that holds the most nerve of four.
 
-    Every plexus has a seed of its own. Raises InputError for a size that is no multiple of 32 from 64 to 384.
+    Every plexus has a seed of its own; `version` is that of the phantoms. Raises InputError for a size that is no
+    multiple of 32 from 64 to 384.
     """
     if size not in range(64, SIZE + 1, 32):
         raise InputError(f"pictures of {size} pixels cannot be judged: give a multiple of 32 from 64 to {SIZE}")
@@ -46,7 +50,7 @@ def draw_cases(count: int, size: int, first_seed: int) -> list[Case]:
             plexus = sample_mask(name, seed=seed, size=SIZE)
             row, column = best_corner(plexus.mask, size, np.random.default_rng([first_seed, seed]))
             mask = plexus.mask[row : row + size, column : column + size]
-            cases.append(Case(name, seed, mask, plexus, row, column))
+            cases.append(Case(name, seed, mask, plexus, row, column, version))
     return cases
 
 
@@ -62,7 +66,7 @@ def real_picture(case: Case, draw: int, appearance: PhantomAppearance, cohort: s
     plexus = case.plexus
     if cohort is not None:
         plexus = dataclasses.replace(plexus, cohort=cohort, severity=float(COHORTS[cohort].severity))
-    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance, version=PHANTOM)
+    image = phantom(plexus, seed=case.seed + 10_000_019 * (draw + 1), appearance=appearance, version=case.phantom)
     size = case.mask.shape
     return image[case.row : case.row + size[0], case.column : case.column + size[1]]
 

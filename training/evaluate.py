@@ -108,6 +108,7 @@ def evaluate_adapters(
         runs=len(adapters),
         size=cases[0].mask.shape[0],
         appearance=appearance,
+        phantom=cases[0].phantom,
         extractor=EXTRACTOR,
         sampling=sampling,
         fidelity=_fidelities(sets),

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training.appearance import PROPERTIES
 from training.cases import Case
-from training.examples import PHANTOM, PhantomAppearance
+from training.examples import PhantomAppearance
 from wdlora.anatomy.phantoms.versions import version_name
 from wdlora.evaluation.estimate import Estimate
 from wdlora.evaluation.interval import mean_interval
@@ -106,6 +106,7 @@ class Evaluation:
     runs: int
     size: int
     appearance: PhantomAppearance
+    phantom: int
     extractor: str
     sampling: Sampling
     fidelity: dict[PictureSet, dict[PictureSet, Fidelity]]
@@ -125,6 +126,7 @@ class Evaluation:
             "runs": self.runs,
             "size": self.size,
             "appearance": self.appearance,
+            "phantom": version_name(self.phantom),
             "extractor": self.extractor,
             "sampling": {key: getattr(sampling, key) for key in ("steps", "cfg", "shift", "sampler")},
             "fidelity": _plain(self.fidelity),
@@ -145,7 +147,7 @@ class Evaluation:
         sampling = self.sampling
         head = (
             f"n = {self.cases} pictures of {self.size}² pixels, phantoms of {self.appearance} appearance "
-            f"({version_name(PHANTOM)}), painted in {sampling.steps} steps of {sampling.sampler} at guidance "
+            f"({version_name(self.phantom)}), painted in {sampling.steps} steps of {sampling.sampler} at guidance "
             f"{sampling.cfg:g}, features {self.extractor}. KID with 95 % interval; AUC of a linear classifier on "
             "unseen pictures (0.5: cannot tell)."
         )

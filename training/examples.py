@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from training.views import draw_view
 from wdlora.anatomy import phantom, sample_mask
+from wdlora.anatomy.phantoms.versions import VERSION
 from wdlora.anatomy.scale import pixel_sides
 from wdlora.clinic.images import as_uint8, read_image, read_mask
 from wdlora.cohorts import COHORTS
@@ -162,23 +164,23 @@ def _reader(record: Record) -> Callable[[], Pictures]:
     return load
 
 
-PHANTOM = 1
-"""Version of the phantoms that fine-tunes learn from and are judged on: the miniature's figures stand on it."""
-
-
-def phantom_examples(count: int, seed: int, appearance: PhantomAppearance = "cohort") -> list[Example]:
+def phantom_examples(
+    count: int, seed: int, appearance: PhantomAppearance = "cohort", version: int = VERSION
+) -> list[Example]:
     """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
 
     No two share a seed, in any cohort: phantoms of one seed have one background and one noise. `appearance` is that of
-    `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and dendritic cells.
+    `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and dendritic cells; `version` is that
+    of the phantoms.
     """
     if count < 1:
         raise InputError(f"The number of phantoms a cohort must be at least 1, not {count}.")
+    draw = partial(phantom, appearance=appearance, version=version)
     examples = []
     for name in COHORTS:
         for index in range(count):
             identity = f"phantom-{name}-{seed}-{index:05d}"
-            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, appearance)))
+            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, draw)))
     return examples
 
 
@@ -188,11 +190,11 @@ def training_phantom_seed(cohort: str, seed: int, index: int) -> int:
     return (1 << 62) | (int(words[0]) << 30) | (int(words[1]) >> 2)
 
 
-def _drawer(cohort: str, seed: int, index: int, appearance: PhantomAppearance) -> Callable[[], Pictures]:
+def _drawer(cohort: str, seed: int, index: int, draw: Callable[..., np.ndarray]) -> Callable[[], Pictures]:
     own = training_phantom_seed(cohort, seed, index)
 
     def load() -> Pictures:
         plexus = sample_mask(cohort, seed=own)
-        return phantom(plexus, seed=own, appearance=appearance, version=PHANTOM), plexus.mask
+        return draw(plexus, seed=own), plexus.mask
 
     return load

@@ -30,6 +30,7 @@ from training.prepare import EncodedView, Preparer
 from training.processes import accelerator_for
 from training.sides import Sides, described, parts_of, patients_of, sides_of, warn, write_parts
 from wdlora.adapter import Adapter
+from wdlora.anatomy.phantoms.versions import VERSION, version_name
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.errors import InputError
@@ -49,6 +50,7 @@ class TrainingJob:
     out: Path
     data: str = "phantoms:64"
     appearance: PhantomAppearance | None = None
+    phantom: int | None = None
     pixel_size_um: float | None = None
     cache: Path | None = None
     device: str | None = None
@@ -179,10 +181,13 @@ def _examples(job: TrainingJob) -> tuple[list[Example], str, float]:
         if job.pixel_size_um is not None:
             raise InputError(f"Phantoms have {PIXEL_SIZE_UM:.4f} µm a pixel: leave out --pixel-size-um.")
         appearance = job.appearance or "cohort"
-        sentence = f"{count} phantoms a cohort, appearance {appearance}, seed {job.config.seed}"
-        return phantom_examples(count, job.config.seed, appearance=appearance), sentence, PIXEL_SIZE_UM
-    if job.appearance is not None:
-        raise InputError(f"--appearance is of phantoms, and {job.data} is a folder: leave it out.")
+        version = job.phantom or VERSION
+        drawn = f"{count} phantoms a cohort ({version_name(version)})"
+        sentence = f"{drawn}, appearance {appearance}, seed {job.config.seed}"
+        return phantom_examples(count, job.config.seed, appearance, version), sentence, PIXEL_SIZE_UM
+    for name, given in (("appearance", job.appearance), ("phantom", job.phantom)):
+        if given is not None:
+            raise InputError(f"--{name} is of phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {patients_of(examples)} patients"
     return examples, sentence, shared_pixel_size(examples, job.pixel_size_um)

@@ -27,6 +27,7 @@ from training.pipeline import TrainingJob, finetune
 from training.prepare import Preparer
 from training.validation import VIEWS, evenly
 from wdlora.adapter import Adapter
+from wdlora.anatomy import phantom, sample_mask
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.encode import encode
@@ -75,6 +76,18 @@ def test_no_two_phantoms_share_a_background():
             assert abs(np.corrcoef(fine[both], other[both])[0, 1]) < 0.1
     seeds = {training_phantom_seed(name, seed, index) for name in COHORTS for seed in range(3) for index in range(50)}
     assert len(seeds) == 3 * 3 * 50 and min(seeds) > 10**9
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_phantoms_of_either_version(version):
+    """The version changes the picture and leaves mask and name; what is asked for without one is phantom 2."""
+    example = phantom_examples(1, seed=3, appearance="common", version=version)[1]
+    image, mask = example.load()
+    plexus = sample_mask("T1NoDPN", training_phantom_seed("T1NoDPN", 3, 0))
+    assert (mask == plexus.mask).all()
+    assert (image == phantom(plexus, training_phantom_seed("T1NoDPN", 3, 0), "common", version=version)).all()
+    usual = phantom_examples(1, seed=3, appearance="common")[1]
+    assert usual.identity == example.identity and (usual.load()[0] == image).all() == (version == 2)
 
 
 def test_views_are_taken_evenly_whatever_their_number():

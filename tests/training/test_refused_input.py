@@ -55,6 +55,8 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, *sized, "--data", str(tmp_path / "absent"))
     with pytest.raises(InputError, match="--appearance is of phantoms"):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "looks")), "--appearance", "common")
+    with pytest.raises(InputError, match="--phantom is of phantoms"):
+        run(tmp_path, *preset, *sized, "--data", str(tmp_path / "looks"), "--phantom", "1")
     with pytest.raises(InputError, match=r"Phantoms have 1\.0417 µm a pixel: leave out --pixel-size-um"):
         run(tmp_path, *preset, *sized, "--data", "phantoms:2")
     ignored = ["--variant", "2511", "--vae", "nope"]

@@ -112,6 +112,8 @@ def test_resuming_with_another_configuration_or_over_a_run_is_refused(finished, 
         finetune(job(out, cache))
     with pytest.raises(InputError, match="another configuration"):
         finetune(job(out, cache, resume=True, learning_rate=1e-3))
+    with pytest.raises(InputError, match="was made with another data"):
+        finetune(dataclasses.replace(job(out, cache, resume=True), phantom=1))
 
 
 @pytest.mark.slow

@@ -12,6 +12,9 @@ from wdlora.errors import InputError
 
 EXAMPLE = "python -m training compare --out runs/compare --ranks 1 2 4 8 --steps 200"
 
+PHANTOM = 1
+"""Version of the phantoms: another one would be another study, which does not go on with the runs that are there."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     }
     config = load_preset("miniature", changes)
     model = ModelSource(args.model).load(config.precision, "cpu")
-    examples = phantom_examples(args.phantoms, seed=1)
+    examples = phantom_examples(args.phantoms, seed=1, version=PHANTOM)
     learned, held, _ = parted(examples, split_patients(examples, Shares(config.validation_share, 0), 0))
     cache = Cache(args.out / "cache")
     preparer = Preparer(model, cache, config, examples)

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
 
 EXAMPLE = """python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out first_eval
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=700_000, help="first seed of masks and pictures (default: %(default)s)"
     )
     parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
+    parser.add_argument(
+        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; 1: older figures)"
+    )
     parser.add_argument("--steps", type=int, default=12, help="sampler steps (default: 12)")
     parser.add_argument(
         "--sampler",
@@ -91,7 +95,7 @@ def _on_phantoms(args: argparse.Namespace) -> None:
     check_writable(args.out / "figures.json")
     adapters = [Adapter.load(path) for path in args.adapter]
     _refuse_copies(args.adapter)
-    cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed)
+    cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed, args.phantom or VERSION)
     base, sampling = _model(args)
     found = evaluate_adapters(base, adapters, cases, sampling, args.appearance or "cohort", args.out)
     write_json(args.out / "figures.json", found.to_dict())
@@ -113,8 +117,9 @@ def _on_held_out(args: argparse.Namespace) -> None:
 
     if len(args.adapter) > 1:
         raise InputError("--data takes one adapter: call the command once for each, with an --out of its own")
-    if args.appearance is not None:
-        raise InputError("--appearance is that of phantoms: leave it out with --data")
+    for name in ("appearance", "phantom"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name} is that of phantoms: leave it out with --data")
     (path,) = args.adapter
     adapter, file = Adapter.load(path), file_to_read(path)
     out = args.out or file.parent / "evaluation"

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
 
 EXAMPLE = "python -m training finetune --preset miniature --model miniature --data phantoms:64 --out runs/first"
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default="phantoms:64", help="a data set folder, or phantoms:N, N a cohort (default: %(default)s)"
     )
     parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
+    parser.add_argument(
+        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; 1: older figures)"
+    )
     parser.add_argument("--model", help="a diffusers folder, or `miniature`; or name single files:")
     parser.add_argument("--transformer", help="single file (ComfyUI's layout)")
     parser.add_argument("--text-encoder", help="single file")
@@ -69,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         data=args.data,
         appearance=args.appearance,
+        phantom=args.phantom,
         model=ModelSource(args.model, args.transformer, args.text_encoder, args.vae, args.tokenizer, args.variant),
         pixel_size_um=args.pixel_size_um,
         cache=args.cache,

@@ -90,7 +90,7 @@ def _result(host: Any, prompt: dict[str, Any], titles: dict[str, str], name: str
         cohort=name,
         seed=seed,
         mask=_grey(values["CCM Sample Masks"][0][0]),
-        phantom=phantom(plexus, seed=seed, version=1),  # of the version that fine-tunes learn from
+        phantom=phantom(plexus, seed=seed),
         picture=_grey(values["CCM Crop To Mask"][0][0].mean(-1)),
         overlay=np.round(values["Biomarkers Of The Picture"][2][0].numpy() * 255).astype(np.uint8),
         of_mask=json.loads(values["Biomarkers Of The Mask"][0])[0],
