@@ -240,12 +240,13 @@ def datasets() -> list[str]:
     import folder_paths
 
     from ..wdlora.dataset.folder import TABLE
+    from ..wdlora.temporaries import visible
 
     found = []
     for kind in ("input", "output"):
         root = Path(folder_paths.get_directory_by_type(kind))
         for pattern in (f"*/{TABLE}", f"*/*/{TABLE}"):
-            found += [f"{table.parent.relative_to(root).as_posix()} [{kind}]" for table in root.glob(pattern)]
+            found += [f"{table.parent.relative_to(root).as_posix()} [{kind}]" for table in visible(root, pattern)]
     return sorted(found)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..wdlora.errors import ErrorSentence, InputError
 from ..wdlora.files import below
+from ..wdlora.temporaries import visible
 
 NONE = "none"
 """The first entry of an optional list of files."""
@@ -114,7 +115,7 @@ def stamp(path: str | os.PathLike) -> str:
     Cheap on files of any size.
     """
     place = Path(path)
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    files = [place] if place.is_file() else [path for path in visible(place, "**/*") if path.is_file()]
     return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
 

@@ -111,7 +111,7 @@ def pictures() -> list[str]:
         os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")
         for folder, _, names in os.walk(root)
         for name in names
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
     ]
     return sorted(found)
 

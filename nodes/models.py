@@ -140,10 +140,12 @@ def diffusers_folders() -> list[str]:
     """Names of the folders with a model_index.json below models/diffusers, at most two levels down."""
     import folder_paths
 
+    from ..wdlora.temporaries import visible
+
     found = set()
     for root in map(Path, folder_paths.get_folder_paths("diffusers")):
         for pattern in ("*/model_index.json", "*/*/model_index.json"):
-            found.update(index.parent.relative_to(root).as_posix() for index in root.glob(pattern))
+            found.update(index.parent.relative_to(root).as_posix() for index in visible(root, pattern))
     return sorted(found)
 
 

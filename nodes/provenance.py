@@ -83,8 +83,9 @@ def _model_files(graph: dict[str, Any]) -> Iterator[tuple[str, Path]]:
 def _hash(path: Path) -> Any:
     """SHA-256 of a file; of a folder, of each of its weight files."""
     from ..wdlora.files import sha256
+    from ..wdlora.temporaries import visible
 
     if path.is_file():
         return sha256(path)
-    files = sorted(path.rglob("*.safetensors"))
+    files = visible(path, "**/*.safetensors")
     return {os.path.relpath(file, path).replace(os.sep, "/"): sha256(file) for file in files}

@@ -10,6 +10,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
+from ..wdlora.temporaries import visible
 from . import dataset, engine, files, models, tensors
 from .biomarkers import pixel_size_input
 from .training_process import TrainingProcess, presets, require_packages
@@ -185,7 +186,7 @@ def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: 
     }
     sheets = [
         {"filename": sheet.name, "subfolder": f"training/{name}/sheets", "type": "output"}
-        for sheet in sorted((out / "sheets").glob("*.png"))
+        for sheet in visible(out / "sheets", "*.png")
     ]
     ui = {"ccm_curve": [{**curve(log), "title": name}], "images": sheets[-4:], "text": [json.dumps(report)]}
     image = tensors.as_image([curve_picture(log, f"Training of {name}")])
@@ -302,7 +303,7 @@ def _wrong(
 
 
 def _newest(folder: Path) -> Path | None:
-    return max(folder.glob("*.png"), default=None)
+    return max(visible(folder, "*.png"), default=None)
 
 
 def _opened(path: Path) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..wdlora.errors import InputError
+from ..wdlora.temporaries import visible
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("diffusers", "transformers", "peft", "accelerate")
@@ -28,7 +29,7 @@ GRACE_S = 180.0
 
 def presets() -> list[str]:
     """Names of the training presets."""
-    return sorted(path.stem for path in (ROOT / "training" / "presets").glob("*.toml"))
+    return [path.stem for path in visible(ROOT / "training" / "presets", "*.toml")]
 
 
 def require_packages(names: Sequence[str] = NEEDED) -> None:

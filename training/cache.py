@@ -2,7 +2,8 @@
 
 An entry is a safetensors file named by the SHA-256 of everything that decides its content: the pixels of
 image, mask and reference, the prompt, the encoders' own hashes and the version of the encoding. A changed
-prompt, mask, size or VAE therefore never meets an old entry.
+prompt, mask, size or VAE therefore never meets an old entry. It carries the hash of its content as well, so
+that a bit that flipped on the disk is never trained on.
 """
 
 import hashlib
@@ -12,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from wdlora.errors import InputError
-from wdlora.files import write_tensors
+from wdlora.sealed import BrokenSeal, read_sealed_tensors, write_sealed_tensors
 
 ENCODING_VERSION = 1
 """Raise it whenever the same input would be encoded differently."""
@@ -46,24 +46,29 @@ class Cache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The entry, read or else computed and written whole; an unreadable file is computed again."""
+        """The entry, read or else computed and written whole; one that is not as it was written is computed again."""
         path = self.path(key)
         if path.exists():
             try:
-                entry = load_file(path)
+                entry = read_sealed_tensors(path)
                 self.hits += 1
                 return entry
-            except (SafetensorError, OSError):
+            except (SafetensorError, OSError, BrokenSeal):
                 path.unlink(missing_ok=True)
         self.misses += 1
         entry = {name: tensor.detach().cpu() for name, tensor in compute().items()}
-        write_tensors(path, entry)
+        write_sealed_tensors(path, entry)
         return entry
 
     def read(self, key: str) -> dict[str, Tensor]:
-        """An entry that `get` has made; raises InputError if somebody has removed it since."""
+        """An entry that `get` has made; raises InputError if it has been removed or has changed since."""
         try:
-            return load_file(self.path(key))
+            return read_sealed_tensors(self.path(key))
+        except BrokenSeal:
+            raise InputError(
+                f"The cache entry {self.path(key)} is not as it was written; start again to encode it, and look after "
+                "the disk."
+            ) from None
         except (SafetensorError, OSError):
             raise InputError(f"The cache {self.folder} has lost an entry; start again to encode it.") from None
 

@@ -132,6 +132,8 @@ class Study:
                 run.advance(stream)
             with run.carrying(run.trained):
                 loss = validation_loss(run.transformer, self.validation, self.cache, config)
+            if not np.isfinite(loss):
+                raise Diverged(f"the validation loss is {loss}")
         except Diverged:
             loss = float("inf")
         result = {

@@ -7,7 +7,6 @@ A preset is a TOML file of `training/presets`. Every field it sets says where th
 import dataclasses
 import hashlib
 import json
-import math
 import tomllib
 import types
 import typing
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wdlora.errors import InputError
+from wdlora.temporaries import visible
 
 if TYPE_CHECKING:
     from wdlora.qwen.sampling import Sampling
@@ -36,6 +36,7 @@ _AT_LEAST_ONE = (
     *("rank", "steps", "batch_size", "accumulation", "views"),
     *("sample_steps", "save_every", "keep_checkpoints", "log_every"),
 )
+_LARGEST = 1e30  # room in float32 for what Adam divides by 1 - beta1
 _BELOW_ONE = (
     *("prompt_dropout", "reference_dropout", "validation_share", "test_share"),
     *("ema_decay", "beta1", "beta2"),
@@ -130,7 +131,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
+            if isinstance(value, float) and not abs(value) <= _LARGEST:
                 raise InputError(f"{name} must be a finite number, not {value}.")
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
@@ -197,7 +198,7 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 def presets() -> list[str]:
     """Names of the presets, sorted."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+    return [path.stem for path in visible(PRESETS, "*.toml")]
 
 
 def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:

@@ -34,9 +34,12 @@ from wdlora.errors import InputError
 from wdlora.layer import norms_kept
 from wdlora.qwen.denoiser import transformer_dtype
 
+LARGEST_WEIGHT = 1e6
+"""Factors and magnitudes of an adapter are of the order of 1 to 100; what is so much larger paints nothing."""
+
 
 class Diverged(InputError):
-    """The loss is no finite number any more."""
+    """The loss is no longer finite, or a weight has left every sensible size."""
 
 
 class FineTune:
@@ -102,7 +105,8 @@ class FineTune:
     def advance(self, stream: Iterator[list[EncodedView]]) -> float:
         """One optimiser step over `accumulation` batches of `stream`; returns the mean loss.
 
-        Raises Diverged where the loss or its gradient is not finite, before anything has changed.
+        Raises Diverged where the loss or its gradient is not finite, before anything has changed, and where the step
+        has made a weight larger than `LARGEST_WEIGHT`, before anything is saved.
         """
         config = self.config
         for group in self.optimiser.param_groups:
@@ -127,10 +131,20 @@ class FineTune:
             )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self._check_weights()
         if self.average:
             self.average.update(self.parameters)
         self.step += 1
         return total
+
+    def _check_weights(self) -> None:
+        norms = torch._foreach_norm([p.detach() for p in self.parameters.values()], float("inf"))
+        largest = float(torch.stack([norm.float() for norm in norms]).max())
+        if not largest <= LARGEST_WEIGHT:
+            raise Diverged(
+                f"At step {self.step + 1} a weight of the adapter has grown to {largest:.3g}; lower learning_rate "
+                f"(now {self.config.learning_rate:g}) and start again."
+            )
 
     def stream(self) -> Iterator[list[EncodedView]]:
         """This process's share of the batches, from the current step on."""
@@ -190,6 +204,11 @@ class FineTune:
         if due and self.monitor:
             with contextlib.suppress(Unjudged), self.carrying(self.trained):
                 facts = self.monitor.judge(self.step, self.stop.end_judgement)
+                if not np.isfinite(facts.get("validation_loss", 0.0)):  # without held-out patients there is none
+                    raise Diverged(
+                        f"After step {self.step} the validation loss is {facts['validation_loss']}; lower "
+                        "learning_rate and start again."
+                    )
                 if self.step and self.origins and "validation_loss" in facts:
                     self.best.offer(facts["validation_loss"], self.write_adapter)
                 self._note(facts)

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .temporaries import new_temporary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +37,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 @contextmanager
 def _whole(target: Path, settle: Callable[[Path, Path], None]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = new_temporary(target.parent, target.suffix)
     try:
         yield temporary
         with open(temporary, "rb") as file:

@@ -49,6 +49,30 @@ def test_what_is_written_is_read_back(tmp_path):
     assert told["image_sha256"] == rows[0]["image_sha256"] and told["biomarkers"]["cnfl"] == 12.345678
 
 
+def records(path):
+    return [json.loads(line) for line in (path / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_records_hold_typed_values(tmp_path):
+    """As `datasets.load_dataset(folder)` reads pairs: pictures by their paths, numbers, flags and null."""
+    panel = {"cnfl": 12.345678, "cnfd": None}
+    append(tmp_path, [entry(1, cohort="T1DPN", patient="007", eye="OD", biomarkers=panel)])
+    append(tmp_path, [entry(2, biomarkers={"cnfl": 12}, synthetic=False)])
+    first, second = records(tmp_path)
+    assert first["file_name"] == "images/T1DPN-000001.png" and first["mask_file_name"] == "masks/T1DPN-000001.png"
+    for record in (first, second):
+        assert (tmp_path / record["file_name"]).is_file() and (tmp_path / record["mask_file_name"]).is_file()
+        assert "file" not in record and record["cnfd"] is None and record["visit"] is None
+    assert first["patient"] == "007" and first["eye"] == "OD" and second["eye"] is None
+    assert (first["synthetic"], second["synthetic"]) == (True, False)
+    assert first["cnfl"] == 12.3457 and first["pixel_size_um"] == 1.0417
+    assert second["cnfl"] == 12.0 and type(second["cnfl"]) is float  # one type a column
+    assert len(first["image_sha256"]) == 64
+    (tmp_path / "metadata.jsonl").unlink()
+    append(tmp_path, [entry(2)])  # nothing new
+    assert records(tmp_path) == [first, second]
+
+
 def test_nothing_is_written_twice(tmp_path):
     append(tmp_path, [entry(1), entry(2, patient="P1")])
     again = append(tmp_path, [entry(2, patient="P1"), entry(3), entry(1), entry(3)])

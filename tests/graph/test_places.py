@@ -1,6 +1,7 @@
 """Places: found and set by title or id, and named again by title."""
 
 import copy
+import json
 
 import pytest
 
@@ -67,3 +68,12 @@ def test_what_names_no_place(titled, target):
 def test_inputs_with_values_of_their_own(titled):
     titled["5"] = {"class_type": "LoadImage", "inputs": {"image": "b.png"}}
     assert free_places(titled, "image") == (Place("1", "image"), Place("5", "image"))  # that of 2 is a link
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_no_value_that_is_no_number_is_set(titled, number):
+    before = json.dumps(titled)
+    with pytest.raises(InputError, match=f"{number} is no number"):
+        set_value(titled, f"ImageToMask.channel={number}")
+    assert json.dumps(titled) == before
+    set_value(titled, f'ImageToMask.channel="{number}"')

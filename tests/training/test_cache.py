@@ -44,6 +44,19 @@ def test_an_entry_is_computed_once_and_again_if_torn(tmp_path):
     assert len(calls) == 2 and torch.equal(cache.get(key, compute)["x"], torch.arange(3))
 
 
+def test_a_flipped_bit_is_computed_again_and_never_read(tmp_path):
+    cache, key = Cache(tmp_path), entry_key("v", "p", IMAGE)
+    path, right = cache.path(key), {"x": torch.ones(64)}
+    cache.get(key, lambda: right)
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 0x40  # the last 1.0 becomes infinite
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match=r"is not as it was written; start again to encode it"):
+        cache.read(key)
+    assert torch.equal(cache.get(key, lambda: right)["x"], torch.ones(64))
+    assert torch.equal(cache.read(key)["x"], torch.ones(64))
+
+
 def test_too_little_disk_is_said_before_work_starts(tmp_path):
     with pytest.raises(InputError, match="GB free"):
         Cache(tmp_path).require_space(10**12, {"x": torch.zeros(10**4)})

@@ -50,6 +50,24 @@ def test_only_the_newest_are_kept_and_torn_ones_are_named(tmp_path):
         load_checkpoint(left[1])
 
 
+@pytest.mark.parametrize("name", ["parameters.safetensors", "optimiser.safetensors", "state.json", "sha256.json"])
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path, name):
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adamw"))
+    steps([parameter], optimiser, 1, 0)
+    path = save_checkpoint(tmp_path, 5, {"p": parameter}, optimiser, {"note": "x"}, keep=2)
+    load_checkpoint(path)
+    right = (path / name).read_bytes()
+    for bit in range(0, 8 * len(right), 13):
+        changed = bytearray(right)
+        changed[bit // 8] ^= 1 << bit % 8
+        (path / name).write_bytes(changed)
+        if name == "sha256.json" and changed.split() == right.split():
+            continue
+        with pytest.raises(InputError, match=r"step-000005 cannot be read"):
+            load_checkpoint(path)
+
+
 def test_a_checkpoint_can_be_read_by_whoever_the_umask_allows(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(2))
     optimiser = build_optimiser({"a": parameter}, dataclasses.replace(TrainingConfig(), optimiser="adamw"))

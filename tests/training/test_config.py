@@ -113,6 +113,7 @@ def test_large_seeds_stay_exact():
         ({"seed": "-1"}, "seed must be 0 or more"),
         ({"seed": "1e30"}, r"seed must be below 2\^63"),
         ({"learning_rate": "nan"}, "learning_rate must be a finite number, not nan"),
+        ({"learning_rate": "1e39"}, "learning_rate must be a finite number, not 1e.39"),
         ({"timestep_std": "nan"}, "timestep_std must be a finite number"),
         ({"timestep_mean": "-inf"}, "timestep_mean must be a finite number"),
         ({"rank": "inf"}, "rank must be int, not 'inf'"),

@@ -153,3 +153,28 @@ def test_a_gradient_that_is_no_number_changes_nothing(cache, tmp_path, clipped):
     with pytest.raises(Diverged, match="gradient's norm nan"):
         run.advance(run.stream())
     assert run.step == 0 and all(torch.equal(value, before[key]) for key, value in run.parameters.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [1e8, 1e30])
+def test_weights_that_leave_every_size_end_the_run_before_anything_is_saved(cache, tmp_path, rate):
+    """Eq. 6 divides by the norm, so that the loss of weights of 1e30 can be finite."""
+    config = load_preset("miniature", SMALL | {"learning_rate": rate, "warmup_steps": 1, "save_every": 1})
+    model, views = prepared(cache, config)
+    run = FineTune(config, model, views, Cache(cache), tmp_path, None, Accelerator(cpu=True))
+    with pytest.raises(Diverged, match=r"At step 1 a weight of the adapter has grown to .*; lower learning_rate"):
+        run.run()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_judgement_that_is_no_number_ends_the_run(cache, tmp_path):
+    class Monitor:
+        def judge(self, step, watch):
+            return {"validation_loss": float("nan")}
+
+    config = load_preset("miniature", SMALL)
+    model, views = prepared(cache, config)
+    run = FineTune(config, model, views, Cache(cache), tmp_path, Monitor(), Accelerator(cpu=True))
+    with pytest.raises(Diverged, match=r"After step 0 the validation loss is nan"):
+        run.run()

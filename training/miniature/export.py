@@ -10,6 +10,7 @@ from torch import Tensor
 from training.miniature.planar import PlanarVAE, to_wan
 from wdlora.files import sha256, write_json, write_tensors
 from wdlora.qwen.miniature_files import MiniatureFiles
+from wdlora.temporaries import visible
 
 LIMIT_BYTES = 25 * 10**6
 
@@ -26,7 +27,7 @@ def export(
     _save(transformer.state_dict(), files.transformer)
     _save({_comfy_name(name): value for name, value in text_encoder.state_dict().items()}, files.text_encoder)
     _save(to_wan(vae), files.vae)
-    for source in sorted(tokenizer.iterdir()):
+    for source in visible(tokenizer):
         files.tokenizer.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, files.tokenizer / source.name)
     write_json(files.recipe, recipe)
@@ -37,13 +38,13 @@ def export(
 
 def hashes(files: MiniatureFiles) -> dict[str, str]:
     """SHA-256 of every file but `metrics.json`, by its path in the folder."""
-    found = sorted(path for path in files.folder.rglob("*") if path.is_file() and path != files.metrics)
+    found = [path for path in visible(files.folder, "**/*") if path.is_file() and path != files.metrics]
     return {path.relative_to(files.folder).as_posix(): sha256(path) for path in found}
 
 
 def total_bytes(files: MiniatureFiles) -> int:
     """Size of everything in the miniature's folder."""
-    return sum(path.stat().st_size for path in files.folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in visible(files.folder, "**/*") if path.is_file())
 
 
 def rounded(module: torch.nn.Module) -> torch.nn.Module:

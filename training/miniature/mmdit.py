@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -21,10 +21,10 @@ from training.miniature.planar import PlanarVAE
 from training.miniature.runner import Budget, train
 from training.miniature.text import VARIANT
 from training.objective import interpolate
-from wdlora.files import write_tensors
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import Conditioning, encode
 from wdlora.qwen.latents import CHANNELS
+from wdlora.sealed import BrokenSeal, read_sealed_tensors, write_sealed_tensors
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,11 @@ def draw_all(folder: Path, text_encoder: Any, tokenizer: Any, stage: MMDiTStage,
     for bucket in stage.buckets:
         name = f"drawn-{bucket.height}x{bucket.width}"
         path = folder / f"{name}.safetensors"
-        if path.exists():
-            found.append(Drawn(**load_file(path)))
-        else:
+        try:
+            found.append(Drawn(**read_sealed_tensors(path)))
+        except (OSError, SafetensorError, BrokenSeal):
             found.append(draw_bucket(bucket, text_encoder, tokenizer, stage.empty_prompts, seed, name))
-            write_tensors(path, {key.name: getattr(found[-1], key.name) for key in fields(Drawn)})
+            write_sealed_tensors(path, {key.name: getattr(found[-1], key.name) for key in fields(Drawn)})
     return found
 
 

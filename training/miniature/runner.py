@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from training.optimiser import Average
+from wdlora.errors import InputError
 from wdlora.files import write_text
 
 
@@ -134,6 +135,8 @@ class _Run:
             group["lr"] = self.budget.learning_rate * warm * (least + (1 - least) * cosine)
         loss, numbers = loss_at(self.step, progress)
         self.optimiser.zero_grad(set_to_none=True)
+        if not loss.isfinite():
+            raise InputError(f"{self.folder.name}: at step {self.step + 1} the loss is {float(loss)}; lower its rate")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         self.optimiser.step()

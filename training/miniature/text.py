@@ -26,6 +26,7 @@ from wdlora.qwen.encode import Conditioning, encode_with_gradient, prompt_text
 from wdlora.qwen.miniature_files import SPECIAL_TOKENS
 from wdlora.qwen.tokenizer import load_tokenizer
 from wdlora.qwen.vl_view import UNIT, vl_view
+from wdlora.temporaries import prefix
 
 VARIANT = "edit"
 CELLS = 4  # a picture token's square is read in CELLS² parts
@@ -69,7 +70,7 @@ def train_tokenizer(folder: Path, stage: TextStage, seed: int) -> Any:
         template = re.sub(r"<\|\w+\|>", " ", prompt_text("", 1, VARIANT))
         learner.train_from_iterator(prompts.corpus(stage.corpus, seed) + [template] * 200, trainer)
         model = json.loads(learner.to_str())["model"]
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        with tempfile.TemporaryDirectory(prefix=prefix(), dir=folder.parent) as temporary:
             _qwen2_tokenizer(model["vocab"], [tuple(pair) for pair in model["merges"]]).save_pretrained(temporary)
             shutil.copytree(temporary, folder)
     return load_tokenizer(folder)

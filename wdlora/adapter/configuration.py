@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..temporaries import visible
 from ..weights.header import quoted
 
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -224,7 +225,7 @@ def read_configuration(path: Path, strings: Mapping[str, str], ranks: Mapping[st
 
 def adapter_files(folder: Path) -> list[Path]:
     """The safetensors files in a folder, by name; hidden ones are what an interrupted writer left."""
-    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("."))
+    return visible(folder, "*.safetensors")
 
 
 def _says(config: Mapping[str, Any], ranks: Mapping[str, int]) -> bool:
@@ -272,7 +273,7 @@ def refuse_shard(path: Path) -> None:
     several: int | None = None
     if match := re.search(r"-\d{5}-of-(\d{5})$", path.stem):
         several = int(match[1])
-    for index in path.parent.glob("*.safetensors.index.json"):
+    for index in visible(path.parent, "*.safetensors.index.json"):
         try:
             parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

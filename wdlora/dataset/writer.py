@@ -1,6 +1,7 @@
 """Writing a data set folder (see `folder`): whole rows only, one process at a time, nothing twice.
 
     DATASET/images/NAME.png  DATASET/masks/NAME.png  DATASET/provenance/NAME.json  DATASET/dataset.csv
+    DATASET/metadata.jsonl   the table once more with typed values (see `records`)
 
 A row joins the table after its files are in place. What a killed process left half done is named in `.pending`;
 the reader passes over it and the next writer removes it.
@@ -26,6 +27,7 @@ from ..errors import InputError
 from ..files import atomic_write, write_json
 from ..locks import locked
 from .folder import NEEDED, PENDING, TABLE
+from .records import RECORDS, write_records
 from .split import part_named
 
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "reference", "synthetic")
@@ -131,7 +133,10 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
             new = [row for *_, row in planned]
             names = [*columns, *dict.fromkeys(key for row in new for key in row if key not in columns)]
             write_csv(place / TABLE, [*rows, *new], columns=names)
+            write_records(place, names, [*rows, *new])
             (place / PENDING).unlink()
+        elif rows and not (place / RECORDS).is_file():  # of an earlier version
+            write_records(place, columns, rows)
         return written
 
 
@@ -213,7 +218,8 @@ def _recover(place: Path) -> None:
     """Remove the files of rows that a killed writer did not bring into the table."""
     if not (place / PENDING).is_file():
         return
-    rows = {Path(row["file"]).stem for row in read_table(place / TABLE)[1]}
+    columns, table = read_table(place / TABLE)
+    rows = {Path(row["file"]).stem for row in table}
     try:
         names = json.loads((place / PENDING).read_text(encoding="utf-8"))
     except ValueError:
@@ -224,6 +230,8 @@ def _recover(place: Path) -> None:
         if name not in rows:
             for part, suffix in (("images", "png"), ("masks", "png"), ("provenance", "json")):
                 (place / part / f"{name}.{suffix}").unlink(missing_ok=True)
+    if table:
+        write_records(place, columns, table)
     (place / PENDING).unlink()
 
 

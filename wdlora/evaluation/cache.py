@@ -2,11 +2,12 @@
 
     CACHE/KIND/KEY.npy    KIND names what computed it, KEY is the SHA-256 of pixels and pixel size
 
-Entries appear whole or not at all, so an interrupted run leaves a usable cache. They are made from the images, real
-ones too: traces of patients' nerves are no less confidential than the images.
+Entries appear whole or not at all, so an interrupted run leaves a usable cache, and end with the hash of their
+content. They are made from the images, real ones too: traces of patients' nerves are no less confidential than they.
 """
 
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import atomic_write
+from ..sealed import seal, unseal
 
 
 def content_key(pixels: NDArray, valid: NDArray, pixel_size_um: float) -> str:
@@ -38,22 +40,23 @@ class ContentCache:
         if self.folder is None:
             return None
         try:
-            return np.load(self._place(kind, key, "npy"), allow_pickle=False)
+            return np.load(io.BytesIO(unseal(self._place(kind, key, "npy").read_bytes())), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
 
     def keep_array(self, kind: str, key: str, values: NDArray) -> None:
         """Keep an array."""
         if self.folder is not None:
-            with atomic_write(self._place(kind, key, "npy")) as temporary, open(temporary, "wb") as file:
-                np.save(file, values, allow_pickle=False)
+            with atomic_write(self._place(kind, key, "npy")) as temporary:
+                np.save(memory := io.BytesIO(), values, allow_pickle=False)
+                temporary.write_bytes(seal(memory.getvalue()))
 
     def value(self, kind: str, key: str) -> Any:
         """The JSON value kept under `kind` and `key`; None where there is none, or a damaged one."""
         if self.folder is None:
             return None
         try:
-            return json.loads(self._place(kind, key, "json").read_text(encoding="utf-8"))
+            return json.loads(unseal(self._place(kind, key, "json").read_bytes()))
         except (OSError, ValueError):
             return None
 
@@ -61,7 +64,7 @@ class ContentCache:
         """Keep a JSON value."""
         if self.folder is not None:
             with atomic_write(self._place(kind, key, "json")) as temporary:
-                temporary.write_text(json.dumps(value), encoding="utf-8")
+                temporary.write_bytes(seal(json.dumps(value).encode()))
 
     def _place(self, kind: str, key: str, suffix: str) -> Path:
         assert self.folder is not None

@@ -24,6 +24,7 @@ from ..dataset.folder import (
 )
 from ..dataset.layouts import MASK_FOLDERS
 from ..errors import InputError
+from ..temporaries import visible
 
 Role = Literal["real", "synthetic", "training"]
 
@@ -89,7 +90,7 @@ def read_set(folder: str | PathLike, role: Role) -> ImageSet:
         )
     items = [Item(path, name, f"{role} {name}") for name, path in found.items()]
     if not items:
-        for part in sorted(child for child in place.iterdir() if child.is_dir()):
+        for part in filter(Path.is_dir, visible(place)):
             cohort = _cohort(part.name)
             refuse_subfolders(part)
             for name, path in pictures_by_stem(part).items():

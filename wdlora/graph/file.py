@@ -1,9 +1,9 @@
 """Graphs as files: an API-format workflow, or the one that a picture carries."""
 
-import json
 from pathlib import Path
 
 from ..errors import InputError
+from ..strict_json import loads
 from . import Graph
 
 
@@ -19,7 +19,9 @@ def read_graph(path: str | Path) -> Graph:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        graph = json.loads(text)
+        graph = loads(text)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from None
     if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):

@@ -1,10 +1,10 @@
 """Places in a graph: inputs of nodes, as a user names them ("Title.input") and as they are found."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..strict_json import loads
 from . import Graph
 from .links import is_link
 
@@ -74,10 +74,12 @@ def set_value(graph: Graph, assignment: str) -> Place:
 
 
 def parse_value(text: str) -> Any:
-    """A value as a user writes it: JSON, or else a text."""
+    """A value as a user writes it: JSON, or else a text. Raises InputError for NaN and infinities."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return loads(text)
+    except InputError:
+        raise InputError(f"{text[:40]} is no number that a graph can hold; give a finite one") from None
+    except (ValueError, RecursionError):
         return text
 
 

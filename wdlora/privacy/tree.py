@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import atomic_write, below
+from ..temporaries import PREFIX
 from . import png
 from .find import Finder, fold
 from .names import Names, input_name, widgets
@@ -56,12 +57,17 @@ def listed(paths: Iterable[_Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+            files += sorted(file for file in path.rglob("*") if _of_the_user(file))
         elif path.is_file():
             files.append(path)
         else:
             raise InputError(f"there is no file or folder {path}")
     return list(dict.fromkeys(files))
+
+
+def _of_the_user(file: Path) -> bool:
+    """Hidden files count too, since they may hold names; what a writer has not finished does not."""
+    return file.is_file() and not file.is_symlink() and not file.name.startswith(PREFIX)
 
 
 def input_finder(paths: Sequence[_Path], inputs: Sequence[_Path]) -> Callable[[str], Path | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import InputError
 from ..files import sha256
+from ..temporaries import visible
 from .dtypes import TORCH_NAMES, safetensors_name
 from .header import TensorInfo, one_line, open_safetensors, quoted, read_header, several
 
@@ -241,10 +242,10 @@ def _files(path: Path) -> list[Path]:
             raise InputError(f"{path} does not exist")
         return [path]
     for folder in (path, path / "transformer"):
-        for index in (*(folder / name for name in INDEX_NAMES), *sorted(folder.glob("*.safetensors.index.json"))):
+        for index in (*(folder / name for name in INDEX_NAMES), *visible(folder, "*.safetensors.index.json")):
             if index.is_file():
                 return _shards(index)
-        found = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+        found = visible(folder, "*.safetensors")
         if len(found) == 1:
             return found
         if len(found) > 1:

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ...errors import InputError
+from ...strict_json import loads
 
 DEEPEST = 100
 """Lists and objects in each other; a graph of the front end has about ten."""
@@ -31,7 +32,7 @@ def threaded(handler: Callable[[web.Request], web.StreamResponse]) -> Handler:
 def parse(text: str) -> Any:
     """A JSON value. Raises InputError for what is none, for NaN and infinities, lone surrogates and deep nesting."""
     try:
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        value = loads(text)
     except RecursionError:
         raise InputError(f"the JSON is nested more than {DEEPEST} deep; no graph or setting needs that") from None
     except ValueError as problem:
@@ -40,15 +41,6 @@ def parse(text: str) -> Any:
         raise InputError(f"the body is no JSON: {problem}") from None
     _check(value, surrogates="\\ud" in text.lower())
     return value
-
-
-def _no_number(constant: str) -> Any:
-    raise InputError(f"the JSON holds {constant}, which is no number; send a finite one or null")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    return value if math.isfinite(value) else _no_number(digits[:40])
 
 
 def _check(value: Any, surrogates: bool) -> None:
