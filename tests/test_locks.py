@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wdlora.locks import locked
+from wdlora.errors import InputError
+from wdlora.locks import at_work, locked
 
 HOLDER = """
 import sys, time
@@ -54,4 +55,32 @@ def test_the_system_lets_go_of_what_a_killed_process_held(tmp_path):
     process.kill()
     process.wait()
     with locked(tmp_path / "lock"):
+        pass
+
+
+def test_a_folder_has_one_process_at_work(tmp_path):
+    """The same lock for a batch's journal, a data set's writer and a fine-tune."""
+    from wdlora.batch.journal import Journal
+    from wdlora.dataset import writer
+
+    with at_work(tmp_path / "new"):
+        for other in (
+            lambda: Journal(tmp_path / "new" / "journal.jsonl"),
+            lambda: at_work(tmp_path / "new").__enter__(),
+        ):
+            with pytest.raises(InputError, match=r"another process is at work in .*new: wait until it is done"):
+                other()
+    with (
+        Journal(tmp_path / "new" / "journal.jsonl"),
+        pytest.raises(InputError, match="at work"),
+        at_work(tmp_path / "new"),
+    ):
+        pass
+    with writer.locked_folder(tmp_path / "new"), pytest.raises(InputError, match="at work"), at_work(tmp_path / "new"):
+        pass
+
+
+def test_a_place_for_no_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written into"), at_work(tmp_path / "file"):
         pass

@@ -182,7 +182,11 @@ class TrainingConfig:
 
     def learning_fingerprint(self) -> str:
         """SHA-256 of the fields that decide what is learned: a run goes on under another value of the others."""
-        return _sha256({name: value for name, value in self.to_dict().items() if name not in _ASIDE})
+        return _sha256(self.learned_fields())
+
+    def learned_fields(self) -> dict[str, Any]:
+        """The fields that decide what is learned, as JSON values."""
+        return {name: value for name, value in self.to_dict().items() if name not in _ASIDE}
 
     def sheet_sampling(self, official: "Sampling") -> "Sampling":
         """How sheets are painted; guidance and shift are the model's official ones where they are unset."""

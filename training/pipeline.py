@@ -1,6 +1,8 @@
 """A fine-tune from its arguments to its files: load, encode, train, write."""
 
+import contextlib
 import dataclasses
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.errors import InputError
 from wdlora.files import write_json
+from wdlora.locks import at_work
 from wdlora.qwen.memory import pick_device
 
 log = logging.getLogger(__name__)
@@ -71,45 +74,82 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     Raises InputError, before the first step, for data, models and settings that cannot be used.
     """
     config, out = job.config, Path(job.out)
-    _check_folder(out, job.resume)
+    _check_folder(job, out)
     examples, source, pixel_size = _examples(job)
     chosen = pick_device(job.device) if job.device else None
     accelerator = accelerator_for(chosen)
-    device, main = chosen or accelerator.device, accelerator.is_main_process
     job.model.check(config.precision)
     if not job.of_phantoms:
         examples = check_pictures(examples, config.size)
     own = [out / SPLIT] if job.resume and (out / SPLIT).is_file() else []
     parts = parts_of(examples, config, job.of_phantoms, [*([job.split] if job.split else []), *own])
-    sides = sides_of(examples, parts)
+    if job.resume and list_checkpoints(out / "checkpoints"):
+        _check_settings(job, source)
+    data = _Data(sides_of(examples, parts), parts, source, pixel_size)
+    main = accelerator.is_main_process
+    with at_work(out) if main else contextlib.nullcontext():
+        _check_folder(job, out)  # what ran here a moment ago may have left a run
+        return _trained(job, data, accelerator, chosen or accelerator.device)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is trained on: the examples by their part of the split, the parts by patient, a sentence, µm a pixel."""
+
+    sides: Sides[Example]
+    parts: Any
+    sentence: str
+    pixel_size_um: float
+
+
+def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
+    """Encode, train and write; see `finetune`."""
+    config, out, main, sides = job.config, Path(job.out), accelerator.is_main_process, data.sides
     if main:
         _warn(config, sides)
     cache = Cache(job.cache or out / "cache")
     views, vae = _encoded(job, sides, cache, device, accelerator)
     model = dataclasses.replace(job.model.load(config.precision, device, ("transformer",)), vae=vae)
     out.mkdir(parents=True, exist_ok=True)
-    monitor = Monitor(model, config, views.validation, cache, out, pixel_size) if main else None
+    monitor = Monitor(model, config, views.validation, cache, out, data.pixel_size_um) if main else None
     made_of = origins(model, job.model, config, job.preset)
     run = FineTune(config, model, views.learned, cache, out, monitor, accelerator, made_of)
     if job.resume:
         run.resume()
     if main:
-        write_parts(out / SPLIT, parts)
-        write_json(out / "config.json", {"preset": job.preset, "data": source} | config.to_dict())
+        write_parts(out / SPLIT, data.parts)
+        write_json(out / "config.json", {"preset": job.preset, "data": data.sentence} | config.to_dict())
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step, "main": main}
     if finished and main:
-        result |= _written(job, run, views.test, (source, described(sides)))
+        result |= _written(job, run, views.test, (data.sentence, described(sides)))
     return result
 
 
-def _check_folder(out: Path, resume: bool) -> None:
-    """Raise InputError for a new run where there is one, and for none to go on with."""
+def _check_folder(job: TrainingJob, out: Path) -> None:
+    """Raise InputError for a new run where there is one, for none to go on with, and for one of other settings."""
+    resume = job.resume
     if (out / "checkpoints").exists() and not resume:
         raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
     resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
     if resume and not resumable:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
+
+
+def _check_settings(job: TrainingJob, sentence: str) -> None:
+    """Raise InputError, which names the fields, where a run was begun with others that decide what is learned."""
+    path = Path(job.out) / "config.json"
+    now = {"data": sentence} | job.config.learned_fields()
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        changed = [f"{name} ({held[name]} then, {now[name]} now)" for name in now if held[name] != now[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # an unreadable note: the checkpoint's own hashes tell
+    if changed:
+        raise InputError(
+            f"the run in {path.parent} was begun with another {', '.join(changed)}: resume it with the same, or start "
+            "anew in another folder"
+        )
 
 
 def _warn(config: TrainingConfig, sides: Sides[Example]) -> None:

@@ -3,11 +3,38 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+LOCK = ".lock"
+"""The file in a folder that its one writer holds: batch, data set and fine-tune alike."""
 
 _POLL_S = 0.02
 _FAR = 2**40
 """Offset of the byte that Windows locks, far behind any content: there a lock keeps others from reading."""
+
+
+@contextmanager
+def at_work(folder: str | os.PathLike, wait_s: float = 0.0) -> Iterator[None]:
+    """Be the one process that writes into a folder, which is made where it is missing.
+
+    Raises InputError where another one still does after `wait_s` seconds.
+    """
+    place = Path(folder)
+    with ExitStack() as stack:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(place / LOCK, wait_s))
+        except BlockingIOError:
+            waited = f" and has been for {wait_s:.0f} s" if wait_s else ""
+            raise InputError(
+                f"another process is at work in {place}{waited}: wait until it is done, or name another folder"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{place} cannot be written into: {error.strerror or error}") from None
+        yield
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path):
 def test_two_batches_cannot_work_in_one_folder(tmp_path):
     with (
         Journal(tmp_path / "journal.jsonl"),
-        pytest.raises(InputError, match="another batch is at work"),
+        pytest.raises(InputError, match="another process is at work"),
         Journal(tmp_path / "journal.jsonl"),
     ):
         pass

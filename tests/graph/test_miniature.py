@@ -4,6 +4,7 @@ import pytest
 
 from wdlora.errors import InputError
 from wdlora.graph.miniature import use_miniature
+from wdlora.graph.places import set_value
 
 
 def loader_info(*names):
@@ -63,3 +64,47 @@ def test_the_conditioning_asks_the_miniature_what_it_is():
 def test_a_graph_without_models():
     with pytest.raises(InputError, match="loads no Qwen-Image-Edit"):
         use_miniature({"1": {"class_type": "LoadImage", "inputs": {}}}, INFO)
+
+
+WITH_ADAPTER = INFO | {"WDLoRAApply": {"input": {"required": {"adapter": [["none", "ccm.safetensors"], {}]}}}}
+
+
+def with_adapter(name):
+    return {
+        "1": {
+            "class_type": "WDLoRALoadQwenImageEdit",
+            "inputs": {"diffusion_model": "full.safetensors", "dtype": "fp8"},
+        },
+        "2": {"class_type": "WDLoRAApply", "inputs": {"model": ["1", 0], "adapter": name, "sha256": "0" * 64}},
+    }
+
+
+def test_an_adapter_of_the_graph_that_is_missing_is_left_out_and_told():
+    graph = with_adapter("big.safetensors")
+    (said,) = use_miniature(graph, WITH_ADAPTER)
+    assert said.startswith("WDLoRAApply: the adapter 'big.safetensors' of the graph is not in the models folder")
+    assert graph["2"]["inputs"]["adapter"] == "none"
+    assert use_miniature(with_adapter("ccm.safetensors"), WITH_ADAPTER) == []
+
+
+@pytest.mark.parametrize(
+    "assignment,sentence",
+    [
+        ("WDLoRAApply.adapter=cmm.safetensors", "set to 'cmm.safetensors', which is not there; there are: none, ccm"),
+        ("WDLoRALoadQwenImageEdit.dtype=fp9", "set to 'fp9', which is not there; there are: default, fp8"),
+        ("WDLoRALoadQwenImageEdit.diffusion_model=full.safetensors", "--miniature takes the place of"),
+    ],
+)
+def test_what_the_user_states_is_not_replaced(assignment, sentence):
+    graph = with_adapter("big.safetensors")
+    place = set_value(graph, assignment)
+    with pytest.raises(InputError, match=sentence):
+        use_miniature(graph, WITH_ADAPTER, {place})
+
+
+def test_what_the_user_states_and_is_there_stays():
+    graph = with_adapter("big.safetensors")
+    stated = {set_value(graph, "WDLoRAApply.adapter=ccm.safetensors")}
+    stated.add(set_value(graph, "WDLoRALoadQwenImageEdit.diffusion_model=miniature"))
+    assert use_miniature(graph, WITH_ADAPTER, stated) == []
+    assert graph["2"]["inputs"]["adapter"] == "ccm.safetensors"

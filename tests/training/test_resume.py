@@ -20,6 +20,7 @@ from training.config import load_preset
 from training.models import ModelSource
 from training.pipeline import TrainingJob, finetune
 from wdlora.errors import InputError
+from wdlora.files import sha256, write_json
 from wdlora.qwen.miniature_files import miniature_files
 
 
@@ -110,7 +111,7 @@ def test_resuming_with_another_configuration_or_over_a_run_is_refused(finished, 
     out, _ = finished
     with pytest.raises(InputError, match="already holds a run"):
         finetune(job(out, cache))
-    with pytest.raises(InputError, match="another configuration"):
+    with pytest.raises(InputError, match=r"begun with another learning_rate \(.* then, 0.001 now\)"):
         finetune(job(out, cache, resume=True, learning_rate=1e-3))
     with pytest.raises(InputError, match="was made with another data"):
         finetune(dataclasses.replace(job(out, cache, resume=True), phantom=1))
@@ -193,6 +194,10 @@ def test_resuming_on_another_base_or_with_another_optimiser_is_refused(finished,
         finetune(dataclasses.replace(job(copied, cache, resume=True), model=other))
     facts = max((copied / "checkpoints").iterdir()) / "state.json"
     facts.write_text(facts.read_text().replace('"AdamW"', '"AdamW8bit"'))
+    with pytest.raises(InputError, match=r"cannot be read \(state.json changed after the checkpoint was written\)"):
+        finetune(job(copied, cache, resume=True))
+    hashes = json.loads(facts.with_name("sha256.json").read_text())
+    write_json(facts.with_name("sha256.json"), hashes | {"state.json": sha256(facts)})
     with pytest.raises(InputError, match="was made with another kind of optimiser"):
         finetune(job(copied, cache, resume=True))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import InputError
-from ..locks import locked
+from ..locks import at_work
 
 
 class Journal:
@@ -22,12 +21,7 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._open = ExitStack()
-        try:
-            self._open.enter_context(locked(self.path))
-        except BlockingIOError:
-            raise InputError(
-                f"another batch is at work in {self.path.parent}: wait for it, or give another --out"
-            ) from None
+        self._open.enter_context(at_work(self.path.parent))
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         self._open.callback(os.close, self._file)
         self.events = read(self.path)

@@ -117,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     results = Results(out, names)
     with Journal(results.out / "journal.jsonl") as journal:
         if args.miniature:
-            use_miniature(graph, host.object_info() if host else asyncio.run(remote.object_info_of(args.server)))
+            offered = host.object_info() if host else asyncio.run(remote.object_info_of(args.server))
+            for note in use_miniature(graph, offered, stated):
+                print(f"note: {names.hide_text(note)}", file=sys.stderr)
         planned = _plan(args, graph, masks, names, stated)
         models = model_hashes(graph, host.folders) if host else _pinned(graph)
         public = names.hide(graph)

@@ -53,15 +53,15 @@ def run(args: argparse.Namespace) -> int:
     from ..host.terminal import TerminalProgress
 
     prompt = read_graph(args.workflow)
-    for assignment in args.set:
-        set_value(prompt, assignment)
+    stated = {set_value(prompt, assignment) for assignment in args.set}
     titles = titles_in(prompt)
+    notes: list[str] = []
     with TerminalProgress(titles) as progress:
         host = Host(args.data, args.models, args.out, progress, args.device)
         for file in args.input:
             _copy(Path(file), host.folders.input, prompt)
         if args.miniature:
-            use_miniature(prompt, host.object_info())
+            notes = use_miniature(prompt, host.object_info(), stated)
             titles.update(titles_in(prompt))
         started = time.monotonic()
         verdict, result = host.run(prompt)
@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{message} ({failure['exception_type']})", file=sys.stderr)
         return 1
     outputs = _outputs(host, result.outputs, titles)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     left_out = [f"{titles[id]}: {node_refusal(errors)}" for id, errors in verdict.node_errors.items()]
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
@@ -84,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"Put the files there{hint}.", file=sys.stderr)
     if args.json:
         json.dump(
-            {"status": result.status, "seconds": round(seconds, 3), "outputs": outputs, "left_out": left_out},
+            {"status": result.status, "seconds": round(seconds, 3), "outputs": outputs, "left_out": left_out}
+            | {"notes": notes},
             sys.stdout,
             indent=2,
             ensure_ascii=False,

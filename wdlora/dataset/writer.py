@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ..cohorts import cohort as find_cohort
 from ..csv_table import read_csv, write_csv
 from ..errors import InputError
 from ..files import atomic_write, write_json
-from ..locks import locked
+from ..locks import at_work
 from .folder import NEEDED, PENDING, TABLE
 from .records import RECORDS, write_records
 from .split import part_named
@@ -253,11 +253,5 @@ def _write_bytes(path: Path, content: bytes) -> None:
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Hold the folder against other processes. Raises InputError after `WAIT_S` seconds of waiting."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / ".lock", WAIT_S))
-        except BlockingIOError:
-            raise InputError(
-                f"another process has been writing to {folder} for {WAIT_S:.0f} s: try again later"
-            ) from None
+    with at_work(folder, WAIT_S):
         yield

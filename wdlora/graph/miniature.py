@@ -1,25 +1,33 @@
 """The miniature in the place of the models that a graph loads."""
 
+from collections.abc import Collection
 from typing import Any
 
 from ..errors import InputError
 from . import Graph
 from .links import is_link
+from .places import Place, title_of
 
 MINIATURE = "miniature"
 LOADER = "WDLoRALoadQwenImageEdit"
 APPLY = "WDLoRAApply"
 CONDITIONING = "CCMConditioning"
+SHOWN = 12
 _OUTPUT_OF_LOADER = {"UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
-def use_miniature(graph: Graph, object_info: dict[str, Any]) -> None:
+def use_miniature(graph: Graph, object_info: dict[str, Any], stated: Collection[Place] = ()) -> list[str]:
     """Put the miniature in the place of every model that a graph loads.
 
     Inputs that offer the value "miniature" are set to it; the core loaders of transformer, text encoder and VAE give
     way to one `WDLoRALoadQwenImageEdit` that is set so. Adapters that are not there, because they belong to the big
-    model, are left out. `object_info` says what inputs offer. Raises InputError where the graph loads no model.
+    model, are left out; the result is a sentence for each. `object_info` says what inputs offer, `stated` are the
+    places to which the user gave a value. Raises InputError where the graph loads no model, and where a stated value
+    is not offered or would be replaced.
     """
+    left_out = []
+    for place in stated:
+        _check_stated(graph, place, object_info)
     nodes = {
         id: node for id, node in graph.items() if isinstance(node, dict) and isinstance(node.get("class_type"), str)
     }
@@ -35,6 +43,10 @@ def use_miniature(graph: Graph, object_info: dict[str, Any]) -> None:
         if node.get("class_type") == APPLY and isinstance(inputs, dict):
             known = _options(_declared(object_info.get(APPLY, {})).get("adapter", [[]]))
             if not is_link(inputs.get("adapter")) and inputs.get("adapter") not in known:
+                left_out.append(
+                    f"{title_of('', node)}: the adapter {inputs.get('adapter')!r} of the graph is not in the models "
+                    "folder and was left out: this is the base model's picture"
+                )
                 inputs |= {"adapter": "none", "sha256": ""}
     replaced = {id: node["class_type"] for id, node in nodes.items() if node.get("class_type") in _OUTPUT_OF_LOADER}
     if replaced and LOADER in object_info:
@@ -56,6 +68,21 @@ def use_miniature(graph: Graph, object_info: dict[str, Any]) -> None:
         changed = True
     if not changed:
         raise InputError("the graph loads no Qwen-Image-Edit, so there is nothing to put the miniature in place of")
+    return left_out
+
+
+def _check_stated(graph: Graph, place: Place, object_info: dict[str, Any]) -> None:
+    kind, value = graph[place.node].get("class_type"), graph[place.node]["inputs"][place.input]
+    spec = _declared(object_info.get(str(kind), {})).get(place.input)
+    options = [] if spec is None else _options(spec)
+    for_big_model = kind == CONDITIONING and place.input == "variant" and value != "auto"
+    if kind in _OUTPUT_OF_LOADER or for_big_model or (MINIATURE in options and value != MINIATURE):
+        raise InputError(
+            f"--miniature takes the place of {place.title(graph)}, which was set to {value!r}: leave one of the two out"
+        )
+    if options and value not in options:
+        shown = ", ".join(map(str, options[:SHOWN])) + (" …" if len(options) > SHOWN else "")
+        raise InputError(f"{place.title(graph)} was set to {value!r}, which is not there; there are: {shown}")
 
 
 def _declared(info: dict[str, Any]) -> dict[str, Any]:
