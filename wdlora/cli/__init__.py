@@ -25,6 +25,7 @@ COMMANDS = {
     "convert-lite0": "write EfficientNet-Lite0's weights for evaluate",
     "convert-inception": "write FID's Inception weights for evaluate",
     "import-dataset": "bring a public or your own data set into the folder layout of training",
+    "accept-masks": "accept masks that were corrected in a data set, and measure them",
     "pseudonymise": "replace names of input files in pictures and workflows, or check for them",
     "run": "run a workflow in this process, without ComfyUI",
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",

@@ -112,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         patients = "" if report.patients is None else f" of {report.patients} patients"
         print(f"{report.layout}: {report.written} images written{patients}, {report.already_there} were there already")
+        if report.replaced:
+            print(f"{report.replaced} masks replaced by corrected ones; the old ones are kept as hidden files")
         if report.traced:
             print(f"{report.traced} masks drawn by the tracer")
         if report.not_wanted or report.failed:

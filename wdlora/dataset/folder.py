@@ -16,6 +16,7 @@ from ..anatomy.scale import pixel_sides
 from ..cohorts import cohort as find_cohort
 from ..csv_table import csv_rows, decimal, one_form
 from ..errors import InputError
+from .mask_hashes import require_masks_of_table
 from .split import part_named
 
 TABLE = "dataset.csv"
@@ -52,7 +53,8 @@ def read_folder(folder: str | Path) -> list[Record]:
 
     Raises InputError, naming file and row, for a missing folder, table or column, no images, two pictures of one
     name, an image without mask or row, an unknown cohort, an empty patient, a patient in two parts of the split, and a
-    reference that is unknown, the image itself, or of another patient and cohort.
+    reference that is unknown, the image itself, or of another patient and cohort. So does a mask that is not the
+    one that the table was written with.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -90,6 +92,7 @@ def read_folder(folder: str | Path) -> list[Record]:
                 "patient and another cohort: name one of the same patient or cohort."
             )
         records[index] = replace(record, reference=other.file)
+    require_masks_of_table(folder, masks, (row for _, row in rows))
     return records
 
 

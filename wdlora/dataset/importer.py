@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import write_json
 from . import writer
+from .corrections import Correction, Labels, correct, superseded
 from .folder import TABLE
 from .layouts import Layout, read_annotation
 from .plan import Choices, ImportItem, planned
@@ -24,9 +25,6 @@ from .plan import Choices, ImportItem, planned
 SETTINGS = "import.json"
 BATCH = 16
 """Images that join the table together: few enough for memory, enough that the table is not rewritten all the time."""
-
-_Labels = tuple[str, str, str, str]
-"""Patient, eye, visit, cohort."""
 
 if TYPE_CHECKING:
     from ..clinic.images import ClinicImage
@@ -45,6 +43,7 @@ class ImportReport:
     not_wanted: int = 0
     patients: int | None = None
     traced: int = 0
+    replaced: int = 0
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
@@ -62,6 +61,7 @@ def import_dataset(
 ) -> ImportReport:
     """Write the images of `folder` as a data set (see `wdlora.dataset.folder`) into `out`; again, to go on.
 
+    A mask that was corrected at its source takes the place of the imported one (see `corrections`).
     `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
     InputError, before anything is written, for an unknown layout, images without annotation, cohort or roster line,
     a line width without centrelines, a key without roster, and an `out` that holds another data set or was imported
@@ -72,7 +72,15 @@ def import_dataset(
     _claim(place, _settings(layout, choices))
     held = _held(place)
     _check_unchanged(place, items, held)
-    to_do = [item for item in items if item.patient not in {labels[0] for labels in held.get(item.hashes, ())}]
+    wanted: dict[tuple[str, str], list[Labels]] = {}
+    for item in items:
+        wanted.setdefault(item.hashes, []).append((item.patient, item.eye, item.visit, item.cohort))
+    changed = superseded(place, wanted)
+    to_do = [
+        item
+        for item in items
+        if item.hashes not in changed.kept and item.patient not in {labels[0] for labels in held.get(item.hashes, ())}
+    ]
     not_wanted = len(layout.sources) - len(items)
     report = ImportReport(layout.name, len(layout.sources), 0, len(items) - len(to_do), not_wanted)
     report.passed_over += passed_over
@@ -88,13 +96,17 @@ def import_dataset(
         report.traced += item.source.annotation is None
         for note in notes:
             counted[note] = counted.get(note, 0) + 1
+        if item.hashes in changed.replaced:
+            correction = Correction(entry.mask, entry.biomarkers, entry.provenance["source"])
+            correct(place, {changed.replaced[item.hashes]: correction})
+            report.replaced += 1
+            continue
         batch.append(entry)
         if len(batch) == BATCH:
             _write(place, batch, report)
     _write(place, batch, report)
-    report.notes = [f"{note} ({count} images)" for note, count in counted.items()] + _remarks(
-        roster, items, choices.line_width_um
-    )
+    report.notes = [f"{note} ({count} images)" for note, count in counted.items()] + changed.notes
+    report.notes += _remarks(roster, items, choices.line_width_um)
     return report
 
 
@@ -148,9 +160,9 @@ def _claim(place: Path, settings: dict[str, Any]) -> None:
         write_json(place / SETTINGS, settings)
 
 
-def _held(place: Path) -> dict[tuple[str, str], set[_Labels]]:
+def _held(place: Path) -> dict[tuple[str, str], set[Labels]]:
     """What the table says, by the hashes of image and annotation as they were found."""
-    held: dict[tuple[str, str], set[_Labels]] = {}
+    held: dict[tuple[str, str], set[Labels]] = {}
     for row in writer.read_table(place / TABLE)[1]:
         stem = Path(row["file"]).stem
         try:
@@ -163,9 +175,9 @@ def _held(place: Path) -> dict[tuple[str, str], set[_Labels]]:
     return held
 
 
-def _check_unchanged(place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[_Labels]]) -> None:
+def _check_unchanged(place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[Labels]]) -> None:
     """Raise InputError where the table says of an image what the roster no longer says."""
-    wanted: dict[tuple[str, str], set[_Labels]] = {}
+    wanted: dict[tuple[str, str], set[Labels]] = {}
     for item in items:
         wanted.setdefault(item.hashes, set()).add((item.patient, item.eye, item.visit, item.cohort))
     if changed := sum(not held[hashes] <= labels for hashes, labels in wanted.items() if hashes in held):

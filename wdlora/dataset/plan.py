@@ -16,6 +16,7 @@ from .labels import NONE, resolved
 from .layouts import Layout, Source, named_layout, read_layout, require_annotations
 from .naming import MaskNames
 from .split import part_named
+from .unmatched import refuse_unmatched
 
 if TYPE_CHECKING:
     from ..clinic.roster import RosterEntry
@@ -69,6 +70,8 @@ def planned(folder: str | PathLike, choices: Choices) -> tuple[Layout, list[Impo
     layout = named_layout(folder, choices.masks) if choices.masks else read_layout(folder, choices.layout)
     if not choices.trace:
         require_annotations(layout.sources, "add them, or give --trace to draw them with this pack's tracer")
+    else:
+        refuse_unmatched(folder, layout)
     if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:
         raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
     if choices.line_width_um is not None and not any(source.centreline for source in layout.sources):
