@@ -59,7 +59,7 @@ def test_a_folder_a_cohort(tmp_path):
 
 
 def test_a_data_set_knows_patients(tmp_path):
-    rows = [f"{number:02d}.png,PN+,P{number // 2:03d}" for number in range(8)]
+    rows = [f"{number:02d}.png,t1dpn,P{number // 2:03d}" for number in range(8)]
     found = read_set(data_set(tmp_path / "a", textures(8), rows), "real")
     assert found.patients_known and len(set(found.subjects)) == 4 and set(found.cohorts) == {"T1DPN"}
     own = [f"{number:02d}.png,Control,{number:02d}" for number in range(8)]
