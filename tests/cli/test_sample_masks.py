@@ -99,6 +99,11 @@ def test_a_series_of_recipe_1_goes_on_by_its_name_alone(tmp_path, capsys):
         (image,) = (tmp_path / name / "images").iterdir()
         expected = phantom(drawn, phantom_seed("T1DPN", mask_seed(7, 0)), version=version)
         assert (np.asarray(Image.open(image)) == expected).all()
+    assert not (tmp_path / "old" / "all_fibres").exists()
+    (fibres,) = (tmp_path / "new" / "all_fibres").iterdir()
+    assert (np.asarray(Image.open(fibres)) == drawn.all_fibres * np.uint8(255)).all()
+    fibres.unlink()  # what is missing is drawn again
+    assert sample(tmp_path / "new", "--phantoms", "--count", "1") == 0 and fibres.exists()
     recipes = [json.loads((tmp_path / name / "manifest.json").read_text())["recipe"] for name in ("old", "new")]
     assert recipes[0] | {"sampler": 2, "phantom": "phantom 2"} == recipes[1] and recipes[0]["sampler"] == 1
     capsys.readouterr()

@@ -1,10 +1,11 @@
 """Draw nerve masks whose biomarkers follow a cohort's published distributions.
 
 Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
-what was measured, the seeds and the files' hashes. Masks show what an expert annotates; phantoms of recipe 2 show the
-fine network that is there beside it too (--target fine_share=0.5 for more of it, 0 for none). A mask that is there
-already is kept, so an interrupted run goes on where it stopped. Masks follow --seed and their number alone: more of
-them later continue the same series, and the manifest lists all of it. Another series needs another folder.
+what was measured, the seeds and the files' hashes. Masks show what an expert annotates. Phantoms of recipe 2 show the
+fine network that is there beside it too (--target fine_share=0.5 for more of it, 0 for none); all_fibres/NAME.png is
+the mask with it. What is there already is kept, so an interrupted run goes on where it stopped. Masks follow --seed
+and their number alone: more of them later continue the same series, and the manifest lists all of it. Another series
+needs another folder.
 """
 
 import argparse
@@ -12,13 +13,16 @@ import json
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..anatomy.biomarkers.units import UNITS
 from ..anatomy.masks.recipe import RECIPE, RECIPES
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..anatomy import NerveMask
 
 EXAMPLE = "python -m wdlora sample-masks --cohort T1DPN --count 100 --seed 1 --out masks-t1dpn --phantoms"
 
@@ -27,6 +31,9 @@ RECORD = "wdlora-mask"
 
 PHANTOM_OF = {1: 1, 2: 2}
 """Version of the phantoms that go with a recipe of the masks."""
+
+PICTURES = {"phantom": "images", "all_fibres": "all_fibres"}
+"""Folders of what --phantoms writes beside a mask; the second of recipe 2 alone."""
 
 SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("cnfw", "CNFW"))
 
@@ -155,29 +162,20 @@ def _check_manifest(path: Path, recipe: dict[str, Any]) -> None:
 
 def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> dict[str, Any]:
     """The record of one mask, drawn unless it is there."""
-    from ..anatomy.masks.sampler import sample_mask
-
-    seed = mask_seed(recipe["seed"], index)
     name = f"{_stem(recipe)}{index:05d}.png"
-    mask_file, image_file = Path("masks", name), Path("images", name)
+    mask_file = Path("masks", name)
+    pictures = {
+        kind: Path(where, name) for kind, where in PICTURES.items() if recipe["sampler"] > 1 or kind == "phantom"
+    }
     have = _read(folder / mask_file, recipe)
-    if have is not None and (not phantoms or _read(folder / image_file, recipe) is not None):
+    if have is not None and not (phantoms and any(_read(folder / file, recipe) is None for file in pictures.values())):
         record = have
     else:
-        made = sample_mask(
-            recipe["cohort"],
-            seed,
-            size=tuple(recipe["size"]),
-            pixel_size_um=recipe["pixel_size_um"],
-            severity=recipe["severity"],
-            targets=recipe["targets"] | ({"fine_share": 0.0} if recipe["sampler"] == 1 else {}),
-            shifts=recipe["shifts"],
-            whorl=recipe["whorl"],
-        )
+        made = _drawn(recipe, mask_seed(recipe["seed"], index))
         assert made.biomarkers is not None
         record = {
             "index": index,
-            "seed": seed,
+            "seed": made.seed,
             "cohort": made.cohort,
             "severity": made.severity,
             "target": made.target,
@@ -190,13 +188,32 @@ def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> di
         if phantoms:
             from ..anatomy import phantom
 
-            image = phantom(made, phantom_seed(made.cohort, seed), version=PHANTOM_OF[recipe["sampler"]])
-            _write(folder / image_file, image, recipe, record)
+            image = phantom(made, phantom_seed(made.cohort, made.seed), version=PHANTOM_OF[recipe["sampler"]])
+            _write(folder / pictures["phantom"], image, recipe, record)
+            if "all_fibres" in pictures:
+                _write(folder / pictures["all_fibres"], made.all_fibres.astype(np.uint8) * 255, recipe, record)
     files = {"mask": {"path": mask_file.as_posix()}}
-    with suppress(InputError):  # without --phantoms: somebody else's picture of that name
-        if _read(folder / image_file, recipe) is not None:
-            files["phantom"] = {"path": image_file.as_posix()}
+    for kind, file in pictures.items():
+        with suppress(InputError):  # without --phantoms: somebody else's picture of that name
+            if _read(folder / file, recipe) is not None:
+                files[kind] = {"path": file.as_posix()}
     return {**record, "files": files}
+
+
+def _drawn(recipe: dict[str, Any], seed: int) -> "NerveMask":
+    """The mask of a series that has this seed."""
+    from ..anatomy import sample_mask
+
+    return sample_mask(
+        recipe["cohort"],
+        seed,
+        size=tuple(recipe["size"]),
+        pixel_size_um=recipe["pixel_size_um"],
+        severity=recipe["severity"],
+        targets=recipe["targets"] | ({"fine_share": 0.0} if recipe["sampler"] == 1 else {}),
+        shifts=recipe["shifts"],
+        whorl=recipe["whorl"],
+    )
 
 
 def _write(path: Path, pixels: np.ndarray, recipe: dict[str, Any], record: dict[str, Any]) -> None:
