@@ -190,6 +190,19 @@ def test_the_console_shows_what_became_of_each_job(ask, graph):
     ask(scenario)
 
 
+def test_a_duplicated_tab_hears_what_the_first_one_hears(ask, graph):
+    """A browser gives a tab that is duplicated the first one's client id."""
+
+    async def scenario(client, host):
+        async with client.ws_connect("/ws?clientId=me") as one, client.ws_connect("/ws?clientId=me") as two:
+            await client.post("/prompt", json={"prompt": graph, "client_id": "me"})
+            for socket in (one, two):
+                while (await socket.receive_json(timeout=20))["type"] != "execution_success":
+                    pass
+
+    ask(scenario)
+
+
 def test_what_is_no_number_leaves_as_null(ask):
     """A node shows NaN: history, jobs and the socket say null, which is JSON."""
     from wdlora.host.api import io
