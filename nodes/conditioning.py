@@ -5,12 +5,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
-from . import engine, tensors, variants
+from . import engine, studies, tensors, variants
 
 CATEGORY = "CCM/conditioning"
-TEXT_ONLY = "text only"
+TEXT_ONLY, NO_PROMPT = "text only", "no prompt"
 LARGEST_PIXELS = 2048 * 2048
 
 
@@ -25,10 +24,11 @@ def _required_inputs() -> list[Any]:
         ),
         io.Combo.Input(
             "cohort",
-            options=[*COHORTS, TEXT_ONLY],
+            options=[*studies.cohorts(), TEXT_ONLY, NO_PROMPT],
             default="Control",
             tooltip="Clinical group whose prompts are used: healthy, type 1 diabetes without neuropathy, type "
-            "1 diabetes with neuropathy. Text only: the text below alone. How severe the disease is acts on "
+            "1 diabetes with neuropathy. STUDY: COHORT: of a study in models/ccm_studies. Text only: the text "
+            "below alone. No prompt: none at all, as prompt_dropout trains it. How severe the disease is acts on "
             "the mask (CCM Degenerate); the prompt is the nearest cohort's.",
         ),
         io.Combo.Input(
@@ -214,15 +214,19 @@ def checked_references(reference: Any, masks: list[Any]) -> list[Any]:
 def prompts(cohort: str, text: str, negative_text: str) -> tuple[str, str]:
     """Prompt and negative prompt. Raises InputError where nothing is said."""
     from ..wdlora.cohorts import NEGATIVE_PROMPT
-    from ..wdlora.cohorts import cohort as find_cohort
+    from ..wdlora.study import captioned
 
     text, negative_text = text.strip(), negative_text.strip()
     if cohort == TEXT_ONLY:
         if not text:
             raise InputError("cohort is 'text only' and the text is empty: write a text, or choose a cohort")
         return text, negative_text or NEGATIVE_PROMPT
-    known = find_cohort(cohort)
-    return " ".join(filter(None, (known.prompt, text))), negative_text or known.negative_prompt
+    if cohort == NO_PROMPT:
+        if text:
+            raise InputError("cohort is 'no prompt' and there is a text: choose 'text only', or leave the text empty")
+        return "", negative_text
+    known = studies.found_cohort(cohort)[1]
+    return captioned(known.prompt, text), negative_text or known.negative_prompt
 
 
 def padded(image: Any) -> Any:

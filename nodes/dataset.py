@@ -7,9 +7,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
-from . import engine, files, tensors
+from . import engine, files, studies, tensors
 from .biomarkers import pixel_size_input
 from .watching import watched
 
@@ -38,7 +37,9 @@ class CCMSaveDataset(io.ComfyNode):
                 io.Image.Input("images", tooltip="Images, kept as 8 bit PNG."),
                 io.Mask.Input("masks", tooltip="Their nerve masks, one an image, of its size in pixels."),
                 io.String.Input("folder", default="ccm_dataset", tooltip="Name of a folder below the output folder."),
-                io.Combo.Input("cohort", options=list(COHORTS), tooltip="Label of all images: their clinical group."),
+                io.Combo.Input(
+                    "cohort", options=studies.cohorts(), tooltip="Label of all images: their clinical group."
+                ),
                 io.String.Input(
                     "patient",
                     default="",
@@ -108,6 +109,7 @@ class CCMSaveDataset(io.ComfyNode):
         from .provenance import provenance
 
         _check_texts(folder, patient, visit)
+        study, group = studies.found_cohort(linked_cohort or cohort)
         tensors.check_image(images, "images")
         pictures = list((images[..., :3].float() * 255).round().clamp(0, 255).byte().cpu().numpy())
         arrays = tensors.mask_arrays(masks, "masks")
@@ -119,7 +121,7 @@ class CCMSaveDataset(io.ComfyNode):
             Entry(
                 image=picture,
                 mask=array,
-                cohort=linked_cohort or cohort,
+                cohort=group.name,
                 patient=patient,
                 eye="" if eye == UNKNOWN else eye,
                 visit=visit,
@@ -131,7 +133,7 @@ class CCMSaveDataset(io.ComfyNode):
             for index, (picture, array, panel) in enumerate(zip(pictures, arrays, panels, strict=True))
         ]
         root = folder_paths.get_output_directory()
-        written = append(files.confined(root, folder, "folder"), entries)
+        written = append(files.confined(root, folder, "folder"), entries, study)
         progress.update(len(arrays))
         report = {
             "folder": folder,
@@ -163,7 +165,10 @@ class CCMLoadDataset(io.ComfyNode):
                     tooltip="A folder with images, masks and dataset.csv below the input or the output folder.",
                 ),
                 io.Combo.Input(
-                    "cohort", options=[ALL, *COHORTS], default=ALL, tooltip="Only the images of this clinical group."
+                    "cohort",
+                    options=[ALL, *studies.cohorts()],
+                    default=ALL,
+                    tooltip="Only the images of this clinical group.",
                 ),
                 io.Int.Input(
                     "start", default=0, min=0, max=10**9, tooltip="Number of images that are passed over first."
@@ -194,10 +199,13 @@ class CCMLoadDataset(io.ComfyNode):
 
         from ..wdlora.clinic.images import read_image, read_mask
         from ..wdlora.dataset.folder import read_folder
+        from ..wdlora.study import study_of
         from .images import scaled
 
         NAMED.note(dataset_folder(dataset))
-        records = [one for one in read_folder(dataset_folder(dataset)) if cohort in (ALL, one.cohort)]
+        study = study_of(dataset_folder(dataset))
+        every = read_folder(dataset_folder(dataset))
+        records = [one for one in every if cohort in (ALL, studies.shown(study, one.cohort))]
         chosen = records[start : start + count]
         if not chosen:
             raise InputError(f"{dataset} holds {len(records)} such images, so there is none from number {start} on")
@@ -229,10 +237,9 @@ class CCMLoadDataset(io.ComfyNode):
             }
             for one in chosen
         ]
+        first = studies.shown(study, chosen[0].cohort)
         images = torch.stack(pictures)[..., None].expand(-1, -1, -1, 3)
-        return io.NodeOutput(
-            images, tensors.as_mask(masks), json.dumps(values, indent=1), chosen[0].cohort, len(records)
-        )
+        return io.NodeOutput(images, tensors.as_mask(masks), json.dumps(values, indent=1), first, len(records))
 
 
 def datasets() -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..wdlora.cohorts import COHORTS
-from . import engine, tensors
+from ..wdlora.errors import InputError
+from . import engine, studies, tensors
 from .plexus import PLEXUS, Plexuses
 from .watching import watched
 
@@ -29,10 +29,11 @@ class CCMSampleMasks(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "cohort",
-                    options=list(COHORTS),
+                    options=studies.cohorts(),
                     default="Control",
                     tooltip="Clinical group whose published nerve length, density and width the masks follow: "
-                    "healthy, type 1 diabetes without neuropathy, type 1 diabetes with neuropathy.",
+                    "healthy, type 1 diabetes without neuropathy, type 1 diabetes with neuropathy. STUDY: COHORT: one "
+                    "of a study in models/ccm_studies, with the nerves that it says.",
                 ),
                 io.Int.Input(
                     "count",
@@ -73,11 +74,16 @@ class CCMSampleMasks(io.ComfyNode):
     def execute(cls, cohort: str, count: int, size: int, seed: int) -> Any:
         from ..wdlora.anatomy import sample_mask
 
+        study, group = studies.found_cohort(cohort)
+        if not group.anatomy:
+            raise InputError(
+                f"the cohort {group.name} of the study {study.name} says no anatomy: no masks can be drawn"
+            )
         drawn = max(size, LEAST_DRAWN)
         progress = engine.current().progress(count)
         members = []
         for index in range(count):
-            members.append(watched(partial(sample_mask, cohort, seed=seed + index, size=drawn)))
+            members.append(watched(partial(sample_mask, group.anatomy, seed=seed + index, size=drawn)))
             progress.advance()
         plexus = Plexuses(tuple(members), size)
         return io.NodeOutput(tensors.as_mask(plexus.masks()), cohort, plexus)

@@ -19,17 +19,20 @@ def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str]
     Names of pictures and folders in the input folder are pseudonyms, titles are left out: neither may tell who a
     patient is. `prompt` is the API-format graph or None; `say` hears which file is read.
     """
-    from ..wdlora.cohorts import PROMPT_VERSION
     from ..wdlora.graph.links import ancestors, parents_in
     from ..wdlora.privacy.names import Names
     from ..wdlora.privacy.pseudonym import Pseudonyms
+    from ..wdlora.study import shipped_study
+    from . import studies
 
-    found: dict[str, Any] = {"prompt_version": PROMPT_VERSION}
+    found: dict[str, Any] = {"prompt_version": shipped_study().version}
     if not isinstance(prompt, dict):
         return found
     name = str(node_id)
     needed = ancestors(name, parents_in(prompt)) if name in prompt else prompt
     graph = {id: {"class_type": prompt[id]["class_type"], "inputs": prompt[id]["inputs"]} for id in needed}
+    if used := studies.used_in(graph):
+        found = {"studies": used}
     pseudonyms = Pseudonyms(_input_path)
     found["graph"] = Names(pseudonyms).hide(graph)
     if pseudonyms.hashes:

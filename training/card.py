@@ -8,9 +8,9 @@ from typing import Any
 from training.best import BEST
 from training.config import TrainingConfig
 from training.output import ADAPTER
-from wdlora.cohorts import PROMPT_VERSION
 from wdlora.evaluation.report.sentences import Answer
 from wdlora.files import sha256, write_text
+from wdlora.study import Study
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Account:
     base: str
     preset: str
     config: TrainingConfig
+    study: Study
     data: str
     split: str
     log: list[dict[str, Any]]
@@ -41,7 +42,7 @@ claimed.** Whoever trains a diagnostic model on them has to validate it on real,
 - Preset: {told.preset}
 - Data: {told.data}
 - Split: {told.split}
-- Cohort prompts: version {PROMPT_VERSION}
+- Study: {told.study.label}, cohorts {", ".join(told.study.cohorts)}, SHA-256 {told.study.sha256}
 {_files(out)}
 - Load them with the WDLoRAApply node or with peft; ComfyUI's own LoRA loader does not evaluate weight-decomposed
   adapters rightly.

@@ -16,6 +16,7 @@ from wdlora.errors import InputError
 from wdlora.qwen.generate import paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image
 from wdlora.qwen.sampling import Sampling
+from wdlora.study import StudyCohort, shipped_study
 
 SIZE = 384
 """Side of the plexuses in pixels, of which cases are crops."""
@@ -75,12 +76,13 @@ def painted_picture(
     model: Any, case: Case, sampling: Sampling, seed: int, cohort: str | None = None
 ) -> NDArray[np.uint8]:
     """The model's picture of the case's mask under its own cohort's prompt, or another's."""
-    return picture_of(model, case.mask, cohort or case.cohort, sampling, seed)
+    return picture_of(model, case.mask, shipped_study().cohorts[cohort or case.cohort], sampling, seed)
 
 
-def picture_of(model: Any, mask: NDArray[np.bool_], cohort: str, sampling: Sampling, seed: int) -> NDArray[np.uint8]:
+def picture_of(
+    model: Any, mask: NDArray[np.bool_], chosen: StudyCohort, sampling: Sampling, seed: int
+) -> NDArray[np.uint8]:
     """The model's picture [H, W] of a mask under a cohort's prompt."""
-    chosen = COHORTS[cohort]
     negative = None if sampling.cfg == 1 else chosen.negative_prompt
     image = paint(model, prepare(model, mask, chosen.prompt, negative=negative), seed, sampling)
     return np.round(image[0].mean(0).cpu().numpy() * 255).astype(np.uint8)

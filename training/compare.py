@@ -63,7 +63,7 @@ def arms(ranks: tuple[int, ...]) -> list[Arm]:
     return [Arm(m, rank) for rank in ranks for m in ("wdlora", "lora", "matched")] + [Arm("magnitude", 1)]
 
 
-class Study:
+class MethodStudy:
     """Runs of the study, journalled in `out` so that it goes on where it was stopped.
 
     `shard` of `shards` takes every `shards`-th arm; several processes share a folder this way.

@@ -19,6 +19,7 @@ from wdlora.clinic.images import as_uint8, read_image, read_mask
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
+from wdlora.study import Study, shipped_study
 
 DARK = 32
 """An image of more than 8 bits whose brightest pixel is below this, of 255, shows nothing."""
@@ -32,8 +33,9 @@ class Example:
     """One image to learn from. `load` returns (image uint8 [H, W], mask bool [H, W]).
 
     `reference` is the identity of another example of the same patient or cohort, or empty (see `pair_references`).
-    `pixel_size_um` is None where the data set does not tell, `split` empty where it does not say which part the patient
-    is in. `pixels` is a hash of the image, empty until `check_pictures` has seen it.
+    `pixel_size_um` is None where the data set does not tell, `split` empty where it does not say which part the
+    patient is in. `caption` follows the cohort's prompt. `pixels` is a hash of the image, empty until `check_pictures`
+    has seen it.
     """
 
     identity: str
@@ -44,6 +46,7 @@ class Example:
     pixel_size_um: float | None = None
     pixels: str = ""
     split: str = ""
+    caption: str = ""
 
 
 def folder_examples(folder: str | Path) -> list[Example]:
@@ -60,6 +63,7 @@ def folder_examples(folder: str | Path) -> list[Example]:
             _reader(record),
             pixel_size_um=record.pixel_size_um,
             split=record.split,
+            caption=record.caption,
         )
         for record in read_folder(folder)
     ]
@@ -165,9 +169,13 @@ def _reader(record: Record) -> Callable[[], Pictures]:
 
 
 def phantom_examples(
-    count: int, seed: int, appearance: PhantomAppearance = "cohort", version: int = VERSION
+    count: int,
+    seed: int,
+    appearance: PhantomAppearance = "cohort",
+    version: int = VERSION,
+    study: Study | None = None,
 ) -> list[Example]:
-    """`count` phantoms of every cohort, each its own patient, drawn when they are loaded.
+    """`count` phantoms of every cohort of a study (the one that ships), each its own patient, drawn when loaded.
 
     No two share a seed, in any cohort: phantoms of one seed have one background and one noise. `appearance` is that of
     `wdlora.anatomy.phantom`: whether the cohort also changes contrast, beading and dendritic cells; `version` is that
@@ -176,23 +184,28 @@ def phantom_examples(
     if count < 1:
         raise InputError(f"The number of phantoms a cohort must be at least 1, not {count}.")
     draw = partial(phantom, appearance=appearance, version=version)
-    examples = []
-    for name in COHORTS:
+    study, examples = study or shipped_study(), []
+    for number, group in enumerate(study.cohorts.values()):
+        if not group.anatomy:
+            raise InputError(
+                f"The cohort {group.name} of the study {study.name} says no anatomy, so no phantoms of it can be "
+                f"drawn: add anatomy = one of {', '.join(COHORTS)}, or train on a folder."
+            )
         for index in range(count):
-            identity = f"phantom-{name}-{seed}-{index:05d}"
-            examples.append(Example(identity, name, identity, "", _drawer(name, seed, index, draw)))
+            identity, own = f"phantom-{group.name}-{seed}-{index:05d}", training_phantom_seed(number, seed, index)
+            examples.append(Example(identity, group.name, identity, "", _drawer(group.anatomy, own, draw)))
     return examples
 
 
-def training_phantom_seed(cohort: str, seed: int, index: int) -> int:
-    """Seed of a training phantom: 62 bits, far from the small numbers by which people ask for masks."""
-    words = np.random.SeedSequence([seed, list(COHORTS).index(cohort), index]).generate_state(2, np.uint32)
+def training_phantom_seed(number: int, seed: int, index: int) -> int:
+    """Seed of a training phantom of a study's cohort by its number: 62 bits, far from those by which people ask for
+    masks.
+    """
+    words = np.random.SeedSequence([seed, number, index]).generate_state(2, np.uint32)
     return (1 << 62) | (int(words[0]) << 30) | (int(words[1]) >> 2)
 
 
-def _drawer(cohort: str, seed: int, index: int, draw: Callable[..., np.ndarray]) -> Callable[[], Pictures]:
-    own = training_phantom_seed(cohort, seed, index)
-
+def _drawer(cohort: str, own: int, draw: Callable[..., np.ndarray]) -> Callable[[], Pictures]:
     def load() -> Pictures:
         plexus = sample_mask(cohort, seed=own)
         return draw(plexus, seed=own), plexus.mask

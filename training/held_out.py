@@ -29,6 +29,7 @@ from wdlora.errors import InputError
 from wdlora.evaluation.sets import LEAST, ImageSet, Item
 from wdlora.files import write_json
 from wdlora.qwen.sampling import Sampling
+from wdlora.study import Study, captioned, study_of
 
 PAINTED, JOURNAL = "painted", "journal.json"
 
@@ -42,6 +43,7 @@ class DataCase:
     patient: str
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    caption: str = ""
 
     def seed(self, first: int) -> int:
         """Of its picture: decided by `first` and the mask, whatever the file is called."""
@@ -56,6 +58,7 @@ class HeldOut:
     training: ImageSet | None
     pixel_size_um: float
     note: str
+    study: Study
 
 
 def parts_in(folder: Path, examples: Sequence[Example], table: Path | None) -> dict[str, str]:
@@ -105,7 +108,7 @@ def held_out(
     patients = len({one.patient for one in cases})
     note = f"The real images are {len(cases)} of {patients} patients {note}"
     learned = [_case(one, size, first_seed) for one in examples if parts[one.patient] == TRAIN]
-    return HeldOut(cases, _training(learned, pixel_um), pixel_um, note)
+    return HeldOut(cases, _training(learned, pixel_um), pixel_um, note, study_of(folder))
 
 
 def _case(example: Example, size: int | None, first_seed: int) -> DataCase:
@@ -115,7 +118,7 @@ def _case(example: Example, size: int | None, first_seed: int) -> DataCase:
             raise InputError(f"{example.identity} is smaller than --size {size}: give a smaller size")
         row, column = best_corner(mask, size, np.random.default_rng(first_seed))
         image, mask = (one[row : row + size, column : column + size] for one in (image, mask))
-    return DataCase(example.identity, example.cohort, example.patient, image, mask)
+    return DataCase(example.identity, example.cohort, example.patient, image, mask, example.caption)
 
 
 def _training(learned: list[DataCase], pixel_um: float) -> ImageSet | None:
@@ -140,7 +143,9 @@ def paint_held_out(
     for case in tqdm(found.cases, "painting held-out masks", unit="picture", disable=None):
         key = str(case.seed(first_seed))
         if key not in done or not (place / "images" / done[key]).is_file():
-            picture = picture_of(model, case.mask, case.cohort, sampling, case.seed(first_seed))
+            group = found.study.cohort(case.cohort)
+            group = dataclasses.replace(group, prompt=captioned(group.prompt, case.caption))
+            picture = picture_of(model, case.mask, group, sampling, case.seed(first_seed))
             entry = Entry(
                 image=picture,
                 mask=case.mask,
@@ -149,7 +154,7 @@ def paint_held_out(
                 pixel_size_um=found.pixel_size_um,
                 provenance=origin | {"seed": case.seed(first_seed)},
             )
-            done[key] = append(place, [entry])[0].image.name
+            done[key] = append(place, [entry], found.study)[0].image.name
             write_json(place / JOURNAL, {"origin": origin, "painted": done})
         drawn = as_uint8(read_image(place / "images" / done[key]).pixels)
         for items, pixels in ((real, case.image), (painted, drawn)):

@@ -8,8 +8,8 @@ from training.config import TrainingConfig
 from training.models import ModelSource
 from wdlora.adapter import Adapter
 from wdlora.adapter.metadata import Metadata
-from wdlora.cohorts import PROMPT_VERSION
 from wdlora.layer.variants import weight_sq
+from wdlora.study import Study
 
 ADAPTER = "adapter.safetensors"
 
@@ -26,13 +26,15 @@ def make_adapter(transformer: Any, trained: dict[str, Tensor], metadata: Metadat
     return adapter
 
 
-def origins(model: Any, source: ModelSource, config: TrainingConfig, preset: str) -> Metadata:
+def origins(model: Any, source: ModelSource, config: TrainingConfig, preset: str, study: Study) -> Metadata:
     """The metadata of an adapter trained on `model`, which was loaded from `source`."""
     return Metadata(
         base_model=source.label,
         base_sha256=model.hashes["transformer"],
         base_quantisation=source.stored_as(config.precision),
-        prompt_version=PROMPT_VERSION,
+        prompt_version=study.version,
+        study=study.label,
+        study_sha256=study.sha256,
         preset=preset,
         preset_sha256=config.fingerprint(),
     )

@@ -39,6 +39,8 @@ from wdlora.errors import InputError
 from wdlora.files import write_json
 from wdlora.locks import at_work
 from wdlora.qwen.memory import pick_device
+from wdlora.study import FILE as STUDY
+from wdlora.study import Study, read_study, shipped_study, study_of
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +61,24 @@ class TrainingJob:
     device: str | None = None
     resume: bool = False
     split: Path | None = None
+    study: Path | None = None
 
     @property
     def of_phantoms(self) -> bool:
         """Whether `data` is `phantoms:N`, and not a folder."""
         return self.data.partition(":")[0] == "phantoms"
+
+
+def _study(job: TrainingJob) -> Study:
+    """The study whose cohorts the data have. Raises InputError where the job names another one than the data set's."""
+    given = read_study(job.study) if job.study else None
+    held = given or shipped_study() if job.of_phantoms else study_of(job.data)
+    if given is not None and given != held:
+        raise InputError(
+            f"{job.data} is a data set of the study {held.label}, not of {given.label}: put the right one into it as "
+            f"{STUDY}, as import-dataset --study does."
+        )
+    return held
 
 
 def finetune(job: TrainingJob) -> dict[str, Any]:
@@ -75,7 +90,8 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     """
     config, out = job.config, Path(job.out)
     _check_folder(job, out)
-    examples, source, pixel_size = _examples(job)
+    study = _study(job)
+    examples, source, pixel_size = _examples(job, study)
     chosen = pick_device(job.device) if job.device else None
     accelerator = accelerator_for(chosen)
     job.model.check(config.precision)
@@ -85,7 +101,7 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     parts = parts_of(examples, config, job.of_phantoms, [*([job.split] if job.split else []), *own])
     if job.resume and list_checkpoints(out / "checkpoints"):
         _check_settings(job, source)
-    data = _Data(sides_of(examples, parts), parts, source, pixel_size)
+    data = _Data(sides_of(examples, parts), parts, source, pixel_size, study)
     main = accelerator.is_main_process
     with at_work(out) if main else contextlib.nullcontext():
         _check_folder(job, out)  # what ran here a moment ago may have left a run
@@ -100,6 +116,7 @@ class _Data:
     parts: Any
     sentence: str
     pixel_size_um: float
+    study: Study
 
 
 def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
@@ -108,11 +125,11 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     if main:
         _warn(config, sides)
     cache = Cache(job.cache or out / "cache")
-    views, vae = _encoded(job, sides, cache, device, accelerator)
+    views, vae = _encoded(job, sides, cache, device, accelerator, data.study)
     model = dataclasses.replace(job.model.load(config.precision, device, ("transformer",)), vae=vae)
     out.mkdir(parents=True, exist_ok=True)
     monitor = Monitor(model, config, views.validation, cache, out, data.pixel_size_um) if main else None
-    made_of = origins(model, job.model, config, job.preset)
+    made_of = origins(model, job.model, config, job.preset, data.study)
     run = FineTune(config, model, views.learned, cache, out, monitor, accelerator, made_of)
     if job.resume:
         run.resume()
@@ -122,7 +139,7 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step, "main": main}
     if finished and main:
-        result |= _written(job, run, views.test, (data.sentence, described(sides)))
+        result |= _written(job, run, views.test, data.study, (data.sentence, described(sides)))
     return result
 
 
@@ -169,10 +186,11 @@ def _encoded(
     cache: Cache,
     device: torch.device,
     accelerator: Accelerator,
+    study: Study,
 ) -> tuple[Sides[EncodedView], Any]:
     """The encoded views of all parts of the split, and the VAE in main memory; the text encoder is let go."""
     model = job.model.load(job.config.precision, device, ("text_encoder", "vae"))
-    preparer = Preparer(model, cache, job.config, [*sides.learned, *sides.validation, *sides.test])
+    preparer = Preparer(model, cache, job.config, [*sides.learned, *sides.validation, *sides.test], study)
     with accelerator.main_process_first():
         views = Sides(
             preparer.prepare(sides.learned, job.config.views, "encoding"),
@@ -187,7 +205,9 @@ def _encoded(
     return views, vae
 
 
-def _written(job: TrainingJob, run: FineTune, views: list[EncodedView], sentences: tuple[str, str]) -> dict[str, Any]:
+def _written(
+    job: TrainingJob, run: FineTune, views: list[EncodedView], study: Study, sentences: tuple[str, str]
+) -> dict[str, Any]:
     """Write the adapter and the model card of a finished run, and judge the best adapter on the `views` of the test.
 
     `sentences` are those of the card about data and split.
@@ -205,12 +225,12 @@ def _written(job: TrainingJob, run: FineTune, views: list[EncodedView], sentence
         write_json(run.out / "test.json", test)
     lines = run.log.lines()
     told = [line for line in lines if "validation_loss" in line]
-    write_model_card(run.out, Account(job.model.label, job.preset, job.config, *sentences, lines, test))
+    write_model_card(run.out, Account(job.model.label, job.preset, job.config, study, *sentences, lines, test))
     paths = {"adapter": str(run.out / ADAPTER), "best": str(best) if best else None}
     return paths | {"judgement": told[-1] if told else None, "test": test}
 
 
-def _examples(job: TrainingJob) -> tuple[list[Example], str, float]:
+def _examples(job: TrainingJob, study: Study) -> tuple[list[Example], str, float]:
     """The examples, a sentence about them and their pixel size."""
     if job.of_phantoms:
         number = job.data.partition(":")[2]
@@ -220,14 +240,19 @@ def _examples(job: TrainingJob) -> tuple[list[Example], str, float]:
             raise InputError(f"--data phantoms:N takes a number, not {number!r}.") from None
         if job.pixel_size_um is not None:
             raise InputError(f"Phantoms have {PIXEL_SIZE_UM:.4f} µm a pixel: leave out --pixel-size-um.")
+        if study.pixel_size_um is not None and abs(study.pixel_size_um - PIXEL_SIZE_UM) > 0.01 * PIXEL_SIZE_UM:
+            raise InputError(
+                f"The study {study.name} has pixels of {study.pixel_size_um:g} µm and phantoms of {PIXEL_SIZE_UM:.4f}: "
+                "train on a folder."
+            )
         appearance = job.appearance or "cohort"
         version = job.phantom or VERSION
         drawn = f"{count} phantoms a cohort ({version_name(version)})"
         sentence = f"{drawn}, appearance {appearance}, seed {job.config.seed}"
-        return phantom_examples(count, job.config.seed, appearance, version), sentence, PIXEL_SIZE_UM
+        return phantom_examples(count, job.config.seed, appearance, version, study), sentence, PIXEL_SIZE_UM
     for name, given in (("appearance", job.appearance), ("phantom", job.phantom)):
         if given is not None:
             raise InputError(f"--{name} is of phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {patients_of(examples)} patients"
-    return examples, sentence, shared_pixel_size(examples, job.pixel_size_um)
+    return examples, sentence, shared_pixel_size(examples, job.pixel_size_um or study.pixel_size_um)

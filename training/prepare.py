@@ -14,9 +14,9 @@ from training.cache import Cache, entry_key
 from training.config import TrainingConfig
 from training.examples import Example
 from training.views import View, draw_view
-from wdlora.cohorts import cohort
 from wdlora.qwen.encode import Conditioning, encode, prompt_text, stack
 from wdlora.qwen.latents import encode_image
+from wdlora.study import Study, captioned, shipped_study
 
 EMPTY_PROMPT = ""
 
@@ -58,10 +58,15 @@ class Batch:
 
 
 class Preparer:
-    """Encodes examples with a model's VAE and text encoder, which must be loaded while `prepare` runs."""
+    """Encodes examples with a model's VAE and text encoder, which must be loaded while `prepare` runs.
 
-    def __init__(self, model: Any, cache: Cache, config: TrainingConfig, examples: list[Example]) -> None:
-        self.model = model
+    `study` is the one whose cohorts they have; the one that ships where none is given.
+    """
+
+    def __init__(
+        self, model: Any, cache: Cache, config: TrainingConfig, examples: list[Example], study: Study | None = None
+    ) -> None:
+        self.model, self.study = model, study or shipped_study()
         self.cache = cache
         self.config = config
         self.by_identity = {example.identity: example for example in examples}
@@ -100,8 +105,8 @@ class Preparer:
     ) -> EncodedView:
         """Encode one view."""
         image, mask = view.of(image), view.of(mask)
-        group = cohort(example.cohort)
-        text = group.prompt
+        group = self.study.cohort(example.cohort)
+        text = captioned(group.prompt, example.caption)
         texts = {"plain": self._text(text, mask, None)}
         reference = None
         if judging:

@@ -1,4 +1,4 @@
-"""The clinical cohorts: what was published about their nerves and the prompts that name them.
+"""The clinical cohorts of the study that ships: what was published about their nerves. Prompts stand in `ccm.toml`.
 
 Distributions are the "Real" rows of Table V of the WDLoRA paper (mean and SD over images of healthy
 volunteers and of people with type 1 diabetes without and with diabetic peripheral neuropathy); ages are
@@ -17,26 +17,18 @@ import math
 from dataclasses import dataclass
 
 from .errors import InputError
+from .study import Study, StudyCohort, shipped_study
 
-PROMPT_VERSION = "1"
-"""Version of all prompts below; it changes with any of their letters."""
+PROMPT_VERSION = shipped_study().version
+"""Version of all prompts; it changes with any of their letters."""
 
 FIELD_MM2 = 0.16
 """Field in which the biomarkers of Table V were counted, 400 × 400 µm."""
 
 SOURCE = "WDLoRA paper, Table V (biomarkers, 'Real' rows) and Table II (age)"
 
-_MODALITY = (
-    "In vivo corneal confocal microscopy image of the sub-basal nerve plexus, Heidelberg HRT III Rostock "
-    "Cornea Module, greyscale, 400 x 400 micrometre field. Bright nerve fibres on a dark, finely speckled "
-    "background follow the given nerve mask exactly. "
-)
-
-NEGATIVE_PROMPT = (
-    "colour, text, watermark, ruler, border, drawing, flat binary mask, histology, retinal vessels, skin, "
-    "nerves that are not in the mask, missing nerves, doubled nerves, blurred, overexposed, "
-    "smooth plastic texture"
-)
+NEGATIVE_PROMPT = next(iter(shipped_study().cohorts.values())).negative_prompt
+"""Of all cohorts below."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +41,24 @@ class Cohort:
     """
 
     name: str
-    label: str
     severity: int
     distributions: dict[str, tuple[float, float]]
     age_years: tuple[float, float]
-    prompt: str
-    negative_prompt: str = NEGATIVE_PROMPT
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return shipped_study().cohorts[self.name].label
+
+    @property
+    def prompt(self) -> str:
+        """The words that it is painted by."""
+        return shipped_study().cohorts[self.name].prompt
+
+    @property
+    def negative_prompt(self) -> str:
+        """The words against which it is painted."""
+        return shipped_study().cohorts[self.name].negative_prompt
 
 
 COHORTS: dict[str, Cohort] = {
@@ -62,7 +66,6 @@ COHORTS: dict[str, Cohort] = {
     for cohort in (
         Cohort(
             name="Control",
-            label="Healthy control",
             severity=0,
             distributions={
                 "cnfl": (19.40, 5.14),
@@ -71,14 +74,9 @@ COHORTS: dict[str, Cohort] = {
                 "cnfw": (31.58, 1.30),
             },
             age_years=(39.64, 14.15),
-            prompt=_MODALITY
-            + "Healthy control, no diabetes, no neuropathy: dense, long, nearly parallel nerve trunks of "
-            "even calibre and high contrast, many thin connecting branches, low tortuosity, "
-            "continuous fibres.",
         ),
         Cohort(
             name="T1NoDPN",
-            label="Type 1 diabetes without neuropathy",
             severity=1,
             distributions={
                 "cnfl": (14.60, 5.60),
@@ -87,13 +85,9 @@ COHORTS: dict[str, Cohort] = {
                 "cnfw": (31.15, 1.34),
             },
             age_years=(41.85, 14.46),
-            prompt=_MODALITY
-            + "Type 1 diabetes without diabetic peripheral neuropathy: moderately reduced nerve density, "
-            "fewer branches, slightly thinner trunks, mildly increased tortuosity, mostly continuous fibres.",
         ),
         Cohort(
             name="T1DPN",
-            label="Type 1 diabetes with neuropathy",
             severity=2,
             distributions={
                 "cnfl": (9.76, 5.86),
@@ -102,9 +96,6 @@ COHORTS: dict[str, Cohort] = {
                 "cnfw": (30.74, 1.60),
             },
             age_years=(60.79, 11.40),
-            prompt=_MODALITY
-            + "Type 1 diabetes with diabetic peripheral neuropathy: marked loss of nerve fibres, few or no "
-            "trunks, sparse branches, thin, beaded, fragmented and tortuous fibres of low contrast.",
         ),
     )
 }
@@ -147,3 +138,8 @@ def nearest(severity: float) -> Cohort:
     if not (isinstance(severity, int | float) and math.isfinite(severity) and 0 <= severity <= 2):
         raise InputError(f"severity {severity!r} is not a number from 0 (Control) to 2 (T1DPN)")
     return min(COHORTS.values(), key=lambda known: (abs(known.severity - severity), known.severity))
+
+
+def cohort_in(study: Study, name: str) -> StudyCohort:
+    """The cohort of a study; of the one that ships also by the other names that `cohort` knows. Raises InputError."""
+    return study.cohorts[cohort(name).name] if study.ships else study.cohort(name)

@@ -9,7 +9,7 @@ import pytest
 
 from training.cache import Cache
 from training.cli import compare as command
-from training.compare import FIRST_TUNING_SEED, Arm, Study, arms, read_results, report
+from training.compare import FIRST_TUNING_SEED, Arm, MethodStudy, arms, read_results, report
 from training.config import load_preset
 from training.examples import phantom_examples
 from training.models import ModelSource
@@ -38,7 +38,7 @@ def study(tmp_path_factory):
     examples = phantom_examples(1, seed=5)
     views = Preparer(model, cache, BASE, examples).prepare(examples, 1, "encoding")
 
-    def make(out, data=views, cls=Study):
+    def make(out, data=views, cls=MethodStudy):
         return cls(model, data, views[:1], cache, BASE, folder / out)
 
     return make
@@ -87,7 +87,7 @@ def test_a_result_after_a_torn_line_is_kept(study):
     assert read_results(one.out) == [result]
 
 
-class _Valley(Study):
+class _Valley(MethodStudy):
     """A study whose loss is known: the square of the distance, in octaves, from the best rate."""
 
     best = 1e-3

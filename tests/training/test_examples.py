@@ -74,7 +74,9 @@ def test_no_two_phantoms_share_a_background():
         for other, elsewhere in ground[:number]:
             both = free & elsewhere
             assert abs(np.corrcoef(fine[both], other[both])[0, 1]) < 0.1
-    seeds = {training_phantom_seed(name, seed, index) for name in COHORTS for seed in range(3) for index in range(50)}
+    seeds = {
+        training_phantom_seed(number, seed, index) for number in range(3) for seed in range(3) for index in range(50)
+    }
     assert len(seeds) == 3 * 3 * 50 and min(seeds) > 10**9
 
 

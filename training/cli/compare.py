@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from training.cache import Cache
-    from training.compare import FIRST_TUNING_SEED, Study, read_results, report
+    from training.compare import FIRST_TUNING_SEED, MethodStudy, read_results, report
     from training.config import load_preset
     from training.examples import phantom_examples
     from training.models import ModelSource
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     preparer = Preparer(model, cache, config, examples)
     training = preparer.prepare(learned, config.views, "encoding")
     validation = preparer.prepare(held, 2, "encoding validation")
-    study = Study(model, training, validation, cache, config, args.out, shard, shards)
+    study = MethodStudy(model, training, validation, cache, config, args.out, shard, shards)
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + args.tuning_seeds)
     with tqdm(desc="runs", unit="run", disable=None) as bar:
         for result in study.run(ranks, tuple(args.rates), tuning, seeds):

@@ -8,10 +8,13 @@ compared with their images, as `python -m wdlora evaluate --pairs` does; the mod
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
+
+if TYPE_CHECKING:
+    from wdlora.adapter import Adapter
 
 EXAMPLE = """python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out first_eval
   python -m training evaluate --adapter runs/ours/adapter.safetensors --model models/Qwen-Image-Edit --data our_data"""
@@ -95,6 +98,7 @@ def _on_phantoms(args: argparse.Namespace) -> None:
     check_writable(args.out / "figures.json")
     adapters = [Adapter.load(path) for path in args.adapter]
     _refuse_copies(args.adapter)
+    _refuse_studies(args.adapter, adapters)
     cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed, args.phantom or VERSION)
     base, sampling = _model(args)
     found = evaluate_adapters(base, adapters, cases, sampling, args.appearance or "cohort", args.out)
@@ -152,6 +156,20 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any]:
     base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
     cfg = base.defaults.cfg if args.cfg is None else args.cfg
     return base, replace(base.defaults, steps=args.steps, sampler=args.sampler).guided_by(cfg)
+
+
+def _refuse_studies(paths: list[Path], adapters: "list[Adapter]") -> None:
+    """Raise InputError for an adapter of another study than that of the phantoms and prompts here."""
+    from wdlora.study import shipped_study
+
+    own = shipped_study()
+    for path, adapter in zip(paths, adapters, strict=True):
+        other = adapter.metadata.study
+        if other is not None and other != own.label:
+            raise InputError(
+                f"{path} was trained on the study {other}, and this judges by phantoms and prompts of {own.label}: "
+                "judge it on held-out patients with --data"
+            )
 
 
 def _refuse_copies(paths: list[Path]) -> None:

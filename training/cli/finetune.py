@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
     )
     parser.add_argument(
+        "--study",
+        type=Path,
+        metavar="TOML",
+        help="cohorts of another disease, for phantoms; a folder has its own in it",
+    )
+    parser.add_argument(
         "--split",
         type=Path,
         metavar="CSV",
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         resume=args.resume,
         split=args.split,
+        study=args.study,
     )
     result = finetune(job)
     if not result["main"]:

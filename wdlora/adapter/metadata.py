@@ -25,7 +25,8 @@ class Metadata:
 
     `base_sha256` is `wdlora.weights.Weights(base).sha256`, `base_quantisation` the storage it was trained on
     ("bfloat16", "nf4", …). `rank`, `alpha` and `targets` describe the layers and are renewed on saving; `alpha` is
-    None where layers differ. `prompt_version` is that of the cohort prompts. `step` is the training step after which it
+    None where layers differ. `study` is name and version of the study
+    whose cohorts it was trained on, `prompt_version` that version. `step` is the training step after which it
     was written. `dora_scale_base` is the base that a ComfyUI export is bound to. `other` keeps the metadata of other
     programs.
     """
@@ -37,6 +38,8 @@ class Metadata:
     alpha: float | None = None
     targets: tuple[str, ...] = ()
     prompt_version: str | None = None
+    study: str | None = None
+    study_sha256: str | None = None
     preset: str | None = None
     preset_sha256: str | None = None
     step: int | None = None

@@ -101,7 +101,7 @@ def parse_cohorts(names: Iterable[str]) -> list[str]:
     for name in (part.strip() for text in names for part in text.split(",")):
         if name == "all":
             found.extend(COHORTS)
-        elif name in COHORTS:
+        elif name in COHORTS or re.fullmatch(r"[\w-]+: ?\w+", name):  # the node knows its studies
             found.append(name)
         else:
             raise InputError(f"there is no cohort {name!r}; the cohorts are {', '.join(COHORTS)}")

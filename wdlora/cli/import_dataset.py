@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[GROUP=]NAME",
-        help="Control, T1NoDPN, T1DPN or none (leave out), for all or for a group: a set of Qilu, a Level of CORN",
+        help="a cohort of the study, or none (leave out), for all or for a group: a set of Qilu, a Level of CORN",
+    )
+    parser.add_argument(
+        "--study", metavar="TOML", help="of another disease: its cohorts and prompts (default: Control, T1NoDPN, T1DPN)"
     )
     parser.add_argument("--roster", metavar="CSV", help="which patient, eye, visit and cohort each file belongs to")
     parser.add_argument(
@@ -84,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dataset.naming import MaskNames
     from ..dataset.plan import Choices
     from ..privacy.pseudonym import read_key
+    from ..study import read_study, shipped_study
 
     named = args.mask_prefix or args.mask_suffix or args.mask_folder
     choices = Choices(
@@ -95,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         columns=assignments(args.columns, "--columns"),
         labels=assignments(args.labels, "--labels"),
         masks=MaskNames(args.mask_prefix, args.mask_suffix, args.mask_folder) if named else None,
+        study=read_study(args.study) if args.study else shipped_study(),
         trace=args.trace,
         line_width_um=args.line_width_um,
     )

@@ -4,7 +4,8 @@
 
 `dataset.csv` has a row an image with the columns `file`, `cohort` and `patient`, and optionally `eye`,
 `visit`, `pixel_size_um`, `reference` (the file of another image, of the same patient or cohort) and `split` (the part
-of the patient: train, validation or test; see `split`).
+of the patient: train, validation or test; see `split`). Cohorts are those of the study in `study.toml`, or, where
+there is none, of the one that ships (see `wdlora.study`).
 Patients are named by whatever the table holds; use pseudonyms.
 """
 
@@ -13,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..anatomy.scale import pixel_sides
-from ..cohorts import cohort as find_cohort
+from ..cohorts import cohort_in
 from ..csv_table import csv_rows, decimal, one_form
 from ..errors import InputError
+from ..study import Study, study_of
 from .mask_hashes import require_masks_of_table
 from .split import part_named
 
@@ -44,6 +46,9 @@ class Record:
     reference: str = ""
     """`file` of another record."""
 
+    caption: str = ""
+    """Words that follow the cohort's prompt."""
+
     split: str = ""
     """One of `wdlora.dataset.split.PARTS`, the same in all records of a patient; empty where it is not told."""
 
@@ -59,6 +64,7 @@ def read_folder(folder: str | Path) -> list[Record]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no data set folder {folder}.")
+    study = study_of(folder)
     pending, rows = pending_names(folder), table_rows(folder / TABLE) if pictures_by_stem(folder / "images") else []
     images, masks = pictures_by_stem(folder / "images"), pictures_by_stem(folder / "masks")
     for name in pending - {find_picture(images, row["file"]) for _, row in rows}:
@@ -71,7 +77,7 @@ def read_folder(folder: str | Path) -> list[Record]:
             f"{len(missing)} of {len(images)} images have no mask of the same name in {folder / 'masks'}: "
             f"{', '.join(images[name].name for name in missing[:5])}{' …' if len(missing) > 5 else ''}."
         )
-    records = [_record(number, row, images, masks) for number, row in rows]
+    records = [_record(number, row, images, masks, study) for number, row in rows]
     _check_split(records)
     by_stem = {one_form(record.image.stem): record for record in records}
     if unlisted := sorted(set(images) - set(by_stem)):
@@ -178,7 +184,7 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     return [(number, {key: value.strip() for key, value in row.items()}) for number, row in rows]
 
 
-def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: dict[str, Path]) -> Record:
+def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: dict[str, Path], study: Study) -> Record:
     where = f"{TABLE}, line {number}"
     name = find_picture(images, row["file"])
     if name is None:
@@ -186,7 +192,7 @@ def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: di
     if not row["patient"]:
         raise InputError(f"{where}: {row['file']} has no patient; without it a split cannot keep patients apart.")
     try:
-        cohort = find_cohort(row["cohort"]).name
+        cohort = cohort_in(study, row["cohort"]).name
         pixel_size = pixel_sides(decimal(row["pixel_size_um"]))[0] if row.get("pixel_size_um") else None
         part = part_named(row["split"]) if row.get("split") else ""
     except ValueError as error:
@@ -201,5 +207,6 @@ def _record(number: int, row: dict[str, str], images: dict[str, Path], masks: di
         visit=row.get("visit", ""),
         pixel_size_um=pixel_size,
         reference=row.get("reference", ""),
+        caption=row.get("caption", ""),
         split=part,
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_json
+from ..study import Study
 from . import writer
 from .corrections import Correction, Labels, correct, superseded
 from .folder import TABLE
@@ -103,8 +104,8 @@ def import_dataset(
             continue
         batch.append(entry)
         if len(batch) == BATCH:
-            _write(place, batch, report)
-    _write(place, batch, report)
+            _write(place, batch, report, choices.study)
+    _write(place, batch, report, choices.study)
     report.notes = [f"{note} ({count} images)" for note, count in counted.items()] + changed.notes
     report.notes += _remarks(roster, items, choices.line_width_um)
     return report
@@ -140,6 +141,7 @@ def _settings(layout: Layout, choices: Choices) -> dict[str, Any]:
         "cohorts": dict(sorted(choices.cohorts.items())),
         "trace": choices.trace,
         "line_width_um": choices.line_width_um,
+        **({} if choices.study.ships else {"study": choices.study.sha256}),
     }
 
 
@@ -265,9 +267,9 @@ def _widened(mask: np.ndarray, width_um: float, pixel_um: float) -> np.ndarray:
     return line | (distance_transform_edt(~line) < width_um / pixel_um / 2) if line.any() else line
 
 
-def _write(place: Path, batch: list[writer.Entry], report: ImportReport) -> None:
+def _write(place: Path, batch: list[writer.Entry], report: ImportReport, study: Study) -> None:
     """Append the batch and empty it."""
-    written = writer.append(place, batch) if batch else []
+    written = writer.append(place, batch, study) if batch else []
     report.written += sum(one.new for one in written)
     report.already_there += sum(not one.new for one in written)
     batch.clear()

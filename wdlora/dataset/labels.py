@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..cohorts import COHORTS
-from ..cohorts import cohort as find_cohort
+from ..cohorts import cohort_in
 from ..errors import InputError
+from ..study import Study
 
 NONE = "none"
 """The cohort of groups that are left out."""
@@ -25,14 +25,14 @@ def assignments(texts: Iterable[str], option: str) -> dict[str, str]:
     return found
 
 
-def resolved(labels: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The cohort, or "none", of every label; `given` is what --labels says, in any case, and comes first.
+def resolved(labels: Iterable[str], given: Mapping[str, str], study: Study) -> dict[str, str]:
+    """The cohort of a study, or "none", of every label; `given` is what --labels says, in any case, and comes first.
 
     Raises InputError, once for all of them, for labels that name no cohort, with the option that would be needed; and
     for given labels that nothing bears, or that are given no cohort.
     """
     counts = Counter(label.strip() for label in labels if label.strip())
-    chosen = {_plain(label): _cohort_named(label, name) for label, name in given.items()}
+    chosen = {_plain(label): _cohort_named(study, label, name) for label, name in given.items()}
     there = {_plain(label) for label in counts}
     if idle := [label for label in given if _plain(label) not in there]:
         raise InputError(
@@ -42,7 +42,7 @@ def resolved(labels: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
     faults: dict[str, int] = {}
     for label, count in counts.items():
         try:
-            found[label] = chosen.get(_plain(label)) or _cohort_named("", label)
+            found[label] = chosen.get(_plain(label)) or _cohort_named(study, "", label)
         except InputError:
             faults[label] = count
     if faults:
@@ -50,7 +50,7 @@ def resolved(labels: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
         needed = ",".join(f"{label}=NAME" for label in faults)
         raise InputError(
             f"no cohort is called {told}: say what is meant with --labels {needed}, each NAME one of "
-            f"{', '.join(COHORTS)}, or {NONE} to leave its images out"
+            f"{', '.join(study.cohorts)}, or {NONE} to leave its images out"
         )
     return found
 
@@ -60,8 +60,8 @@ def _plain(label: str) -> str:
     return label.strip().casefold().replace("−", "-").replace("–", "-")
 
 
-def _cohort_named(label: str, name: str) -> str:
+def _cohort_named(study: Study, label: str, name: str) -> str:
     try:
-        return NONE if name.strip().lower() == NONE else find_cohort(name).name
+        return NONE if name.strip().lower() == NONE else cohort_in(study, name).name
     except InputError as error:
         raise InputError(f"--labels {label}={name}: {error}") from None

@@ -7,10 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cohorts import cohort as find_cohort
+from ..cohorts import cohort_in
 from ..csv_table import one_form
 from ..errors import InputError
 from ..files import sha256
+from ..study import Study, shipped_study
 from . import writer
 from .labels import NONE, resolved
 from .layouts import Layout, Source, named_layout, read_layout, require_annotations
@@ -31,9 +32,9 @@ class Choices:
     `pixel_size_um` as for `wdlora.clinic.images.read_image`. `cohorts` maps a group (a set of Qilu, a level of
     CORN) to a cohort or "none"; the group "" stands for all that are not named. `roster` is a table of patients
     with the secret `key` (see `wdlora.clinic.roster`), `columns` what it calls its columns, and `labels` the cohort, or
-    "none", of what it says of them. `masks`: how masks are named, where they lie in no known layout. `trace`: draw the
-    masks that are missing with the tracer. `line_width_um`: draw centrelines this wide; only for data sets that have
-    some.
+    "none", of what it says of them. `masks`: how masks are named, where they lie in no known layout. `study`: the one
+    whose cohorts they are. `trace`: draw the masks that are missing with the tracer. `line_width_um`: draw
+    centrelines this wide; only for data sets that have some.
     """
 
     layout: str | None = None
@@ -44,6 +45,7 @@ class Choices:
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     masks: MaskNames | None = None
+    study: Study = field(default_factory=shipped_study)
     trace: bool = False
     line_width_um: float | None = None
 
@@ -92,13 +94,14 @@ def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[
     """The images with patient and cohort, checked, and a sentence on each that is not wanted or not there."""
     from ..clinic.roster import read_roster
 
-    cohorts = {group: name if name == NONE else find_cohort(name).name for group, name in choices.cohorts.items()}
+    study, given = choices.study, choices.cohorts
+    cohorts = {group: name if name == NONE else cohort_in(study, name).name for group, name in given.items()}
     if unknown := sorted(set(cohorts) - {source.group for source in layout.sources} - {""}):
         known = ", ".join(sorted({source.group for source in layout.sources} - {""})) or "no groups"
         raise InputError(f"--cohort names {', '.join(unknown)}, but this {layout.name} data set has {known}")
     entries = read_roster(roster, choices.key, columns=choices.columns) if roster else {}
     rows = _rows_of(layout.sources, roster, entries) if roster else {}
-    labels = resolved([row.cohort for row in rows.values()], choices.labels)
+    labels = resolved([row.cohort for row in rows.values()], choices.labels, study)
     items, orphans, left = [], [], []
     for source in layout.sources:
         row = rows.get(source.image)
@@ -110,7 +113,7 @@ def _items(layout: Layout, roster: Path | None, choices: Choices) -> tuple[list[
         else:
             items.append(_item(source, row, wanted, roster))
     if orphans:
-        raise InputError(_without_cohort(orphans, len(layout.sources)))
+        raise InputError(_without_cohort(orphans, len(layout.sources), study))
     if not items:
         raise InputError(f"all {len(left)} images are of the cohort {NONE}: nothing is left to import")
     missing = entries.keys() - {row.file for row in rows.values()}
@@ -131,12 +134,12 @@ def _item(source: Source, row: "RosterEntry | None", cohort: str, roster: Path |
     return ImportItem(source, hashes, row.patient, EYES[row.eye], row.visit, cohort, part)
 
 
-def _without_cohort(orphans: Sequence[Source], count: int) -> str:
+def _without_cohort(orphans: Sequence[Source], count: int, study: Study) -> str:
     groups = sorted({source.group for source in orphans} - {""})
     one = f", --cohort {groups[0]}=NAME for the group {groups[0]} of {', '.join(groups)}," if groups else ""
     return (
         f"{len(orphans)} of {count} images have no cohort: give --cohort NAME for all{one} or a --roster with the "
-        f"column cohort; NAME is Control, T1NoDPN, T1DPN, or {NONE} to leave them out"
+        f"column cohort; NAME is {', '.join(study.cohorts)}, or {NONE} to leave them out"
     )
 
 

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from ..cohorts import PROMPT_VERSION
-from ..cohorts import cohort as find_cohort
+from ..cohorts import cohort_in
 from ..csv_table import read_csv, write_csv
 from ..errors import InputError
 from ..files import atomic_write, write_json
 from ..locks import at_work
+from ..study import FILE as STUDY
+from ..study import Study, study_of, write_study
 from .folder import NEEDED, PENDING, TABLE
 from .records import RECORDS, write_records
 from .split import part_named
@@ -91,20 +92,23 @@ def check_pseudonym(name: str) -> str:
     return name
 
 
-def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]:
+def append(folder: str | os.PathLike, entries: Sequence[Entry], study: Study | None = None) -> list[Written]:
     """Add images to a data set, which is made where it is missing; returns their places in order.
 
     An entry whose pixels, mask and patient the data set holds already is not written again. All checks come before
-    the first write, and the rows of one call join the table together. Raises InputError for entries that cannot
-    be kept and where another process holds the folder for a minute.
+    the first write, and the rows of one call join the table together. `study` is the one whose cohorts they have;
+    without it, that of the data set. Raises InputError for entries that cannot be kept, for a data set of another
+    study, and where another process holds the folder for a minute.
     """
     place = Path(folder)
+    study = study or study_of(place)
     for entry in entries:
-        _check(entry)
+        _check(entry, study)
     place.mkdir(parents=True, exist_ok=True)
     with locked_folder(place):
         _recover(place)
         columns, rows = read_table(place / TABLE)
+        _claim_study(place, study, bool(rows))
         known = {(row.get("image_sha256"), row.get("mask_sha256"), row["patient"]): row["file"] for row in rows}
         own = {(row.get("image_sha256"), row.get("mask_sha256")): row["file"] for row in rows if _is_own(row)}
         free = 1 + max((int(n) for row in rows for n in re.findall(r"-([0-9]{6})\.png$", row["file"])), default=0)
@@ -117,8 +121,8 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
             if held is not None:
                 written.append(Written(place / "images" / held, False))
                 continue
-            name, free = _free_name(place, find_cohort(entry.cohort).name, free)
-            row = _row(entry, name, hashes)
+            name, free = _free_name(place, cohort_in(study, entry.cohort).name, free)
+            row = _row(entry, name, hashes, study)
             planned.append((name, entry, image, mask, row))
             known[(*hashes, row["patient"])] = row["file"]
             if not entry.patient:
@@ -128,7 +132,7 @@ def append(folder: str | os.PathLike, entries: Sequence[Entry]) -> list[Written]
             write_json(place / PENDING, [name for name, *_ in planned])
             for name, entry, image, mask, row in planned:
                 _write_bytes(place / "masks" / f"{name}.png", mask)
-                write_json(place / "provenance" / f"{name}.json", _provenance(entry, row))
+                write_json(place / "provenance" / f"{name}.json", _provenance(entry, row, study))
                 _write_bytes(place / "images" / f"{name}.png", image)
             new = [row for *_, row in planned]
             names = [*columns, *dict.fromkeys(key for row in new for key in row if key not in columns)]
@@ -151,7 +155,19 @@ def _is_own(row: Mapping[str, str]) -> bool:
     return row["patient"] == Path(row["file"]).stem
 
 
-def _check(entry: Entry) -> None:
+def _claim_study(place: Path, study: Study, begun: bool) -> None:
+    """Put a study into an empty data set. Raises InputError for a data set of another one."""
+    held = study_of(place)
+    if held == study:
+        return
+    if begun or (place / STUDY).is_file():
+        raise InputError(
+            f"{place} is a data set of the study {held.label}, not of {study.label} as it is now: choose another folder"
+        )
+    write_study(place / STUDY, study)
+
+
+def _check(entry: Entry, study: Study) -> None:
     image, mask = np.asarray(entry.image), np.asarray(entry.mask)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or mask.ndim != 2 or 0 in image.shape:
         raise InputError(f"an image of type {image.dtype} and shape {image.shape} cannot be kept: give uint8 [H, W]")
@@ -160,7 +176,7 @@ def _check(entry: Entry) -> None:
             f"the image is {image.shape[1]} × {image.shape[0]} pixels and its mask {mask.shape[1]} × {mask.shape[0]}: "
             "they must lie on one pixel grid"
         )
-    find_cohort(entry.cohort)
+    cohort_in(study, entry.cohort)
     if entry.split:
         part_named(entry.split)
     check_fields(entry.patient, entry.eye, entry.visit)
@@ -177,10 +193,10 @@ def check_fields(patient: str, eye: str, visit: str) -> None:
             )
 
 
-def _row(entry: Entry, name: str, hashes: tuple[str, str]) -> dict[str, str]:
+def _row(entry: Entry, name: str, hashes: tuple[str, str], study: Study) -> dict[str, str]:
     values: dict[str, Any] = {
         "file": f"{name}.png",
-        "cohort": find_cohort(entry.cohort).name,
+        "cohort": cohort_in(study, entry.cohort).name,
         "patient": entry.patient or name,
         "eye": entry.eye,
         "visit": entry.visit,
@@ -194,11 +210,12 @@ def _row(entry: Entry, name: str, hashes: tuple[str, str]) -> dict[str, str]:
     return values
 
 
-def _provenance(entry: Entry, row: Mapping[str, str]) -> dict[str, Any]:
+def _provenance(entry: Entry, row: Mapping[str, str], study: Study) -> dict[str, Any]:
     return {
         "file": row["file"],
         **{name: row[name] for name in HASHES},
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": study.version,
+        "study": {"name": study.name, "version": study.version, "sha256": study.sha256},
         "biomarkers": dict(entry.biomarkers),
         **entry.provenance,
     }

@@ -17,6 +17,7 @@ from .sampling import Callback, Sampling, guided, initial_noise, sample, sigmas
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..study import StudyCohort
     from .loading import QwenImageEdit
 
 
@@ -100,7 +101,7 @@ def generate(
     mask: Any,
     prompt: str | None = None,
     *,
-    cohort: str | None = None,
+    cohort: "str | StudyCohort | None" = None,
     seed: int = 0,
     negative: str | None = None,
     reference: Any = None,
@@ -111,9 +112,9 @@ def generate(
     >>> from dataclasses import replace
     >>> picture = generate(model, mask, cohort="T1DPN", seed=7, sampling=replace(model.defaults, steps=10))[0]
 
-    Give a `prompt` or the name of a `cohort` (whose negative prompt is then the default). The result is decided
-    by the arguments and the model's files; for the other arguments see `prepare` and `paint`, which also paint
-    several pictures of one mask and tell how far they are.
+    Give a `prompt` or a `cohort`, by its name or of a study (whose negative prompt is then the default).
+    The result is decided by the arguments and the model's files; for the other arguments see `prepare` and `paint`,
+    which also paint several pictures of one mask and tell how far they are.
     """
     import numpy as np
 
@@ -123,12 +124,12 @@ def generate(
     return np.stack([to_uint8(image) for image in paint(model, prepared, seed, how)])
 
 
-def _texts(prompt: str | None, cohort: str | None, negative: str | None) -> Sequence[str]:
+def _texts(prompt: str | None, cohort: "str | StudyCohort | None", negative: str | None) -> Sequence[str]:
     from ..cohorts import cohort as find
 
     if (prompt is None) == (cohort is None):
         raise InputError("give either a prompt or the name of a cohort")
     if cohort is None:
         return str(prompt), negative or ""
-    group = find(cohort)
+    group = find(cohort) if isinstance(cohort, str) else cohort
     return group.prompt, group.negative_prompt if negative is None else negative

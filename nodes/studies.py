@@ -1,0 +1,83 @@
+"""Cohorts that nodes offer: those of the study that ships, and "STUDY: COHORT" of those in the models folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..wdlora.cohorts import COHORTS
+from ..wdlora.errors import InputError
+
+if TYPE_CHECKING:
+    from ..wdlora.study import Study, StudyCohort
+
+FOLDER = "ccm_studies"
+"""Below the models folder; holds studies as TOML files."""
+
+
+def cohorts() -> list[str]:
+    """Names of all cohorts. A file that is no study is passed over here, and named where one of its cohorts is used."""
+    found = list(COHORTS)
+    for study in _studies().values():
+        found += [f"{study.name}: {name}" for name in study.cohorts]
+    return found
+
+
+def found_cohort(name: str) -> "tuple[Study, StudyCohort]":
+    """Study and cohort of a name. Raises InputError for an unknown one, with the way to declare it."""
+    from ..wdlora.cohorts import cohort_in
+    from ..wdlora.study import shipped_study
+
+    title, colon, group = name.partition(":")
+    if not colon:
+        try:
+            return shipped_study(), cohort_in(shipped_study(), name)
+        except InputError as error:
+            raise InputError(
+                f"{error}; cohorts of another disease are declared in a study, {_folder()}/NAME.toml"
+            ) from None
+    study = _studies(strict=True).get(title.strip())
+    if study is None:
+        raise InputError(f"there is no study {title.strip()!r}: put its file into {_folder()}, as docs/studies.md says")
+    return study, study.cohort(group.strip())
+
+
+def shown(study: "Study", cohort: str) -> str:
+    """The name under which nodes know a cohort of a study."""
+    return cohort if study.ships else f"{study.name}: {cohort}"
+
+
+def used_in(graph: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the studies, but the one that ships, whose cohorts an API-format graph names, by name and version."""
+    known = _studies()
+    named = {
+        str(value).partition(":")[0].strip()
+        for node in graph.values()
+        for key, value in node["inputs"].items()
+        if key == "cohort" and isinstance(value, str) and ":" in value
+    }
+    return {known[name].label: known[name].sha256 for name in sorted(named & known.keys())}
+
+
+def _folder() -> Path:
+    import folder_paths
+
+    return Path(folder_paths.models_dir) / FOLDER
+
+
+def _studies(strict: bool = False) -> "dict[str, Study]":
+    """The studies in the models folder by name; `strict`: raise InputError for what is none, and two of one name."""
+    from ..wdlora.study import read_study, shipped_study
+
+    found = {shipped_study().name: shipped_study()}
+    for file in sorted(_folder().glob("*.toml")):
+        try:
+            study = read_study(file)
+            if study.name in found:
+                raise InputError(f"two studies are called {study.name!r}, one of them {file.name}: rename one")
+        except InputError:
+            if strict:
+                raise
+            continue
+        found[study.name] = study
+    found.pop(shipped_study().name)
+    return found
