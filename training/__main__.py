@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "measure what an adapter has learned, beside every baseline",
     "compare": "LoRA against WDLoRA, the learning rate tuned for each",
     "miniature": "train the miniature from nothing",
+    "tracer": "train the tracer's network on phantoms",
 }
 
 

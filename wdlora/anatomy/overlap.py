@@ -71,12 +71,12 @@ def line_overlap(
     if not a.any() or not b.any():
         same = float(a.any() == b.any())
         return LineOverlap(same, same)
-    lines = [_continued(mask) for mask in (a, b)]
+    lines = [skeleton_of(mask) for mask in (a, b)]
     near = [ndimage.distance_transform_edt(~line, sampling=pixel_um) <= tolerance_um for line in lines]
     return LineOverlap(float(near[1][lines[0]].mean()), float(near[0][lines[1]].mean()))
 
 
-def _continued(mask: np.ndarray) -> np.ndarray:
-    """The skeleton of a mask that goes on beyond the edge: lines that leave the image reach it."""
+def skeleton_of(mask: np.ndarray) -> np.ndarray:
+    """The skeleton bool [H, W] of a mask that goes on beyond the edge: lines that leave the image reach it."""
     reach = 6
     return thin(np.pad(np.pad(mask, reach, mode="edge"), 1))[reach + 1 : -reach - 1, reach + 1 : -reach - 1]

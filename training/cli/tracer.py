@@ -1,0 +1,79 @@
+"""Train the tracer's network on phantoms alone: no real image is learned from.
+
+Draws phantoms, trains, chooses from which probability on a nerve is drawn, and writes network_1.safetensors,
+recipe.json and metrics.json. The same command goes on where it was stopped. The whole takes about an hour on two
+CPU cores.
+
+The level of "visible" is chosen on phantoms too, or, with --choose-on, on images with annotations; recipe.json says on
+which. `trace(…, segmenter="OUT/network_1.safetensors")` uses the file.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wdlora.errors import InputError
+
+if TYPE_CHECKING:
+    from training.tracer.recipe import TracerRecipe
+
+EXAMPLE = "python -m training tracer --out tracer --workers 2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finished files")
+    parser.add_argument("--work", type=Path, help="folder for phantoms and checkpoints (default: OUT.work)")
+    parser.add_argument("--seed", type=int, help="seed of weights and crops (default: that of the shipped file)")
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=1.0,
+        help="multiplies phantoms, steps and minutes; below 1 for a trial (default: 1)",
+    )
+    parser.add_argument(
+        "--choose-on",
+        type=Path,
+        metavar="DIR",
+        help='images with annotations of all that can be seen, on which the level of "visible" is chosen',
+    )
+    parser.add_argument("--pixel-size-um", metavar="SIZE", help="µm a pixel of the images of --choose-on")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the training (default: 2)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw phantoms (default: 1)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the recipe."""
+    import torch
+
+    from training.tracer.annotated import annotated_images
+    from training.tracer.recipe import TracerRecipe, train_tracer
+    from wdlora.evaluation.workers import Crew
+
+    if not 0 < args.pace <= 100:
+        raise InputError(f"--pace {args.pace:g} is not between 0 and 100: 1 is the full recipe")
+    if args.seed is not None and not 0 <= args.seed < 2**31:
+        raise InputError(f"--seed {args.seed} is not a whole number from 0 to 2^31 − 1")
+    for name in ("threads", "workers"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)} is not positive: give 1 or more")
+    if args.pixel_size_um and not args.choose_on:
+        raise InputError("--pixel-size-um is that of the images of --choose-on: name their folder, or leave it out")
+    chosen_on = (args.choose_on.name, annotated_images(args.choose_on, args.pixel_size_um)) if args.choose_on else None
+    torch.set_num_threads(args.threads)
+    recipe = TracerRecipe() if args.seed is None else TracerRecipe(seed=args.seed)
+    out = args.out.resolve()  # "." has no name
+    work = args.work or out.with_name(out.name + ".work")
+    with Crew(args.workers) as crew:
+        print(train_tracer(out, work, _paced(recipe, args.pace), crew, chosen_on))
+
+
+def _paced(recipe: "TracerRecipe", pace: float) -> "TracerRecipe":
+    if pace == 1:
+        return recipe
+    budget = recipe.budget
+    counts = {name: max(2, round(getattr(recipe, name) * pace)) for name in ("frames", "held_out", "judged")}
+    minutes = None if budget.minutes is None else budget.minutes * pace
+    paced = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)), minutes=minutes)
+    return dataclasses.replace(recipe, budget=paced, **counts)

@@ -1,0 +1,1 @@
+"""Training of the tracer's network on phantoms alone."""
