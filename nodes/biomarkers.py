@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.anatomy.biomarkers.units import UNITS
+from ..wdlora.errors import InputError
 from . import engine, tensors
 from .watching import watched
 
@@ -44,6 +45,12 @@ class CCMBiomarkers(io.ComfyNode):
                     optional=True,
                     tooltip="What the overlay is drawn on: one image a mask, of its size. Without it, the masks.",
                 ),
+                io.Mask.Input(
+                    "valid",
+                    optional=True,
+                    tooltip="1 where there is image (from CCM Trace or CCM Load Image): lengths and numbers are per "
+                    "area that was seen. One, or one a mask. Without it, the whole mask.",
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -59,7 +66,7 @@ class CCMBiomarkers(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, masks: Any, pixel_size_um: float, images: Any = None) -> Any:
+    def execute(cls, masks: Any, pixel_size_um: float, images: Any = None, valid: Any = None) -> Any:
         from ..wdlora.anatomy import measure
         from ..wdlora.anatomy.biomarkers.overlay import overlay
 
@@ -69,16 +76,30 @@ class CCMBiomarkers(io.ComfyNode):
         else:
             grounds = tensors.grey_arrays(images, "images")
             tensors.same_size(arrays, grounds, ("masks", "images"))
+        areas = seen_areas(valid, len(arrays), "masks")
         progress = engine.current().progress(len(arrays))
         measured, drawn = [], []
-        for array, ground in zip(arrays, grounds, strict=True):
-            found = watched(partial(measure, array, pixel_size_um=pixel_size_um))
+        for array, ground, area in zip(arrays, grounds, areas, strict=True):
+            found = watched(partial(measure, array, pixel_size_um, valid=area))
             measured.append(found.to_dict())
             drawn.append(overlay(ground, found))
             progress.advance()
         text = json.dumps(measured, indent=1)
         under_node = {"ccm_table": [biomarker_table(measured)], "text": [text]}
         return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=under_node)
+
+
+def seen_areas(valid: Any, count: int, name: str) -> list[Any]:
+    """The valid area bool [H, W] of each of `count` pictures from one, or one each; None where all was seen.
+
+    Raises InputError for another number of areas.
+    """
+    if valid is None:
+        return [None] * count
+    areas = tensors.mask_arrays(valid, "valid")
+    if len(areas) not in (1, count):
+        raise InputError(f"valid is a batch of {len(areas)} for {count} {name}: link one, or one each")
+    return [None if areas[index % len(areas)].all() else areas[index % len(areas)] for index in range(count)]
 
 
 def pixel_size_input() -> Any:

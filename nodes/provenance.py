@@ -23,7 +23,7 @@ def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str]
     from ..wdlora.privacy.names import Names
     from ..wdlora.privacy.pseudonym import Pseudonyms
     from ..wdlora.study import shipped_study
-    from . import studies
+    from . import studies, tracers
 
     found: dict[str, Any] = {"prompt_version": shipped_study().version}
     if not isinstance(prompt, dict):
@@ -35,6 +35,8 @@ def provenance(prompt: Any, node_id: Any, hash_models: bool, say: Callable[[str]
         found = {"studies": used}
     pseudonyms = Pseudonyms(_input_path)
     found["graph"] = Names(pseudonyms).hide(graph)
+    if traced_by := tracers.named(graph):
+        found["tracers"] = traced_by
     if pseudonyms.hashes:
         found["inputs"] = pseudonyms.hashes
     if hash_models:

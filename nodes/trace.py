@@ -5,9 +5,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..wdlora.errors import InputError
-from . import engine, tensors
-from .biomarkers import pixel_size_input
+from ..wdlora.anatomy.tracing.choices import ANNOTATED, DEFAULT
+from . import engine, files, tensors, tracers
+from .biomarkers import pixel_size_input, seen_areas
 from .watching import watched
 
 CATEGORY = "CCM/biomarkers"
@@ -22,9 +22,10 @@ class CCMTrace(io.ComfyNode):
             node_id="CCMTrace",
             display_name="CCM Trace",
             category=CATEGORY,
-            description="Traces corneal nerves in images with oriented line filters, without learned weights. For "
-            "comparing images with each other and with their masks; not validated against manual tracing.",
-            search_aliases=["segment nerves", "nerve tracing", "ridge filter", "ACCMetrics", "image to mask"],
+            description="Traces corneal nerves in images: by a small network, by oriented line filters, or by a "
+            "network of your own. For comparing images with each other and with their masks; run validate-tracing on "
+            "annotated images of your own before you rely on it.",
+            search_aliases=["segment nerves", "nerve tracing", "ridge filter", "ACCMetrics", "image to mask", "ONNX"],
             inputs=[
                 io.Image.Input("images", tooltip="Confocal images; a batch is traced one by one."),
                 pixel_size_input(),
@@ -32,26 +33,48 @@ class CCMTrace(io.ComfyNode):
                     "valid",
                     optional=True,
                     tooltip="1 where there is image (from CCM Load Image): leaves out a mosaic's black surroundings. "
-                    "One, or one an image.",
+                    "One, or one an image. Without it, surroundings and an information bar are looked for.",
                 ),
+                *tracers.tracer_inputs(),
             ],
-            outputs=[io.Mask.Output(display_name="masks", tooltip="Traced nerves, 1 on nerve.")],
+            outputs=[
+                io.Mask.Output(display_name="masks", tooltip="Traced nerves, 1 on nerve."),
+                io.Mask.Output(display_name="valid", tooltip="1 where there is image, for CCM Biomarkers."),
+                io.String.Output(display_name="tracer", tooltip="Name and version of the tracer, for tables."),
+            ],
         )
 
     @classmethod
-    def execute(cls, images: Any, pixel_size_um: float, valid: Any = None) -> Any:
-        from ..wdlora.anatomy import trace
+    def validate_inputs(cls, segmenter: Any = DEFAULT) -> Any:
+        return files.sentence(tracers.chosen, segmenter)
 
+    @classmethod
+    def fingerprint_inputs(cls, segmenter: Any = DEFAULT, **_: Any) -> Any:
+        return tracers.stamp(segmenter)
+
+    @classmethod
+    def execute(
+        cls, images: Any, pixel_size_um: float, valid: Any = None, segmenter: str = DEFAULT, detail: str = ANNOTATED
+    ) -> Any:
+        import numpy as np
+
+        from ..wdlora.anatomy import trace
+        from ..wdlora.anatomy.tracing.segmenters import tracer_name
+        from ..wdlora.clinic.field import valid_area
+
+        choice = tracers.chosen(segmenter)
         arrays = tensors.grey_arrays(images, "images")
-        areas = [None] * len(arrays) if valid is None else tensors.mask_arrays(valid, "valid")
-        if len(areas) not in (1, len(arrays)):
-            raise InputError(f"valid is a batch of {len(areas)} for {len(arrays)} images: link one, or one an image")
+        if valid is None:
+            areas = [None if (area := valid_area(array)[0]).all() else area for array in arrays]
+        else:
+            areas = seen_areas(valid, len(arrays), "images")
         progress = engine.current().progress(len(arrays))
         masks = []
-        for index, array in enumerate(arrays):
-            masks.append(watched(partial(trace, array, pixel_size_um, valid=areas[index % len(areas)])))
+        for array, area in zip(arrays, areas, strict=True):
+            masks.append(watched(partial(trace, array, pixel_size_um, choice, area, detail=detail)))
             progress.advance()
-        return io.NodeOutput(tensors.as_mask(masks))
+        seen = [np.ones(array.shape, bool) if area is None else area for array, area in zip(arrays, areas, strict=True)]
+        return io.NodeOutput(tensors.as_mask(masks), tensors.as_mask(seen), tracer_name(choice, detail))
 
 
 NODES = [CCMTrace]

@@ -58,7 +58,7 @@ TRACES = {
     "T1NoDPN": {"pixels": 5750, "cnfl": 7.577, "trunks": 2},
     "T1DPN": {"pixels": 7910, "cnfl": 10.775, "trunks": 1},
 }
-"""`trace` of these phantoms."""
+"""`trace` of these phantoms by the line filters."""
 
 
 @pytest.fixture(scope="module", params=list(MASKS))
@@ -100,7 +100,7 @@ def visible_length(drawn: NerveMask) -> float:
 
 def test_trace(drawn: NerveMask) -> None:
     """Five per cent: a pixel at a threshold may fall to either side, and take the tip of a nerve with it."""
-    expected, mask = TRACES[drawn.cohort], trace(phantom(drawn, seed=5, version=1))
+    expected, mask = TRACES[drawn.cohort], trace(phantom(drawn, seed=5, version=1), segmenter="lines")
     found = measure(mask)
     assert mask.sum() == pytest.approx(expected["pixels"], rel=0.05)
     assert found.cnfl == pytest.approx(expected["cnfl"], rel=0.05)

@@ -168,5 +168,5 @@ def test_nodes_trace_the_picture_that_save_image_writes(run, colours):
     )
     (file,) = run.host.folders.output.glob("stored*.png")
     expected = trace(read_image(file, 1.0417).pixels, 1.0417)
-    (traced,) = run.values("CCMTrace", images=image, pixel_size_um=1.0417)
+    traced, *_ = run.values("CCMTrace", images=image, pixel_size_um=1.0417)
     assert np.array_equal(traced[0].numpy() > 0.5, expected)

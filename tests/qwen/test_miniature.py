@@ -115,7 +115,7 @@ def test_it_follows_the_mask_and_the_word_contrast(model):
         for word, drawn in pictures.items()
     }
     assert min(contrast["high"]) > max(contrast["low"])
-    assert np.mean([dice(trace(one), mask) for one in pictures["high"]]) > 0.75
+    assert np.mean([dice(trace(one, segmenter="lines"), mask) for one in pictures["high"]]) > 0.75
 
 
 def test_its_vae_keeps_masks_and_nerves(model):
@@ -126,8 +126,8 @@ def test_its_vae_keeps_masks_and_nerves(model):
     assert dice(again.numpy() > 0.5, drawn.mask) > 0.99
     image = phantom(drawn, 41, version=1)
     rebuilt = decode_latents(model.vae, encode_image(model.vae, image))[0, 0]
-    traced = trace((rebuilt.numpy() * 255).round().astype(np.uint8))
-    assert abs(dice(traced, drawn.mask) - dice(trace(image), drawn.mask)) < 0.05
+    traced = trace((rebuilt.numpy() * 255).round().astype(np.uint8), segmenter="lines")
+    assert abs(dice(traced, drawn.mask) - dice(trace(image, segmenter="lines"), drawn.mask)) < 0.05
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -135,9 +135,12 @@ def add_biomarkers(flow: Flow, title: str, masks: Any, images: Any = None) -> No
     return flow.add("CCMBiomarkers", title, width=400, room=190, **given)
 
 
-def add_measuring(flow: Flow, masks: Any, images: Any, room: int) -> tuple[Node, Node, Node, Node]:
-    """Trace the pictures, measure the masks and what was traced, and show the overlay in a preview of `room` pixels."""
-    trace = flow.add("CCMTrace", images=images)
+def add_measuring(flow: Flow, masks: Any, images: Any, room: int, **tracing: str) -> tuple[Node, Node, Node, Node]:
+    """Trace the pictures, measure the masks and what was traced, and show the overlay in a preview of `room` pixels.
+
+    `tracing` are widgets of CCM Trace.
+    """
+    trace = flow.add("CCMTrace", images=images, **tracing)
     own = add_biomarkers(flow, "Biomarkers Of The Mask", masks)
     found = add_biomarkers(flow, "Biomarkers Of The Picture", trace["masks"], images)
     overlay = flow.add("PreviewImage", "What Was Measured", width=400, room=room, images=found["overlay"])

@@ -31,7 +31,13 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     save = flow.add(
         "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
     )
-    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], decode["IMAGE"], 380)
+    trace, own, found, overlay = parts.add_measuring(
+        flow,
+        masks["masks"],
+        decode["IMAGE"],
+        380,
+        segmenter="lines",  # the miniature paints lines, not corneas
+    )
     note = flow.note(NOTE, 400, 360)
     flow.place(0, 0, note)
     flow.rows(

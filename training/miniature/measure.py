@@ -20,6 +20,7 @@ from training.miniature.vae_limit import vae_limit
 from training.objective import interpolate
 from wdlora.anatomy import trace
 from wdlora.anatomy.overlap import dice
+from wdlora.anatomy.tracing.choices import LINES
 from wdlora.qwen.denoiser import velocity
 from wdlora.qwen.encode import encode
 from wdlora.qwen.generate import paint, prepare
@@ -62,8 +63,8 @@ def dice_gap(
                 continue
             text = prompts.describe(one.look, np.random.default_rng([5, k]))[0]
             found = paint(model, prepare(model, one.mask, text), k, sampling)[0, 0]
-            made.append(dice(trace(grey(found)), one.mask))
-            real.append(dice(trace(grey(torch.from_numpy(one.image))), one.mask))
+            made.append(dice(trace(grey(found), segmenter=LINES), one.mask))
+            real.append(dice(trace(grey(torch.from_numpy(one.image)), segmenter=LINES), one.mask))
     gap = np.array(made) - np.array(real)
     return {
         "sizes": [list(size) for size in sizes],

@@ -15,6 +15,7 @@ from training.miniature.summary import grey, half_width, mean
 from training.miniature.vae import CropPool, Principal, VAEStage, fit_principal, psnr
 from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.anatomy.overlap import dice
+from wdlora.anatomy.tracing.choices import LINES
 from wdlora.cohorts import COHORTS
 from wdlora.qwen.latents import decode_latents, encode_image
 
@@ -31,7 +32,7 @@ def vae_limit(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
     drawn = [sample_mask(name, 7_000_000 + k, size) for name in COHORTS for k in range(count)]
     truth = [one.mask for one in drawn]
     real = [phantom(one, 7_000_000 + k, version=1) for k, one in enumerate(drawn)]
-    traced = [trace(image) for image in real]
+    traced = [_lines(image) for image in real]
     learned = fit_principal(CropPool(stage, 1).batch(np.random.default_rng(1), stage.principal_crops, stage.crop))
     flat = torch.from_numpy(np.stack(truth)).float()
     return {
@@ -43,7 +44,7 @@ def vae_limit(model: Any, count: int, stage: VAEStage, size: int = 384) -> dict[
                 "cnfl_of_masks": mean([measure(mask).cnfl for mask in truth]),
             },
             **_through_codecs(
-                model, learned, torch.from_numpy(np.stack(real)).float() / 255, lambda x: trace(grey(x)), traced, truth
+                model, learned, torch.from_numpy(np.stack(real)).float() / 255, lambda x: _lines(grey(x)), traced, truth
             ),
         },
         "masks": _through_codecs(model, learned, flat, lambda x: x.numpy() > 0.5, truth, truth),
@@ -111,3 +112,8 @@ def _half_resolution(pixels: Tensor) -> Tensor:
     spectrum[:, pixels.shape[1] // 2 :] = 0
     spectrum[:, :, pixels.shape[2] // 2 :] = 0
     return torch.from_numpy(fft.idctn(spectrum, axes=(1, 2), norm="ortho")).clamp(0, 1)
+
+
+def _lines(image: np.ndarray) -> np.ndarray:
+    """What the line filters trace: these figures are about the miniature, not about corneas."""
+    return trace(image, segmenter=LINES)

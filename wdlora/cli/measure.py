@@ -20,6 +20,7 @@ import numpy as np
 from ..anatomy.biomarkers.units import UNITS
 from ..csv_table import one_form
 from ..errors import InputError
+from . import tracer_options
 
 if TYPE_CHECKING:
     from ..anatomy.biomarkers.panel import Biomarkers
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILES", help="masks (or images with --image), all of one size")
     parser.add_argument("--image", action="store_true", help="the files are images: trace the nerves, then measure")
+    tracer_options.add(parser)
     parser.add_argument(
         "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
@@ -68,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..anatomy.biomarkers.rules import rule_set
     from ..anatomy.biomarkers.tables import image_row, nerve_rows, patient_rows
+    from ..anatomy.tracing.segmenters import tracer_name
     from ..clinic.images import parse_pixel_size
     from ..files import check_writable
 
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     size = parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None
     if args.patients and not args.roster:
         raise InputError("--patients needs to know whose the images are; name a roster with --roster")
+    tracer_options.check(args, args.image, "add --image, or leave it out")
     if args.key and not args.roster:
         raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
     for path in filter(None, (args.csv, args.patients, args.nerves)):
@@ -96,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
                     "measure images of different sizes in separate calls"
                 )
             shape = _shape(picture)
-            result, mask = _measure(picture, pixel_um, rules)
+            result, mask = _measure(picture, pixel_um, rules, args)
         notes = [picture.cropped] if picture.cropped else []
         notes += getattr(picture, "notes", ())
         if not args.image and mask.mean() > 0.5:
@@ -104,7 +108,9 @@ def run(args: argparse.Namespace) -> int:
         results.append(Measured(columns, source, result, tuple(notes)))
         if args.overlay:
             _draw(_overlay(args.overlay, columns), columns, result, mask, getattr(picture, "pixels", None))
-    rows = [image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} for r in results]
+    tracer = tracer_name(args.segmenter, args.detail) if args.image else None
+    origin = {"tracer": tracer} if tracer else {}
+    rows = [image_row(r.biomarkers, r.columns) | {"pixel_size_from": r.pixel_size_from} | origin for r in results]
     if args.csv:
         _write_table(args.csv, rows)
     if args.patients:
@@ -112,9 +118,9 @@ def run(args: argparse.Namespace) -> int:
     if args.nerves:
         _write_table(args.nerves, [row for r in results for row in nerve_rows(r.biomarkers, r.columns)])
     if args.json:
-        print(json.dumps(_report(results), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(_report(results) | origin, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _print(results)
+        _print(results, tracer)
     _print_notes(results)
     return 0
 
@@ -201,7 +207,7 @@ def _shape(picture: "ClinicImage | ClinicMask") -> tuple[int, ...]:
 
 
 def _measure(
-    picture: "ClinicImage | ClinicMask", pixel_um: tuple[float, float], rules: Any
+    picture: "ClinicImage | ClinicMask", pixel_um: tuple[float, float], rules: Any, args: argparse.Namespace
 ) -> "tuple[Biomarkers, np.ndarray]":
     from ..anatomy.biomarkers.panel import measure
     from ..anatomy.tracing.tracer import trace
@@ -209,7 +215,7 @@ def _measure(
 
     if isinstance(picture, ClinicMask):
         return measure(picture.mask, pixel_um, rules), picture.mask
-    mask = trace(picture.pixels, pixel_um, valid=picture.valid)
+    mask = trace(picture.pixels, pixel_um, args.segmenter, picture.valid, detail=args.detail)
     valid = None if picture.valid.all() else picture.valid
     return measure(mask, pixel_um, rules, valid, picture.pixels), mask
 
@@ -252,7 +258,7 @@ def _report(results: list[Measured]) -> dict[str, Any]:
     return {"units": UNITS, "images": images}
 
 
-def _print(results: list[Measured]) -> None:
+def _print(results: list[Measured], tracer: str | None) -> None:
     """One line an image."""
     wide = max(5, *(len(r.columns["image"]) for r in results))
     print(f"{'image':<{wide}}" + "".join(f"{label:>9}" for _, label in COLUMNS))
@@ -261,7 +267,7 @@ def _print(results: list[Measured]) -> None:
         values = r.biomarkers.to_dict()
         cells = ("–" if values[name] is None else f"{values[name]:.2f}" for name, _ in COLUMNS)
         print(f"{r.columns['image']:<{wide}}" + "".join(f"{cell:>9}" for cell in cells))
-    print(f"rules {results[0].biomarkers.rules}")
+    print(f"rules {results[0].biomarkers.rules}" + (f", traced by {tracer}" if tracer else ""))
 
 
 def _print_notes(results: list[Measured]) -> None:

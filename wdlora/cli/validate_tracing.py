@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..evaluation.tracing_check import TracingChoices, check_tracing
 
+    tracer_options.check(args)
     if args.resamples < 100:
         raise InputError(f"--resamples is {args.resamples}; give at least 100")
     if not 0 < args.tolerance_um <= 50:

@@ -220,6 +220,7 @@ def _pictures(item: ImportItem, choices: Choices) -> "tuple[ClinicImage, np.ndar
 def _read(item: ImportItem, choices: Choices) -> tuple[writer.Entry, list[str]]:
     """Pixels, mask and biomarkers of one image, and what to say about it."""
     from ..anatomy.biomarkers.panel import measure
+    from ..anatomy.tracing.segmenters import tracer_name
     from ..clinic.images import as_uint8
 
     source = item.source
@@ -237,6 +238,7 @@ def _read(item: ImportItem, choices: Choices) -> tuple[writer.Entry, list[str]]:
         "image_sha256": item.hashes[0],
         "annotation_sha256": item.hashes[1],
         "annotation": annotation,
+        "tracer": tracer_name() if source.annotation is None else None,
         "line_width_um": choices.line_width_um if source.centreline else None,
         "split": source.split,
         "group": source.group,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ..anatomy.biomarkers.panel import measure
 from ..anatomy.biomarkers.rules import rule_set
+from ..anatomy.tracing.choices import DEFAULT
+from ..anatomy.tracing.segmenters import find_segmenter, tracer_name
 from ..anatomy.tracing.tracer import trace
 from ..errors import InputError
 from .cache import ContentCache, content_key
@@ -19,9 +21,6 @@ from .extractors import Extractor, extractor
 from .grid import CommonGrid, Seen, Size, look, place
 from .sets import Item, Role
 from .similarity import SHORTEST_SIDE, ms_ssim, psnr, ssim
-
-TRACER = "lines-1"
-"""The tracer that measures both sets, as figures name it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,11 @@ class ImageReader:
         return ContentCache(self.cache_folder)
 
     @property
+    def tracer(self) -> str:
+        """The tracer that measures both sets, as figures name it: `trace`'s default."""
+        return tracer_name()
+
+    @property
     def rules(self) -> str:
         """Name and version of the rules that panels are measured by."""
         return rule_set("acc_like").label
@@ -81,13 +85,15 @@ class ImageReader:
 
     def _traced(self, pixels: NDArray, valid: NDArray, key: str) -> tuple[NDArray, dict[str, Any]]:
         """Traced nerves bool [H, W] and their panel."""
-        packed = self.cache.array(TRACER, key)
+        # A network that was trained anew may bear the same name.
+        traced_by = f"{self.tracer} {getattr(find_segmenter(DEFAULT), 'digest', '')[:12]}".rstrip()
+        packed = self.cache.array(traced_by, key)
         if packed is not None and packed.size == -(-pixels.size // 8):
             mask = np.unpackbits(packed, count=pixels.size).reshape(pixels.shape).astype(bool)
         else:
             mask = trace(pixels, self.grid.pixel_size_um, valid=valid)
-            self.cache.keep_array(TRACER, key, np.packbits(mask))
-        kind = f"{TRACER} {self.rules}"
+            self.cache.keep_array(traced_by, key, np.packbits(mask))
+        kind = f"{traced_by} {self.rules}"
         panel = self.cache.value(kind, key)
         if panel is None:
             seen = None if valid.all() else valid

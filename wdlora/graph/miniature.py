@@ -13,6 +13,7 @@ LOADER = "WDLoRALoadQwenImageEdit"
 APPLY = "WDLoRAApply"
 CONDITIONING = "CCMConditioning"
 SHOWN = 12
+TRACE, LINES = "CCMTrace", "lines"
 _OUTPUT_OF_LOADER = {"UNETLoader": 0, "CLIPLoader": 1, "VAELoader": 2}
 
 
@@ -20,8 +21,8 @@ def use_miniature(graph: Graph, object_info: dict[str, Any], stated: Collection[
     """Put the miniature in the place of every model that a graph loads.
 
     Inputs that offer the value "miniature" are set to it; the core loaders of transformer, text encoder and VAE give
-    way to one `WDLoRALoadQwenImageEdit` that is set so. Adapters that are not there, because they belong to the big
-    model, are left out; the result is a sentence for each. `object_info` says what inputs offer, `stated` are the
+    way to one `WDLoRALoadQwenImageEdit` that is set so. CCM Trace takes the line filters. Adapters that are not there,
+    because they belong to the big model, are left out; the result is a sentence for each. `object_info` says what inputs offer, `stated` are the
     places to which the user gave a value. Raises InputError where the graph loads no model, and where a stated value
     is not offered or would be replaced.
     """
@@ -32,7 +33,8 @@ def use_miniature(graph: Graph, object_info: dict[str, Any], stated: Collection[
         id: node for id, node in graph.items() if isinstance(node, dict) and isinstance(node.get("class_type"), str)
     }
     changed = False
-    for node in nodes.values():
+    said = {(place.node, place.input) for place in stated}
+    for id, node in nodes.items():
         inputs = node.get("inputs")
         for name in _offering(object_info.get(str(node.get("class_type")), {})):
             if isinstance(inputs, dict) and not is_link(inputs.get(name)):
@@ -40,6 +42,9 @@ def use_miniature(graph: Graph, object_info: dict[str, Any], stated: Collection[
                 changed = True
         if node.get("class_type") == CONDITIONING and isinstance(inputs, dict) and not is_link(inputs.get("variant")):
             inputs["variant"] = "auto"  # the miniature knows what it is
+        free = (id, "segmenter") not in said and isinstance(inputs, dict) and not is_link(inputs.get("segmenter"))
+        if node.get("class_type") == TRACE and free and isinstance(inputs, dict):
+            inputs["segmenter"] = LINES  # what the miniature paints are lines, not corneas
         if node.get("class_type") == APPLY and isinstance(inputs, dict):
             known = _options(_declared(object_info.get(APPLY, {})).get("adapter", [[]]))
             if not is_link(inputs.get("adapter")) and inputs.get("adapter") not in known:

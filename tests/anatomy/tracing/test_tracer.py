@@ -1,4 +1,6 @@
-"""The tracer on drawings with a known answer, on what holds no nerve, and on phantoms of two image models."""
+"""The line filters on drawings with a known answer, on what holds no nerve, and on phantoms of two image models."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from tests.anatomy import foreign_phantom
 from wdlora.anatomy import measure, phantom, sample_mask
 from wdlora.anatomy.overlap import cl_dice, dice
 from wdlora.anatomy.phantoms.imaging import ImageModel
-from wdlora.anatomy.tracing.tracer import trace
+from wdlora.anatomy.tracing import tracer
 from wdlora.errors import InputError
+
+trace = partial(tracer.trace, segmenter="lines")
 
 
 def distance_to_segment(shape, start, end) -> np.ndarray:

@@ -16,7 +16,6 @@ from ..copies.findings import Read
 from ..equivalence import MARGIN
 from ..pairs import PHANTOM
 from ..pillars import SetComparison
-from ..reading import TRACER
 from . import sentences, tables
 from .plots import DARK, LIGHT, PLOTS
 from .sheet import FOLDER, PICTURE
@@ -45,7 +44,7 @@ def _head(found: SetComparison) -> str:
     )
     made = (
         f"{real} real images{patients}, {synthetic} synthetic images{trained}. Features {found.reader.extractor.name}, "
-        f"nerves traced by {TRACER}, measured by {found.reader.rules}, wdlora {__version__}."
+        f"nerves traced by {found.reader.tracer}, measured by {found.reader.rules}, wdlora {__version__}."
     )
     return (
         f'<h1>Synthetic images beside real ones</h1><p class="lead">{_text(made)}</p><div class="cards">{cards}</div>'
@@ -168,8 +167,8 @@ def _comprehension(found: SetComparison) -> str:
         "result.",
         f"Distances are seen through {found.reader.extractor.name}; other features give other numbers, so compare "
         "figures of one extractor only. Texture features know nothing of anatomy.",
-        f"Both sets were traced by one program ({TRACER}). What it misses in both is missing in both; where synthetic "
-        "nerves are clearer than real ones it misses fewer of them.",
+        f"Both sets were traced by one program ({found.reader.tracer}). What it misses in both is missing in both; "
+        "where synthetic nerves are clearer than real ones it misses fewer of them.",
         "Whether a model trained on the synthetic images works on patients is shown by testing it on patients, not "
         "here.",
     ]

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..fidelity import KEYS
 from ..pillars import SetComparison
-from ..reading import TRACER
 from ..sets import in_order
 from .tables import DIGITS, LABELS, METRICS, decides, number_text
 
@@ -98,7 +97,7 @@ def forest_plot(found: SetComparison, palette: Palette = LIGHT) -> "Figure":
     axes.set_xlabel(
         "synthetic − real, % of the real mean (thick: 90 %, thin: 95 % interval)", fontsize=9, color=palette.soft
     )
-    _footer(figure, f"traced by {TRACER}, rules {found.reader.rules}", palette)
+    _footer(figure, f"traced by {found.reader.tracer}, rules {found.reader.rules}", palette)
     return figure
 
 

@@ -12,7 +12,6 @@ from ..equivalence import MARGIN, MARGIN_SD
 from ..estimate import Estimate
 from ..pairs import PHANTOM
 from ..pillars import SetComparison
-from ..reading import TRACER
 
 VERSION = 1
 """Of the file's layout."""
@@ -27,7 +26,7 @@ def record(found: SetComparison) -> dict[str, Any]:
         "report": VERSION,
         "wdlora": __version__,
         "extractor": found.reader.extractor.name,
-        "tracer": TRACER,
+        "tracer": found.reader.tracer,
         "rules": found.reader.rules,
         "n": {"real": len(found.real.images), "synthetic": len(found.synthetic.images), "patients": found.patients},
         "training": len(found.training.images) if found.training else None,
