@@ -76,7 +76,7 @@ class CCMBiomarkers(io.ComfyNode):
         else:
             grounds = tensors.grey_arrays(images, "images")
             tensors.same_size(arrays, grounds, ("masks", "images"))
-        areas = seen_areas(valid, len(arrays), "masks")
+        areas = seen_areas(valid, arrays, "masks")
         progress = engine.current().progress(len(arrays))
         measured, drawn = [], []
         for array, ground, area in zip(arrays, grounds, areas, strict=True):
@@ -89,17 +89,19 @@ class CCMBiomarkers(io.ComfyNode):
         return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=under_node)
 
 
-def seen_areas(valid: Any, count: int, name: str) -> list[Any]:
-    """The valid area bool [H, W] of each of `count` pictures from one, or one each; None where all was seen.
+def seen_areas(valid: Any, pictures: list[Any], name: str) -> list[Any]:
+    """The valid area bool [H, W] of each picture from one, or one each; None where all was seen.
 
     Raises InputError for another number of areas.
     """
     if valid is None:
-        return [None] * count
+        return [None] * len(pictures)
     areas = tensors.mask_arrays(valid, "valid")
-    if len(areas) not in (1, count):
-        raise InputError(f"valid is a batch of {len(areas)} for {count} {name}: link one, or one each")
-    return [None if areas[index % len(areas)].all() else areas[index % len(areas)] for index in range(count)]
+    if len(areas) not in (1, len(pictures)):
+        raise InputError(f"valid is a batch of {len(areas)} for {len(pictures)} {name}: link one, or one each")
+    each = [areas[index % len(areas)] for index in range(len(pictures))]
+    # An area of another size is no whole one: whoever takes it says so.
+    return [None if a.shape == p.shape and a.all() else a for a, p in zip(each, pictures, strict=True)]
 
 
 def pixel_size_input() -> Any:

@@ -67,7 +67,7 @@ class CCMTrace(io.ComfyNode):
         if valid is None:
             areas = [None if (area := valid_area(array)[0]).all() else area for array in arrays]
         else:
-            areas = seen_areas(valid, len(arrays), "images")
+            areas = seen_areas(valid, arrays, "images")
         progress = engine.current().progress(len(arrays))
         masks = []
         for array, area in zip(arrays, areas, strict=True):
