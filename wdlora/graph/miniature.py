@@ -22,9 +22,9 @@ def use_miniature(graph: Graph, object_info: dict[str, Any], stated: Collection[
 
     Inputs that offer the value "miniature" are set to it; the core loaders of transformer, text encoder and VAE give
     way to one `WDLoRALoadQwenImageEdit` that is set so. CCM Trace takes the line filters. Adapters that are not there,
-    because they belong to the big model, are left out; the result is a sentence for each. `object_info` says what inputs offer, `stated` are the
-    places to which the user gave a value. Raises InputError where the graph loads no model, and where a stated value
-    is not offered or would be replaced.
+    because they belong to the big model, are left out; the result is a sentence for each. `object_info` says what
+    inputs offer, `stated` are the places to which the user gave a value. Raises InputError where the graph loads no
+    model, and where a stated value is not offered or would be replaced.
     """
     left_out = []
     for place in stated:
