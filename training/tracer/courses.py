@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from wdlora.anatomy import NerveMask
-from wdlora.anatomy.masks.drawing import draw
+from wdlora.anatomy.masks.drawing import mask_of_fibres
 from wdlora.anatomy.phantoms.optics import smooth_field
 
 WAVES = ((125.0, 16.0), (48.0, 6.0), (19.0, 1.6))
@@ -49,5 +49,5 @@ def wound(nerve_mask: NerveMask, rng: np.random.Generator) -> NerveMask:
         return np.stack([centre[0] + cos * x - sin * y, centre[1] + sin * x + cos * y], axis=1)
 
     fibres = tuple(replace(fibre, points=moved(fibre.points)) for fibre in nerve_mask.centrelines)
-    mask = draw(fibres, (shape[0], shape[1]), nerve_mask.pixel_size_um)
+    mask = mask_of_fibres(fibres, (shape[0], shape[1]), nerve_mask.pixel_size_um)
     return replace(nerve_mask, centrelines=fibres, mask=mask, biomarkers=None)

@@ -58,6 +58,6 @@ class NerveMask:
         """Everything that is there, bool [H, W]: `mask` and the fine network."""
         if not self.fine:
             return self.mask
-        from .masks.drawing import draw
+        from .masks.drawing import mask_of_fibres
 
-        return self.mask | draw(self.fine, self.mask.shape, self.pixel_size_um)
+        return self.mask | mask_of_fibres(self.fine, self.mask.shape, self.pixel_size_um)

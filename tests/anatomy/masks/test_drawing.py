@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wdlora.anatomy.fibre import Fibre
-from wdlora.anatomy.masks.drawing import draw
+from wdlora.anatomy.masks.drawing import mask_of_fibres
 
 
 def line(start, end, width, n=200):
@@ -19,7 +19,9 @@ def test_area_is_length_times_width(width, angle):
     direction = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
     centre = np.array([150.27, 149.64])
     drawn = [
-        draw([line(centre + shift - 400 * direction, centre + shift + 400 * direction, width, 900)], (300, 300), 1.0)
+        mask_of_fibres(
+            [line(centre + shift - 400 * direction, centre + shift + 400 * direction, width, 900)], (300, 300), 1.0
+        )
         for shift in np.stack([np.arange(25), np.arange(25) * 7 % 25], axis=1) / 25
     ]
     length = 300 / max(abs(direction))
@@ -29,7 +31,7 @@ def test_area_is_length_times_width(width, angle):
 
 def test_pixels_within_half_a_width():
     """Against the distance of every pixel centre to a line; stamps 0.6 px apart may miss 0.03 px at the edge."""
-    mask = draw([line((10.3, 12.2), (50.9, 41.7), 6.0)], (60, 64), 1.0)
+    mask = mask_of_fibres([line((10.3, 12.2), (50.9, 41.7), 6.0)], (60, 64), 1.0)
     rows, columns = np.mgrid[:60, :64]
     a, b = np.array([10.3, 12.2]), np.array([50.9, 41.7])
     along = np.clip(((columns - a[0]) * (b - a)[0] + (rows - a[1]) * (b - a)[1]) / ((b - a) @ (b - a)), 0, 1)
@@ -39,21 +41,21 @@ def test_pixels_within_half_a_width():
 
 
 def test_pixel_size_scales():
-    fine = draw([line((20, 20), (180, 150), 6.0)], (200, 200), 0.5)
-    coarse = draw([line((10, 10), (90, 75), 6.0)], (100, 100), 1.0)
+    fine = mask_of_fibres([line((20, 20), (180, 150), 6.0)], (200, 200), 0.5)
+    coarse = mask_of_fibres([line((10, 10), (90, 75), 6.0)], (100, 100), 1.0)
     assert fine.sum() * 0.25 == pytest.approx(coarse.sum(), rel=0.02)
 
 
 def test_nothing_and_outside():
-    assert not draw([], (20, 30), 1.0).any()
-    assert draw([], (20, 30), 1.0).shape == (20, 30)
-    assert not draw([line((-90, -90), (-50, -40), 5)], (20, 30), 1.0).any()
+    assert not mask_of_fibres([], (20, 30), 1.0).any()
+    assert mask_of_fibres([], (20, 30), 1.0).shape == (20, 30)
+    assert not mask_of_fibres([line((-90, -90), (-50, -40), 5)], (20, 30), 1.0).any()
 
 
 def test_thin_fibres_stay_connected():
     from scipy.ndimage import label
 
-    mask = draw([line((3.2, 4.4), (90.1, 61.8), 0.4)], (80, 100), 1.0)
+    mask = mask_of_fibres([line((3.2, 4.4), (90.1, 61.8), 0.4)], (80, 100), 1.0)
     assert label(mask, np.ones((3, 3)))[1] == 1
 
 

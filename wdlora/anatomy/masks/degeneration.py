@@ -19,7 +19,7 @@ from ..biomarkers.panel import measure
 from ..fibre import Fibre
 from ..nerve_mask import NerveMask
 from ..scale import FIELD_UM
-from .drawing import draw
+from .drawing import mask_of_fibres
 from .dying_back import DyingBack, Piece, lateral_shift
 from .sampler import LOST_AT_BRANCH_UM, LOST_AT_TIP_UM, Order
 from .strand import Field, Strand
@@ -189,7 +189,7 @@ class _Path:
                 Fibre(points, np.minimum(scale * taper * widths, widths + 2 * GROWTH_PX * pixel), kind)
                 for points, widths, taper, kind in pieces
             )
-            mask = draw(fibres, origin.mask.shape, pixel)
+            mask = mask_of_fibres(fibres, origin.mask.shape, pixel)
             covered = int(mask.sum()) * pixel**2
             if not covered or abs(covered / area_um2 - 1) < WIDTH_TOLERANCE:
                 break

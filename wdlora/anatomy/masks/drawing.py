@@ -14,7 +14,7 @@ LEAST_RADIUS_PX = 0.75
 """No fibre is drawn thinner, so that it stays connected on coarse grids."""
 
 
-def draw(fibres: Iterable[Fibre], shape: tuple[int, int], pixel_size_um: float) -> np.ndarray:
+def mask_of_fibres(fibres: Iterable[Fibre], shape: tuple[int, int], pixel_size_um: float) -> np.ndarray:
     """Mask bool [H, W] of the pixels whose centre lies within half a width of a centreline.
 
     Discs lie at most `STEP_PX` apart along every centreline.

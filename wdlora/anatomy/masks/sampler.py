@@ -12,7 +12,7 @@ from ...errors import InputError
 from ..biomarkers.panel import Biomarkers, measure
 from ..nerve_mask import NerveMask
 from ..scale import FIELD_UM, PIXEL_SIZE_UM
-from .drawing import draw
+from .drawing import mask_of_fibres
 from .fine_network import drawn_share
 from .growth import Plexus
 from .strand import Field
@@ -260,7 +260,7 @@ def _draw_to_area(
 ) -> tuple[np.ndarray, float]:
     """Draw with all widths scaled until the mask covers `area_um2`; returns it and the width of a trunk."""
     for step in range(4):
-        mask = draw(fibres(plexus.strands, relative, trunk_width, pixel_size_um), shape, pixel_size_um)
+        mask = mask_of_fibres(fibres(plexus.strands, relative, trunk_width, pixel_size_um), shape, pixel_size_um)
         covered = int(mask.sum()) * pixel_size_um**2
         if step == 3 or covered == 0 or abs(covered / area_um2 - 1) <= WIDTH_TOLERANCE:
             break
