@@ -58,7 +58,7 @@ def test_without_patients_to_judge_by_no_figure_is_given(cache, tmp_path, caplog
     result = finetune(dataclasses.replace(one, data="phantoms:1"))
     assert result["finished"] and result["judgement"] is None
     assert [record.message.split(":")[0] for record in caplog.records if record.name == "training.sides"] == [
-        "Nobody is kept for validation"
+        "Nobody is kept for validation, by the split or for want of patients"
     ] * warnings
     assert "validation_loss" not in (tmp_path / "out" / "log.jsonl").read_text()
     card = (tmp_path / "out" / "README.md").read_text()
