@@ -22,7 +22,7 @@ class WDLoRAApply(io.ComfyNode):
     def define_schema(cls) -> Any:
         return io.Schema(
             node_id="WDLoRAApply",
-            display_name="WDLoRA Apply",
+            display_name="WDLoRA Apply (Load LoRA)",
             category=CATEGORY,
             description="Applies a weight-decomposed (WDLoRA, DoRA) or plain low-rank adapter of any dialect exactly, "
             "alone or after other LoRAs, which it scales and does not erase. Strengths 1 and 1 are the adapter as "

@@ -54,6 +54,7 @@ def _required_inputs() -> list[Any]:
         ),
         io.Boolean.Input(
             "allow_empty",
+            advanced=True,
             default=False,
             tooltip="Accept a mask without any nerve. Off: refuse it, because it is mostly the wrong channel.",
         ),

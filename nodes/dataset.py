@@ -49,13 +49,16 @@ class CCMSaveDataset(io.ComfyNode):
                 io.Combo.Input(
                     "eye", options=[UNKNOWN, "OD", "OS"], default=UNKNOWN, tooltip="Right (OD) or left (OS) eye."
                 ),
-                io.String.Input("visit", default="", tooltip="Short code of the visit, such as V1; no date."),
+                io.String.Input(
+                    "visit", default="", advanced=True, tooltip="Short code of the visit, such as V1; no date."
+                ),
                 pixel_size_input(),
                 io.Boolean.Input(
                     "synthetic", default=True, tooltip="Whether the images are synthetic; kept as a column."
                 ),
                 io.Boolean.Input(
                     "hash_models",
+                    advanced=True,
                     default=True,
                     tooltip="Keep the SHA-256 of the model files with every image. The first time takes about a "
                     "minute for 40 GB.",

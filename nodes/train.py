@@ -55,13 +55,17 @@ def _inputs() -> list[Any]:
         io.Int.Input("steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0: as many as the preset says."),
         io.String.Input(
             "settings",
+            advanced=True,
             default="",
             multiline=True,
             tooltip="Changes to the preset, one KEY=VALUE a line, such as learning_rate=5e-5 or rank=32.",
         ),
-        io.Combo.Input("device", options=["auto", "cpu", "cuda"], default="auto", tooltip="Where to compute."),
+        io.Combo.Input(
+            "device", options=["auto", "cpu", "cuda"], default="auto", advanced=True, tooltip="Where to compute."
+        ),
         io.Boolean.Input(
             "resume",
+            advanced=True,
             default=True,
             tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
         ),

@@ -43,7 +43,8 @@ def quickstart_cpu(get: Callable[..., Any]) -> Image.Image:
 
 def ccm_synthesis(get: Callable[..., Any]) -> Image.Image:
     """Left half mask, right half picture."""
-    mask, painted = (picture(image).resize((SIDE, SIDE)) for image in (get("Mask As Image"), get("CCM Crop To Mask")))
+    drawn = get("CCM Sample Masks")[..., None].expand(-1, -1, -1, 3)
+    mask, painted = (picture(image).resize((SIDE, SIDE)) for image in (drawn, get("CCM Crop To Mask")))
     mask.paste(painted.crop((SIDE // 2, 0, SIDE, SIDE)), (SIDE // 2, 0))
     return mask
 

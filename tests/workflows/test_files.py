@@ -4,6 +4,7 @@ The front end heals wrong links silently, so this looks at the files themselves 
 """
 
 import json
+import math
 import re
 import uuid
 
@@ -211,3 +212,41 @@ def test_no_other_folder_is_taken_for_the_templates():
     """ComfyUI serves templates from the first of these folders that a pack has: another would hide the workflows."""
     taken = ("example_workflows", "example", "examples", "workflow", "workflows")
     assert [name for name in taken if (ROOT / name).exists()] == ["workflows"]
+
+
+def on_link(flow, link):
+    """Points of a link as the front end draws it: a Bézier curve that leaves and arrives horizontally."""
+    _, origin, slot, target, place, _ = link
+    nodes = {node["id"]: node for node in flow["nodes"]}
+    x0, y0 = nodes[origin]["pos"][0] + nodes[origin]["size"][0], nodes[origin]["pos"][1] + 14 + 20 * slot
+    x1 = nodes[target]["pos"][0]
+    wired = [slot["link"] is not None or "widget" not in slot for slot in nodes[target]["inputs"]]
+    y1 = nodes[target]["pos"][1] + 14 + 20 * sum(wired[:place])
+    bend = math.hypot(x1 - x0, y1 - y0) / 4
+    for step in range(101):
+        t = step / 100
+        weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+        yield tuple(
+            sum(w * v for w, v in zip(weights, values, strict=True))
+            for values in ((x0, x0 + bend, x1 - bend, x1), (y0, y0, y1, y1))
+        )
+
+
+@pytest.mark.parametrize("name", ["quickstart_cpu", "ccm_synthesis"])
+def test_what_a_reader_opens_first_reads_from_left_to_right(name):
+    """All in the first view, larger than the least that shows texts; every link goes to the right or down a column, and
+    none crosses a group that it has nothing to do with."""
+    flow = ui(name)
+    nodes = {node["id"]: node for node in flow["nodes"]}
+    assert flow["extra"]["ds"]["scale"] >= 0.6
+
+    def inside(group, x, y):
+        left, top, width, height = group["bounding"]
+        return left < x < left + width and top < y < top + height
+
+    for link in flow["links"]:
+        ends = [nodes[link[1]], nodes[link[3]]]
+        assert ends[0]["pos"][0] <= ends[1]["pos"][0], link
+        foreign = [group for group in flow["groups"] if not any(inside(group, *end["pos"]) for end in ends)]
+        crossed = [group["title"] for group in foreign if any(inside(group, *point) for point in on_link(flow, link))]
+        assert not crossed, (ends[0]["title"], ends[1]["title"], crossed)

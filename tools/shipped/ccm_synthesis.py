@@ -23,27 +23,26 @@ def ccm_synthesis(info: dict[str, Any], version: str) -> Flow:
     """Mask and cohort → image → traced nerves → biomarkers, beside the mask's own."""
     flow = Flow("ccm_synthesis", info, version)
     loader, fast, adapter, shift, norm = parts.add_model(flow)
-    masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=384, seed=1)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="Control", count=1, size=384, seed=1)
     words = parts.add_conditioning(flow, loader, masks)
-    grey = flow.add("MaskToImage", "Mask As Image", mask=masks["masks"])
-    preview = flow.add("PreviewImage", "The Mask", room=300, images=grey["IMAGE"])
-    paint = parts.add_painting(flow, norm["patched_model"], words)
-    decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
-    crop = flow.add("CCMCropToMask", image=decode["IMAGE"], mask=masks["masks"])
+    paint = parts.add_painting(flow, norm["patched_model"], words, width=340)
+    decode = flow.add("VAEDecode", width=340, samples=paint["LATENT"], vae=loader["vae"])
+    crop = flow.add("CCMCropToMask", width=340, image=decode["IMAGE"], mask=masks["masks"])
     save = flow.add(
-        "SaveImage", "Save The Picture", width=460, room=430, images=crop["image"], filename_prefix="ccm/picture"
+        "SaveImage", "Save The Picture", width=340, room=330, images=crop["image"], filename_prefix="ccm/picture"
     )
-    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], crop["image"], 340)
-    note = flow.note(NOTE, 400, 560)
+    trace, own, found, overlay = parts.add_measuring(flow, masks["masks"], crop["image"], 360)
+    drawn = flow.add("PreviewImage", "The Mask", width=340, room=150, images=own["overlay"])
+    note = flow.note(NOTE, 360, 720)
     flow.place(0, 0, note)
-    flow.rows(
-        480,
-        0,
-        [[loader, fast], [adapter, shift, norm], [masks, grey], [words], [preview]],
-        [[paint, decode, crop], [save], [trace, own, found], [overlay]],
+    parts.place_synthesis(
+        flow,
+        ([loader, fast], [adapter, shift, norm]),
+        ([masks, own], [words, drawn], [paint, decode, crop, save], [trace, found, overlay]),
+        low=640,
     )
-    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, norm)
-    flow.group("2  Mask and cohort", parts.GREEN, masks, grey, words, preview)
-    flow.group("3  Picture", parts.VIOLET, paint, crop, save)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, shift, norm)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, own, words, drawn)
+    flow.group("3  Picture", parts.VIOLET, paint, decode, crop, save)
     flow.group("4  Biomarkers", parts.AMBER, trace, found, overlay)
     return flow

@@ -61,6 +61,9 @@ ADAPTER_NOTE = (
     f"**Adapter:** `{ADAPTER}` in `models/loras` is what *train_adapter* writes; choose yours in *WDLoRA Apply*. Its "
     "SHA-256 in the field *sha256* makes sure that whoever you send this workflow to uses the same file.\n"
 )
+COLUMNS = (0, 440, 900, 1400, 1820)
+"""Left edges of the columns of a synthesis: the note, two of model and mask, picture, biomarkers."""
+
 RESEARCH_NOTE = "Research software, not a medical device."
 
 
@@ -84,8 +87,8 @@ def add_lightning(flow: Flow, loader: Node) -> Node:
 
 def add_sampling(flow: Flow, model: Any, suffix: str = "") -> tuple[Node, Node]:
     """Shift and CFG Norm as the official workflow has them."""
-    shift = flow.add("ModelSamplingAuraFlow", f"Shift{suffix}", width=380, model=model, shift=3.1)
-    norm = flow.add("CFGNorm", f"CFG Norm{suffix}", width=380, model=shift["MODEL"], strength=1.0)
+    shift = flow.add("ModelSamplingAuraFlow", f"Shift{suffix}", width=340, model=model, shift=3.1)
+    norm = flow.add("CFGNorm", f"CFG Norm{suffix}", width=340, model=shift["MODEL"], strength=1.0)
     return shift, norm
 
 
@@ -93,7 +96,7 @@ def add_model(flow: Flow) -> tuple[Node, Node, Node, Node, Node]:
     """Loader, Lightning (off), adapter, shift and CFG Norm: the full model, ready to sample."""
     loader = add_loader(flow)
     fast = add_lightning(flow, loader)
-    adapter = flow.add("WDLoRAApply", width=380, model=fast["MODEL"], adapter=ADAPTER)
+    adapter = flow.add("WDLoRAApply", "WDLoRA Apply", width=340, model=fast["MODEL"], adapter=ADAPTER)
     return loader, fast, adapter, *add_sampling(flow, adapter["model"])
 
 
@@ -102,7 +105,7 @@ def add_conditioning(flow: Flow, loader: Node, masks: Node, title: str | None = 
     return flow.add(
         "CCMConditioning",
         title,
-        width=360,
+        width=340,
         clip=loader["clip"],
         vae=loader["vae"],
         mask=masks["masks"],
@@ -133,6 +136,18 @@ def add_biomarkers(flow: Flow, title: str, masks: Any, images: Any = None) -> No
     """Biomarkers with their table; of traced pictures with `images`, on which the overlay is drawn."""
     given = {"masks": masks} if images is None else {"masks": masks, "images": images}
     return flow.add("CCMBiomarkers", title, width=400, room=190, **given)
+
+
+def place_synthesis(flow: Flow, model: tuple[list[Node], list[Node]], rest: tuple[list[Node], ...], low: int) -> None:
+    """From left to right: model above mask and cohort, in two columns each, then picture, then biomarkers.
+
+    `rest`: the two columns of mask and cohort, which begin at `low`, and those of picture and of biomarkers. No link
+    crosses a group: what goes from the model to VAE Decode passes above `low`.
+    """
+    for x, nodes in zip((COLUMNS[1], COLUMNS[2]), model, strict=True):
+        flow.place(x, 0, *nodes)
+    for x, y, nodes in zip(COLUMNS[1:], (low, low, 0, 0), rest, strict=True):
+        flow.place(x, y, *nodes)
 
 
 def add_measuring(flow: Flow, masks: Any, images: Any, room: int, **tracing: str) -> tuple[Node, Node, Node, Node]:

@@ -21,33 +21,33 @@ NOTE = (
 def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     """The synthesis on the miniature: any machine, no download."""
     flow = Flow("quickstart_cpu", info, version)
-    loader = flow.add("WDLoRALoadQwenImageEdit", width=360, room=parts.SAID, source="miniature")
-    adapter = flow.add("WDLoRAApply", width=360, model=loader["model"])
-    shift = flow.add("ModelSamplingAuraFlow", "Shift", width=360, model=adapter["model"], shift=3.0)
-    masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=192, seed=1)
+    loader = flow.add("WDLoRALoadQwenImageEdit", width=380, room=parts.SAID, source="miniature")
+    adapter = flow.add("WDLoRAApply", "WDLoRA Apply", width=340, model=loader["model"])
+    shift = flow.add("ModelSamplingAuraFlow", "Shift", width=340, model=adapter["model"], shift=3.0)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="Control", count=1, size=192, seed=1)
     words = parts.add_conditioning(flow, loader, masks)
-    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0, sampler_name="heun")
-    decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
+    paint = parts.add_painting(flow, shift["MODEL"], words, steps=12, cfg=1.0, sampler_name="heun", width=340)
+    decode = flow.add("VAEDecode", width=340, samples=paint["LATENT"], vae=loader["vae"])
     save = flow.add(
-        "SaveImage", "Save The Picture", width=400, room=380, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
+        "SaveImage", "Save The Picture", width=340, room=330, images=decode["IMAGE"], filename_prefix="ccm/quickstart"
     )
     trace, own, found, overlay = parts.add_measuring(
         flow,
         masks["masks"],
         decode["IMAGE"],
-        380,
+        340,
         segmenter="lines",  # the miniature paints lines, not corneas
     )
-    note = flow.note(NOTE, 400, 360)
+    note = flow.note(NOTE, 360, 300)
     flow.place(0, 0, note)
-    flow.rows(
-        480,
-        0,
-        [[loader], [adapter, shift], [masks], [words]],
-        [[paint, decode], [save], [trace, own, found], [overlay]],
+    parts.place_synthesis(
+        flow,
+        ([loader], [adapter, shift]),
+        ([masks, own], [words], [paint, decode, save], [trace, found, overlay]),
+        low=640,
     )
     flow.group("1  Model", parts.BLUE, loader, adapter, shift)
-    flow.group("2  Mask and cohort", parts.GREEN, masks, words)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, own, words)
     flow.group("3  Picture", parts.VIOLET, paint, decode, save)
     flow.group("4  Biomarkers", parts.AMBER, trace, found, overlay)
     return flow

@@ -42,7 +42,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     curve = flow.add("PreviewImage", "Loss", width=480, room=330, images=train["curve"])
     report = flow.add("PreviewAny", "Report", width=480, room=240, source=train["report"])
     loader = parts.add_loader(flow)
-    adapter = flow.add("WDLoRAApply", width=380, model=loader["model"], linked_adapter=train["adapter"])
+    adapter = flow.add("WDLoRAApply", "WDLoRA Apply", width=380, model=loader["model"], linked_adapter=train["adapter"])
     shift, norm = parts.add_sampling(flow, adapter["model"])
     masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=384, seed=100000)
     words = parts.add_conditioning(flow, loader, masks)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .file import Adapter
 
 INK, GREY = "#1f2933", "#7b8794"
+WIDEST, NODE = 13.0, 5.4
+"""Widths in inches: of a picture for paper, and of one that is read in a node some 450 pixels wide."""
 
 
 def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
@@ -26,7 +28,7 @@ def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"the picture {path} must end in .png, .svg or .pdf")
-    figure = _moved_figure(moved, title)
+    figure = _moved_figure(moved, title, WIDEST)
     try:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=160, format=path.suffix[1:].lower())
@@ -35,8 +37,8 @@ def plot(moved: list[Movement], path: str | os.PathLike, title: str) -> None:
 
 
 def moved_picture(moved: list[Movement], title: str, dpi: int = 120) -> "np.ndarray":
-    """The same two maps as pixels: uint8 [H, W, 3]."""
-    return pixels(_moved_figure(moved, title), dpi)
+    """The same two maps as pixels, as narrow as a node: uint8 [H, W, 3]."""
+    return pixels(_moved_figure(moved, title, NODE), dpi)
 
 
 def size_picture(adapter: "Adapter", title: str, dpi: int = 120) -> "np.ndarray":
@@ -52,7 +54,7 @@ def size_picture(adapter: "Adapter", title: str, dpi: int = 120) -> "np.ndarray"
     values = np.full((len(targets), len(columns)), np.nan)
     for name, value in lengths.items():
         values[cells[name]] = value
-    figure, axes = _page(title, targets, columns, 1)
+    figure, axes = _page(title, targets, columns, 1, NODE)
     _map(figure, axes[0], values, targets, columns, "", "viridis")
     axes[0].set_title("Size of the update: median length of the rows of sBA", loc="left", fontsize=9, color=INK, pad=5)
     axes[0].set_xlabel("block", fontsize=9, color=INK)
@@ -69,23 +71,28 @@ def _grid(modules: list[str]) -> tuple[list[str], list[int | None], dict[str, tu
     return targets, columns, {m: (targets.index(t), columns.index(b)) for m, (b, t) in places.items()}
 
 
-def _page(title: str, targets: list[str], columns: list[int | None], maps: int) -> tuple[Any, Any]:
-    """A figure with its title and `maps` axes below each other."""
+def _page(title: str, targets: list[str], columns: list[int | None], maps: int, widest: float) -> tuple[Any, Any]:
+    """A figure with its title and `maps` axes below each other, at most `widest` inches wide."""
     from matplotlib.figure import Figure
 
-    width = min(13.0, max(7.4, 3.0 + 0.16 * len(columns)))
+    width = min(widest, max(7.4, 3.0 + 0.16 * len(columns)))
     panel = max(1.1, 0.24 * len(targets) + 0.35)
-    height = maps * panel + 0.5 * maps + 0.6
+    heading = 0.5 if width > NODE else 0.65  # of one line or two
+    height = maps * panel + heading * maps + 0.6
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.subplots(maps, 1, sharex=True, squeeze=False)[:, 0]
     figure.subplots_adjust(
-        left=1.45 / width, right=1 - 0.75 / width, top=1 - 0.78 / height, bottom=0.55 / height, hspace=0.4 / panel
+        left=1.45 / width,
+        right=1 - 0.75 / width,
+        top=1 - 0.78 / height,
+        bottom=0.55 / height,
+        hspace=(heading - 0.1) / panel,
     )
     figure.text(0.12 / width, 1 - 0.26 / height, title, fontsize=12, weight="bold", color=INK, va="center")
     return figure, axes
 
 
-def _moved_figure(moved: list[Movement], title: str) -> Any:
+def _moved_figure(moved: list[Movement], title: str, widest: float) -> Any:
     import numpy as np
 
     targets, columns, cells = _grid([m.module for m in moved])
@@ -96,14 +103,16 @@ def _moved_figure(moved: list[Movement], title: str) -> Any:
             maps[(1, *cells[m.module])] = np.nanmedian(np.abs(m.magnitude_percent))
 
     total = summary(moved)
-    figure, axes = _page(title, targets, columns, 2)
+    figure, axes = _page(title, targets, columns, 2, widest)
+    between = "  ·  " if widest > NODE else "\n"
     headings = ["Direction: median turn of the rows", "Magnitude: median change of the rows"]
     if total["rows"]:
         headings[0] += (
-            f"  ·  all rows {total['direction_degrees_median']:.2g}°, 95 % below {total['direction_degrees_p95']:.2g}°"
+            f"{between}all rows {total['direction_degrees_median']:.2g}°, "
+            f"95 % below {total['direction_degrees_p95']:.2g}°"
         )
         headings[1] += (
-            f"  ·  all rows {total['magnitude_percent_median']:.2g} %, "
+            f"{between}all rows {total['magnitude_percent_median']:.2g} %, "
             f"95 % below {total['magnitude_percent_p95']:.2g} %"
         )
     for axis, values, unit, colours, heading in zip(
@@ -121,7 +130,7 @@ def _map(figure, axis, values: "np.ndarray", targets: list[str], columns: list, 
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     image = axis.imshow(values, aspect="auto", cmap=colours, vmin=0, vmax=top or 1.0, interpolation="nearest")
     axis.set_yticks(range(len(targets)), targets, fontsize=8, color=INK)
-    step = max(1, -(-len(columns) // 30))
+    step = max(1, -(-len(columns) // int(2.4 * figure.get_figwidth())))
     labelled = [i for i, block in enumerate(columns) if block is None or i % step == 0]
     axis.set_xticks(
         labelled, ["outer" if columns[i] is None else str(columns[i]) for i in labelled], fontsize=8, color=INK
