@@ -140,7 +140,7 @@ def paint_held_out(
     names = PublicNames()
     real: list[Item] = []
     painted: list[Item] = []
-    for case in tqdm(found.cases, "painting held-out masks", unit="picture", disable=None):
+    for case in tqdm(found.cases, "painting masks", unit="picture", disable=None):
         key = str(case.seed(first_seed))
         if key not in done or not (place / "images" / done[key]).is_file():
             group = found.study.cohort(case.cohort)

@@ -12,7 +12,7 @@ from wdlora.anatomy import trace
 from wdlora.anatomy.tracing.segmenters import tracer_name
 from wdlora.errors import InputError
 from wdlora.evaluation.extractors import extractor
-from wdlora.hmsvit.file import KEY, Facts, build, load_hmsvit, save_hmsvit
+from wdlora.hmsvit.file import KEY, Facts, built_network, load_hmsvit, save_hmsvit
 from wdlora.hmsvit.frames import tiles_of
 from wdlora.hmsvit.network import DiagnosisNetwork
 from wdlora.hmsvit.sizes import SIZES, check_side, size_named
@@ -30,7 +30,7 @@ def facts(task="segmentation", side=96, **changes) -> Facts:
 def saved(path, one: Facts):
     """A file with random weights; returns its network."""
     torch.manual_seed(0)
-    network = build(one).eval()
+    network = built_network(one).eval()
     save_hmsvit(path, network, one)
     return network
 
@@ -53,7 +53,7 @@ def test_maps_of_the_encoder_lie_where_the_picture_is():
     their order in space, which the encoder leaves.
     """
     torch.manual_seed(1)
-    encoder = build(facts("encoder", 64)).eval()
+    encoder = built_network(facts("encoder", 64)).eval()
     dark, lit = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     lit[:, :, 32:, :32] = 2.0
     with torch.inference_mode():
@@ -177,7 +177,7 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="no HMSViT-like network"):
         load_hmsvit(tmp_path / "other.safetensors")
-    network = build(facts())
+    network = built_network(facts())
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     save_hmsvit(tmp_path / "nan.safetensors", network, facts())

@@ -22,6 +22,7 @@ COMMANDS = {
     "measure": "measure corneal nerve biomarkers in masks or images",
     "validate-tracing": "compare the tracer with manual annotations of real images",
     "evaluate": "compare synthetic images with real ones: fidelity, biomarkers, copies",
+    "classify": "probabilities of cohorts by a trained network, for research",
     "convert-lite0": "write EfficientNet-Lite0's weights for evaluate",
     "convert-inception": "write FID's Inception weights for evaluate",
     "import-dataset": "bring a public or your own data set into the folder layout of training",

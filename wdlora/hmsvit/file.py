@@ -117,7 +117,7 @@ class TrainedHmsvit:
             raise InputError(f"this network was trained for {self.facts.task}, not for {task}: give another file")
 
 
-def build(facts: Facts) -> "Network":
+def built_network(facts: Facts) -> "Network":
     """The network that `facts` describe, with new weights. Raises InputError without transformers."""
     from .network import DiagnosisNetwork, HmsvitEncoder, SegmentationNetwork
 
@@ -157,7 +157,7 @@ def _load(path: str, size: int, changed: int) -> TrainedHmsvit:
 
     facts = _facts(path, read_header(path)[1])
     with torch.device("meta"):
-        network = build(facts)
+        network = built_network(facts)
     if sum(tensor.numel() for tensor in network.parameters()) > MOST_PARAMETERS:
         raise InputError(f"{path} describes a network of more than {MOST_PARAMETERS} parameters: it is damaged")
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -169,7 +169,7 @@ def _load(path: str, size: int, changed: int) -> TrainedHmsvit:
         raise InputError(f"{path} holds other tensors than its network has: {odd[0]}, and {len(odd) - 1} more")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()):
         raise InputError(f"{path} holds weights that are not finite: copy or train it again")
-    network = build(facts)
+    network = built_network(facts)
     network.load_state_dict(found)
     return TrainedHmsvit(facts, network.eval().requires_grad_(False), sha256(path))
 

@@ -4,11 +4,7 @@ Congruence, coverage, constraint, completeness, compliance, comprehension, consi
 2406.11143. The page holds plots and tables of figures; no image of a patient and no name of a file.
 """
 
-import base64
-import html
-import io
 from collections.abc import Iterable
-from typing import Any
 
 from ... import __version__
 from ..biomarkers import Comparison
@@ -17,20 +13,16 @@ from ..equivalence import MARGIN
 from ..pairs import PHANTOM
 from ..pillars import SetComparison
 from . import sentences, tables
-from .plots import DARK, LIGHT, PLOTS
+from .parts import as_table, as_text, bullets, document, section, themed_plot
+from .plots import PLOTS
 from .sheet import FOLDER, PICTURE
-from .style import STYLE
 from .tables import Table
 
 
 def page(found: SetComparison) -> str:
     """The report as HTML."""
     parts = (_head, _congruence, _coverage, _constraint, _completeness, _compliance, _comprehension, _consistency)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evaluation of synthetic images</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body>{''.join(part(found) for part in parts)}</body></html>\n"
-    )
+    return document("Evaluation of synthetic images", "".join(part(found) for part in parts))
 
 
 def _head(found: SetComparison) -> str:
@@ -38,8 +30,8 @@ def _head(found: SetComparison) -> str:
     patients = f" of {found.patients} patients" if found.patients else ""
     trained = f", {len(found.training.images)} training images" if found.training else ""
     cards = "".join(
-        f'<div class="card {one.tone}"><h3>{_text(one.question)}</h3><p class="short">{_text(one.short)}</p>'
-        f"<p>{_text(one.sentence)}</p></div>"
+        f'<div class="card {one.tone}"><h3>{as_text(one.question)}</h3><p class="short">{as_text(one.short)}</p>'
+        f"<p>{as_text(one.sentence)}</p></div>"
         for one in sentences.answers(found)
     )
     made = (
@@ -47,7 +39,7 @@ def _head(found: SetComparison) -> str:
         f"nerves traced by {found.reader.tracer}, measured by {found.reader.rules}, wdlora {__version__}."
     )
     return (
-        f'<h1>Synthetic images beside real ones</h1><p class="lead">{_text(made)}</p><div class="cards">{cards}</div>'
+        f'<h1>Synthetic images beside real ones</h1><p class="lead">{as_text(made)}</p><div class="cards">{cards}</div>'
         '<p class="warn"><b>Research software, not a medical device.</b> These figures describe two sets of '
         "images. They validate nothing for diagnosis, and a set that passes here can still mislead a model trained on "
         "it.</p>"
@@ -61,11 +53,13 @@ def _congruence(found: SetComparison) -> str:
         "can be expected to do better."
     )
     body = _plot(found, "distances", "Dots: synthetic against real, with 95 % interval. Bands: real against real.")
-    body += _table(tables.distances(found, sentences.distance_notes(found)), "words last")
+    body += as_table(tables.distances(found, sentences.distance_notes(found)), "words last")
     if found.options.pairs:
-        body += f"<p>{_text(sentences.pair_note(found.similarity, found.fresh))}</p>" + _table(tables.similarity(found))
+        body += f"<p>{as_text(sentences.pair_note(found.similarity, found.fresh))}</p>" + as_table(
+            tables.similarity(found)
+        )
     body += _plot(found, "map", sentences.map_note(found))
-    return _section("Congruence", "Do the synthetic images look like real ones?", intro, body)
+    return section("Congruence", "Do the synthetic images look like real ones?", intro, body)
 
 
 def _coverage(found: SetComparison) -> str:
@@ -73,15 +67,15 @@ def _coverage(found: SetComparison) -> str:
         "A generator can paint a few convincing pictures again and again. Diversity is the mean distance between "
         "images of one cohort, separability how far the cohorts lie apart; both should be near the real set's."
     )
-    body = _table(tables.variety(found)) + _table(tables.sets(found))
-    body += f"<p>{_text(sentences.repeats_note(found.copies))}</p>"
-    return _section("Coverage", "Do they show the whole variety of the real ones?", intro, body)
+    body = as_table(tables.variety(found)) + as_table(tables.sets(found))
+    body += f"<p>{as_text(sentences.repeats_note(found.copies))}</p>"
+    return section("Coverage", "Do they show the whole variety of the real ones?", intro, body)
 
 
 def _constraint(found: SetComparison) -> str:
     question = "Do they obey anatomy: are the nerves those of the cohort?"
     if not found.biomarkers:
-        return _section("Constraint", question, "", "<p>No cohort is in both sets, so nothing was compared.</p>")
+        return section("Constraint", question, "", "<p>No cohort is in both sets, so nothing was compared.</p>")
     unit = "patients" if found.real.images.patients_known else "images, because patients are not known"
     design = "The images are compared in pairs of one mask. " if found.options.pairs else ""
     intro = (
@@ -96,19 +90,19 @@ def _constraint(found: SetComparison) -> str:
         "A comparison is equivalent where its thick line lies within the band; where it leaves the band it is "
         "undecided, or different if p is below 0.05.",
     )
-    body += _table(tables.biomarkers(found), "names2 words")
+    body += as_table(tables.biomarkers(found), "names2 words")
     if any(one.pairs for one in found.biomarkers):
         body += (
             "<p>Image by image (Bland–Altman): 95 % of the pairs differ within the limits, and a slope of 1 follows "
-            f"the real values.</p>{_table(_agreement(found.biomarkers), 'names2')}"
+            f"the real values.</p>{as_table(_agreement(found.biomarkers), 'names2')}"
         )
     body += (
         "<p>Means ± SD of images, as Table V of the WDLoRA paper prints them; differences are of patients' means. "
         "“Decides at”: patients a group with which equivalence would be shown in 80 % of such studies, if difference "
         "and spread stay as seen here.</p><details><summary>Other "
-        f"tests</summary>{_table(tables.other_tests(found), 'names2')}</details>"
+        f"tests</summary>{as_table(tables.other_tests(found), 'names2')}</details>"
     )
-    return _section("Constraint", question, intro, body)
+    return section("Constraint", question, intro, body)
 
 
 def _agreement(comparisons: Iterable[Comparison]) -> Table:
@@ -134,9 +128,9 @@ def _completeness(found: SetComparison) -> str:
         ("mean grey value", f"real {_grey(found.real)}, synthetic {_grey(found.synthetic)}"),
         ("pairs of one mask", "yes" if found.options.pairs else "no"),
     ]
-    notes = _list(found.notes) if found.notes else "<p>Nothing was changed or left out.</p>"
-    body = _table(Table(("what", "this report"), rows), "words") + notes
-    return _section("Completeness", "What went into this report?", "", body)
+    notes = bullets(found.notes) if found.notes else "<p>Nothing was changed or left out.</p>"
+    body = as_table(Table(("what", "this report"), rows), "words") + notes
+    return section("Completeness", "What went into this report?", "", body)
 
 
 def _compliance(found: SetComparison) -> str:
@@ -146,17 +140,17 @@ def _compliance(found: SetComparison) -> str:
         f"A generator can repeat a patient's image. The search compares every synthetic image with every {name} one, "
         f"turned and flipped in eight ways; its yardstick is how near {other} come."
     )
-    body = f"<p>{_text(sentences.copying(copies).sentence)}</p>"
+    body = f"<p>{as_text(sentences.copying(copies).sentence)}</p>"
     body += _plot(found, "copies", "Copies lie to the right of the dashed line, where hardly any real image is.")
-    body += _list(sentences.copies_notes(copies))
+    body += bullets(sentences.copies_notes(copies))
     if copies.cannot:
-        body += "<h3>What cannot be concluded</h3>" + _list(copies.cannot)
+        body += "<h3>What cannot be concluded</h3>" + bullets(copies.cannot)
     body += (
         f'<p class="warn">The nearest pairs are drawn in <a href="{FOLDER}/{PICTURE}">{FOLDER}/{PICTURE}</a>, beside '
         "this page. <b>That file shows real patients' images</b>, and the cache holds traces of them: keep both where "
         "the images may be kept. This page, report.json, plots and tables hold figures only.</p>"
     )
-    return _section("Compliance", "Do they keep patients' images private?", intro, body)
+    return section("Compliance", "Do they keep patients' images private?", intro, body)
 
 
 def _comprehension(found: SetComparison) -> str:
@@ -174,58 +168,22 @@ def _comprehension(found: SetComparison) -> str:
     ]
     if found.options.pairs:
         said.append(f"The baseline of fresh texture is of phantoms ({PHANTOM}), which are no real images.")
-    return _section("Comprehension", "How is this to be read?", "", _list(said))
+    return section("Comprehension", "How is this to be read?", "", bullets(said))
 
 
 def _consistency(found: SetComparison) -> str:
     question = "Does it hold for every cohort?"
     if not found.by_cohort:
         body = "<p>Cohorts are not known in both sets, so nothing can be said of single ones.</p>"
-        return _section("Consistency", question, "", body)
+        return section("Consistency", question, "", body)
     intro = "The same distances for every cohort alone. Smaller sets have wider baselines and, for FID, larger values."
-    return _section("Consistency", question, intro, _table(tables.by_cohort(found)))
-
-
-def _section(title: str, question: str, intro: str, body: str) -> str:
-    lead = f"<p>{_text(intro)}</p>" if intro else ""
-    return f"<section><h2>{title} <small>{_text(question)}</small></h2>{lead}{body}</section>"
-
-
-def _table(table: Table, style: str = "") -> str:
-    """A table; `style`: "names2" has words in its first two columns, "words" in its last, "last" gives the room."""
-    head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    whole = f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div class="scroll">{whole}</div>'
-
-
-def _list(items: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
+    return section("Consistency", question, intro, as_table(tables.by_cohort(found)))
 
 
 def _plot(found: SetComparison, name: str, caption: str) -> str:
-    """A plot in both themes, with its sentence."""
-    light, dark = (_svg(PLOTS[name](found, palette)) for palette in (LIGHT, DARK))
-    return (
-        f'<figure><picture><source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{html.escape(caption)}"></picture><figcaption>{_text(caption)}</figcaption></figure>'
-    )
-
-
-def _svg(figure: Any) -> str:
-    """A figure as a data address; the same figure gives the same letters."""
-    from matplotlib import rc_context
-
-    memory = io.BytesIO()
-    with rc_context({"svg.hashsalt": "wdlora"}):
-        figure.savefig(memory, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(memory.getvalue()).decode()
+    return themed_plot(lambda palette: PLOTS[name](found, palette), caption)
 
 
 def _grey(part: Read) -> str:
     values = [one.grey for one in part.readings]
     return f"{sum(values) / len(values):.0f}"
-
-
-def _text(value: str) -> str:
-    return html.escape(value, quote=False)
