@@ -61,6 +61,9 @@ _ASIDE = (
 )
 """Fields that change what is shown and kept on the way, or the memory it takes, and not what is learned."""
 
+_LATER = ("steps",)
+"""Fields that decide what is learned from where a run goes on, and may change there."""
+
 
 def _option(help: str, default: Any) -> Any:
     return field(default=default, metadata={"help": help})
@@ -181,12 +184,12 @@ class TrainingConfig:
         return _sha256(self.to_dict())
 
     def learning_fingerprint(self) -> str:
-        """SHA-256 of the fields that decide what is learned: a run goes on under another value of the others."""
+        """SHA-256 of `learned_fields`: a run goes on under another value of the others."""
         return _sha256(self.learned_fields())
 
     def learned_fields(self) -> dict[str, Any]:
-        """The fields that decide what is learned, as JSON values."""
-        return {name: value for name, value in self.to_dict().items() if name not in _ASIDE}
+        """The fields that decide what is learned and stay as they are where a run goes on, as JSON values."""
+        return {name: value for name, value in self.to_dict().items() if name not in (*_ASIDE, *_LATER)}
 
     def sheet_sampling(self, official: "Sampling") -> "Sampling":
         """How sheets are painted; guidance and shift are the model's official ones where they are unset."""

@@ -24,7 +24,7 @@ from training.config import TrainingConfig
 from training.monitor import Monitor
 from training.objective import batch_loss
 from training.optimiser import Average, build_optimiser, learning_rate_factor
-from training.output import ADAPTER, make_adapter
+from training.output import ADAPTER, NOT_AVERAGED, make_adapter
 from training.prepare import Batch, EncodedView, batches, load_batch
 from training.progress import Pace
 from training.run_log import RunLog
@@ -219,9 +219,12 @@ class FineTune:
         return self.average.values if self.average else {n: p.detach() for n, p in self.parameters.items()}
 
     def write_adapter(self, path: Path) -> None:
-        """Write what was trained so far as an adapter, whole or not at all."""
+        """Write what was trained so far as an adapter, averaged where averaging is on, whole or not at all."""
+        self._write(path, self.trained)
+
+    def _write(self, path: Path, values: dict[str, Tensor]) -> None:
         assert self.origins is not None
-        make_adapter(self.transformer, self.trained, self.origins.replace(step=self.step)).save(path)
+        make_adapter(self.transformer, values, self.origins.replace(step=self.step)).save(path)
 
     @contextlib.contextmanager
     def carrying(self, values: dict[str, Tensor]) -> Iterator[None]:
@@ -258,7 +261,17 @@ class FineTune:
         """Put the adapter of the current step, and the best one, into the folder of a checkpoint."""
         if self.origins:
             self.write_adapter(folder / ADAPTER)
+            if self.average:
+                plain = {name: value.detach() for name, value in self.parameters.items()}
+                self._write(folder / NOT_AVERAGED, plain)
             self.best.keep(folder)
+
+    def start_from(self, values: dict[str, Tensor]) -> None:
+        """Let the parameters, and their average, begin at other values than the seed's."""
+        self._load(values)
+        if self.average:
+            for name, value in self.average.values.items():
+                value.copy_(values[name])
 
     def resume(self) -> bool:
         """Continue from the newest checkpoint of `out`, if there is one; says whether there was.
@@ -283,6 +296,8 @@ class FineTune:
             for name, value in self.average.values.items():
                 value.copy_(values[f"average/{name}"])
         self.step = facts["step"]
+        if self.step > self.config.steps:
+            raise InputError(f"The run is at step {self.step} already: set steps to more than {self.config.steps}.")
         return True
 
     def _facts(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from wdlora.adapter.metadata import Metadata
 from wdlora.layer.variants import weight_sq
 from wdlora.study import Study
 
-ADAPTER = "adapter.safetensors"
+ADAPTER, NOT_AVERAGED = "adapter.safetensors", "adapter_not_averaged.safetensors"
 
 
 def make_adapter(transformer: Any, trained: dict[str, Tensor], metadata: Metadata) -> Adapter:

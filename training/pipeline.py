@@ -30,7 +30,9 @@ from training.monitor import Monitor
 from training.output import ADAPTER, origins
 from training.prepare import EncodedView, Preparer
 from training.processes import accelerator_for
+from training.record import check_start, record
 from training.sides import Sides, described, parts_of, patients_of, sides_of, warn, write_parts
+from training.starting import read_start, split_beside, starting_values
 from wdlora.adapter import Adapter
 from wdlora.anatomy.phantoms.versions import VERSION, version_name
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
@@ -61,6 +63,7 @@ class TrainingJob:
     device: str | None = None
     resume: bool = False
     split: Path | None = None
+    init_adapter: Path | None = None
     study: Path | None = None
 
     @property
@@ -97,8 +100,9 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     job.model.check(config.precision)
     if not job.of_phantoms:
         examples = check_pictures(examples, config.size)
-    own = [out / SPLIT] if job.resume and (out / SPLIT).is_file() else []
-    parts = parts_of(examples, config, job.of_phantoms, [*([job.split] if job.split else []), *own])
+    parts = parts_of(examples, config, job.of_phantoms, _splits(job))
+    if job.resume:
+        check_start(out, job.init_adapter)
     if job.resume and list_checkpoints(out / "checkpoints"):
         _check_settings(job, source)
     data = _Data(sides_of(examples, parts), parts, source, pixel_size, study)
@@ -131,11 +135,13 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     monitor = Monitor(model, config, views.validation, cache, out, data.pixel_size_um) if main else None
     made_of = origins(model, job.model, config, job.preset, data.study)
     run = FineTune(config, model, views.learned, cache, out, monitor, accelerator, made_of)
-    if job.resume:
-        run.resume()
+    resumed = job.resume and run.resume()
+    if job.init_adapter and not resumed:
+        adapter = read_start(job.init_adapter, data.study)
+        run.start_from(starting_values(run.transformer, adapter, job.init_adapter.name))
     if main:
         write_parts(out / SPLIT, data.parts)
-        write_json(out / "config.json", {"preset": job.preset, "data": data.sentence} | config.to_dict())
+        record(out, config, {"preset": job.preset, "data": data.sentence}, job.init_adapter, run.step)
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step, "main": main}
     if finished and main:
@@ -151,6 +157,15 @@ def _check_folder(job: TrainingJob, out: Path) -> None:
     resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
     if resume and not resumable:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
+
+
+def _splits(job: TrainingJob) -> list[Path]:
+    """The tables that say who is held out: the one given, the run's own, and that of the run it starts from."""
+    own = Path(job.out) / SPLIT if job.resume else None
+    earlier = split_beside(job.init_adapter) if job.init_adapter else None
+    if earlier is not None and job.split is None:
+        log.warning("Who is held out follows %s, beside the adapter to start from.", earlier)
+    return [path for path in (job.split, own, earlier) if path is not None and (path == job.split or path.is_file())]
 
 
 def _check_settings(job: TrainingJob, sentence: str) -> None:

@@ -64,7 +64,7 @@ def test_the_fingerprint_follows_every_field():
             changed = dataclasses.replace(config, **{field.name: new})
         assert changed.fingerprint() not in seen, field.name
         aside = field.name.startswith("sample_") or field.name in (
-            *("save_every", "keep_checkpoints", "log_every", "gradient_checkpointing"),
+            *("steps", "save_every", "keep_checkpoints", "log_every", "gradient_checkpointing"),
         )
         assert (changed.learning_fingerprint() in elsewhere) == aside, field.name
         elsewhere.add(changed.learning_fingerprint())

@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cohorts of another disease, for phantoms; a folder has its own in it",
     )
     parser.add_argument(
+        "--init-adapter",
+        type=Path,
+        metavar="FILE",
+        help="start from this adapter, or a checkpoint's folder, of the same rank; a plain LoRA becomes WDLoRA",
+    )
+    parser.add_argument(
         "--split",
         type=Path,
         metavar="CSV",
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         resume=args.resume,
         split=args.split,
+        init_adapter=args.init_adapter,
         study=args.study,
     )
     result = finetune(job)

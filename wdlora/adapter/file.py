@@ -321,14 +321,14 @@ class Adapter:
 
 
 def file_to_read(path: str | os.PathLike) -> Path:
-    """The adapter's file: `path`, or in a folder peft's file or the only one."""
+    """The adapter's file: `path`, or in a folder peft's file, a training's `adapter.safetensors`, or the only one."""
     place = Path(path)
     if not place.is_dir():
         return place
     found = adapter_files(place)
-    preferred = place / PEFT_FILE
-    if preferred in found:
-        return preferred
+    for preferred in (place / PEFT_FILE, place / "adapter.safetensors"):
+        if preferred in found:
+            return preferred
     for path in found:
         refuse_shard(path)
     if len(found) != 1:
