@@ -93,7 +93,8 @@ def prompt_text(prompt: str, pictures: int, variant: str) -> str:
             "some hundred)"
         )
     if "<|" in prompt:
-        raise InputError(f"the prompt {prompt!r} contains a control token: leave out '<|'")
+        token = prompt[prompt.index("<|") :][:20]
+        raise InputError(f"the text contains a control token ({token!r}): leave out '<|'")
     if variant == "edit":
         if pictures != 1:
             raise InputError(
