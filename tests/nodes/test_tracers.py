@@ -9,6 +9,7 @@ import torch
 from tests.anatomy.tracing.onnx_writer import threshold_model
 from tests.anatomy.tracing.test_network import RULES, threshold_network
 from tests.clinic.test_field import barred
+from tests.hmsvit.threshold import save_threshold
 from wdlora.anatomy import measure, trace
 from wdlora.anatomy.overlap import line_overlap
 from wdlora.anatomy.tracing.learned import save_network
@@ -47,6 +48,15 @@ def test_a_network_file_in_the_models_folder(run, folder):
     assert not run.values("CCMTrace", **asked, detail="annotated")[0].any()
     save_network(folder / "mine.safetensors", threshold_network(2.5, 2.5), "mine", 1.0, RULES)
     assert run.values("CCMTrace", **asked, detail="annotated")[0].any()  # the file is read again
+
+
+def test_an_hmsvit_like_network_in_the_models_folder(run, folder):
+    """As `python -m training downstream` writes it."""
+    image, line = picture()
+    save_threshold(folder / "trained.safetensors")
+    masks, _, name = run.values("CCMTrace", images=image, pixel_size_um=1.0, segmenter="trained.safetensors")
+    assert line_overlap(masks[0].numpy() > 0, line).cl_dice > 0.98
+    assert name == tracer_name(folder / "trained.safetensors") and name.startswith("hmsvit-like-1 segmentation (")
 
 
 def test_an_onnx_file_in_the_models_folder(run, folder):

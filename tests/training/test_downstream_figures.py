@@ -14,7 +14,7 @@ from training.downstream.scores import (
     overlap_figure,
     overlaps,
 )
-from training.downstream.statistics import by_seed, difference, estimate, pairs_needed, sign_flip
+from training.downstream.statistics import by_seed, estimate, mean_difference, pairs_needed, sign_flip
 
 
 def predictions(truth, values, patients=None) -> Predictions:
@@ -95,7 +95,7 @@ def test_differences_are_paired():
     """The same mistakes on both sides: no difference, and no width, whatever patients are drawn."""
     generator = np.random.default_rng(1)
     runs = [predictions(np.zeros(30, int), generator.dirichlet(np.ones(2), 30)) for _ in range(4)]
-    one = difference(runs, runs, accuracy)
+    one = mean_difference(runs, runs, accuracy)
     assert (one.value, one.low, one.high) == (0, 0, 0)
     assert by_seed(runs, accuracy).shape == (4,)
 

@@ -18,7 +18,7 @@ from training.downstream.scores import (
     confusion,
     figures_of,
 )
-from training.downstream.statistics import LEAST_PAIRS, by_seed, difference, estimate, pairs_needed, sign_flip
+from training.downstream.statistics import LEAST_PAIRS, by_seed, estimate, mean_difference, pairs_needed, sign_flip
 from training.downstream.study import OF_REAL, DownstreamStudy, Key, TaskRuns
 from wdlora import __version__
 from wdlora.anatomy.tracing.segmenters import tracer_name
@@ -133,7 +133,7 @@ def _differences(
     values: dict[str, Any] = {}
     for one, adjusted in tests:
         if one.generator == generator:
-            values[f"{one.regime}-A"] = difference(
+            values[f"{one.regime}-A"] = mean_difference(
                 runs[one.regime, generator], runs["A", OF_REAL], figure
             ).to_dict() | {
                 "p_unadjusted": one.p,
@@ -167,7 +167,7 @@ def _beside_diagnosis(study: DownstreamStudy, runs: TaskRuns, figure: Figure, ge
     probe: dict[str, Any] = {name: estimate(some, figure).to_dict() for name, some in probes.items()}
     for regime in COMPARED:
         values = by_seed(probes[regime], figure) - by_seed(probes["A"], figure)
-        probe[f"{regime}-A"] = difference(probes[regime], probes["A"], figure).to_dict() | {
+        probe[f"{regime}-A"] = mean_difference(probes[regime], probes["A"], figure).to_dict() | {
             "p_unadjusted": sign_flip(values),
             "needed": pairs_needed(values),
             "by_seed": values.tolist(),

@@ -31,7 +31,7 @@ def estimate(runs: Sequence[Predictions], figure: Figure) -> Estimate:
     return _estimate([figure(run, weights) for run, weights in _drawn(runs)], runs)
 
 
-def difference(runs: Sequence[Predictions], others: Sequence[Predictions], figure: Figure) -> Estimate:
+def mean_difference(runs: Sequence[Predictions], others: Sequence[Predictions], figure: Figure) -> Estimate:
     """The mean of runs − others, which are paired by seed and split; as `estimate`, both sides drawn alike."""
     pairs = zip(_drawn(runs), _drawn(others), strict=True)
     return _estimate([figure(a, w) - figure(b, v) for (a, w), (b, v) in pairs], runs)
