@@ -8,7 +8,7 @@ from typing import Any
 from training.best import BEST
 from training.config import TrainingConfig
 from training.output import ADAPTER
-from training.record import plans_of, start_of
+from training.record import plans_of, processes_of, start_of
 from wdlora.evaluation.report.sentences import Answer
 from wdlora.files import sha256, write_text
 from wdlora.study import Study
@@ -42,7 +42,7 @@ claimed.** Whoever trains a diagnostic model on them has to validate it on real,
 - Base: {told.base}
 - Preset: {told.preset}
 - Data: {told.data}
-- Split: {told.split}{start_of(out)}{plans_of(out)}
+- Split: {told.split}{start_of(out)}{plans_of(out)}{processes_of(out)}
 - Study: {told.study.label}, cohorts {", ".join(told.study.cohorts)}, SHA-256 {told.study.sha256}
 {_files(out)}
 - Load them with the WDLoRAApply node or with peft; ComfyUI's own LoRA loader does not evaluate weight-decomposed

@@ -26,7 +26,7 @@ from training.objective import batch_loss
 from training.optimiser import Average, build_optimiser, learning_rate_factor
 from training.output import ADAPTER, NOT_AVERAGED, make_adapter
 from training.prepare import Batch, EncodedView, batches, load_batch
-from training.progress import Pace
+from training.progress import Pace, Pulse
 from training.run_log import RunLog
 from training.stopping import StopRequest, Unjudged, requests_to_stop
 from wdlora.adapter.metadata import Metadata
@@ -73,7 +73,7 @@ class FineTune:
         self.parameters = {n: p for n, p in self.transformer.named_parameters() if p.requires_grad}
         self.optimiser = build_optimiser(self.parameters, config)
         self.average = Average(self._copies(), config.ema_decay) if config.ema_decay else None
-        self.step = 0
+        self.step, self.pulse = 0, Pulse(0.0, 0.0, self.accelerator.num_processes)
         self.log, self.stop, self.origins = RunLog(out), StopRequest(out), origins
         self.best = BestAdapter(out, self.log)
         self.wrapped = self.transformer
@@ -92,7 +92,7 @@ class FineTune:
             while self.step < self.config.steps and not stopping:
                 with pace.timed():
                     loss = self.advance(stream)
-                pace.advance(loss)
+                pace.advance(loss, self.pulse)
                 stopping = self._agreed(bool(self.stop))
                 if self.main:
                     pace.show()
@@ -103,7 +103,7 @@ class FineTune:
         return self.step >= self.config.steps
 
     def advance(self, stream: Iterator[list[EncodedView]]) -> float:
-        """One optimiser step over `accumulation` batches of `stream`; returns the mean loss.
+        """One optimiser step over `accumulation` batches of `stream`; returns the mean loss, over all processes.
 
         Raises Diverged where the loss or its gradient is not finite, before anything has changed, and where the step
         has made a weight larger than `LARGEST_WEIGHT`, before anything is saved.
@@ -123,12 +123,14 @@ class FineTune:
                     loss = batch_loss(self.wrapped, batch, config, generator) / config.accumulation
                     self.accelerator.backward(loss)
                 total += loss.item()
+        total = self._mean(total)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
         if not np.isfinite([total, norm]).all():
             raise Diverged(
                 f"At step {self.step + 1} the loss is {total} and its gradient's norm {norm}; lower learning_rate and "
                 "start again."
             )
+        self.pulse = Pulse(norm, self.optimiser.param_groups[0]["lr"], self.accelerator.num_processes)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self._check_weights()
@@ -153,7 +155,8 @@ class FineTune:
         return islice(batches(self.views, self.config.batch_size, self.config.seed), start, None, world)
 
     def _generator(self, part: int) -> torch.Generator:
-        entropy = [self.config.seed, self.step, part, self.accelerator.process_index]
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        entropy = [self.config.seed, self.step, part * world + rank, 0]  # as one process with more parts would draw
         return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
 
     def _batch(self, views: list[EncodedView], generator: torch.Generator) -> Batch:
@@ -180,6 +183,12 @@ class FineTune:
             return stop
         wanting = self.accelerator.reduce(torch.tensor(int(stop), device=self.device), "sum")
         return bool(wanting.item())
+
+    def _mean(self, loss: float) -> float:
+        """The mean over all processes."""
+        if self.accelerator.num_processes == 1:
+            return loss
+        return float(self.accelerator.reduce(torch.tensor(loss, device=self.device), "mean"))
 
     def _keep(self, pace: Pace, last: bool) -> None:
         """Log and save where the current step is one after which that is done."""

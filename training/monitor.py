@@ -51,7 +51,10 @@ class Monitor:
         `watch` is called every few seconds and may raise to end it. Without views there is nothing to judge by: no
         facts and no sheet.
         """
-        found = self._figures(self.views, self.out / "sheets" / f"step-{step:06d}.png", watch)
+        sheet = self.out / "sheets" / f"step-{step:06d}.png"
+        found = self._figures(self.views, sheet, watch)
+        if found:
+            self._show(sheet, step)
         return {f"validation_{name}" if name == "loss" else name: value for name, value in found.items()}
 
     def test(self, views: list[EncodedView]) -> dict[str, float]:
@@ -80,12 +83,21 @@ class Monitor:
 
     def scalars(self, step: int, facts: dict[str, Any]) -> None:
         """Send numbers to TensorBoard; what a killed run sent of later steps is taken back."""
-        self.writer = self.writer or _tensorboard(self.out / "tensorboard", step)
-        if self.writer:
+        if self._writing(step):
             for name, value in facts.items():
                 if isinstance(value, int | float):
                     self.writer.add_scalar(name, value, step)
             self.writer.flush()
+
+    def _show(self, sheet: Path, step: int) -> None:
+        """Send a sheet to TensorBoard."""
+        if self._writing(step):
+            with Image.open(sheet) as picture:
+                self.writer.add_image("sheet", np.asarray(picture), step, dataformats="HW")
+
+    def _writing(self, step: int) -> bool:
+        self.writer = self.writer or _tensorboard(self.out / "tensorboard", step)
+        return self.writer is not None
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

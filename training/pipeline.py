@@ -141,7 +141,13 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
         run.start_from(starting_values(run.transformer, adapter, job.init_adapter.name))
     if main:
         write_parts(out / SPLIT, data.parts)
-        record(out, config, {"preset": job.preset, "data": data.sentence}, job.init_adapter, run.step)
+        record(
+            out,
+            config,
+            {"preset": job.preset, "data": data.sentence, "processes": accelerator.num_processes},
+            job.init_adapter,
+            run.step,
+        )
     finished = run.run()
     result: dict[str, Any] = {"finished": finished, "step": run.step, "main": main}
     if finished and main:

@@ -1,5 +1,7 @@
 """The processes of a fine-tune, one or several, as accelerate launched them."""
 
+import logging
+import os
 from datetime import timedelta
 
 import torch
@@ -12,6 +14,15 @@ from accelerate.utils import (
 )
 
 from wdlora.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def _launcher() -> str | None:
+    """What started this process to be one of several; None where it is alone."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun"
+    return "accelerate launch" if "ACCELERATE_MIXED_PRECISION" in os.environ else None
 
 
 def accelerator_for(device: torch.device | None) -> Accelerator:
@@ -36,6 +47,12 @@ def accelerator_for(device: torch.device | None) -> Accelerator:
         raise InputError(
             f"accelerate is set to {accelerator.distributed_type.value}, but only the small adapter is trained here, "
             "on whole copies of the base: choose plain data parallelism (accelerate config), and nf4 for small cards."
+        )
+    if accelerator.num_processes == 1 and (launcher := _launcher()):
+        log.warning(
+            "%s has started one process: for several on one machine use torchrun --nproc_per_node N -m training "
+            "finetune, or answer accelerate config with that number.",
+            launcher,
         )
     if accelerator.num_processes > 1 and device is not None and device.index is not None:
         raise InputError(f"--device {device} is one card, but there are {accelerator.num_processes} processes.")

@@ -1,10 +1,11 @@
-"""How a run is going: the bar on the terminal, the loss of late, seconds a step, peak memory."""
+"""How a run is going: the bar on a terminal, a line a minute elsewhere; loss, seconds a step, peak memory."""
 
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,18 @@ from tqdm import tqdm
 
 RECENT = 50
 """The loss that is shown and logged is the mean over so many steps."""
+
+EVERY_S = 60.0
+"""Where nobody watches a terminal, a line is written after the first step and so often."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Of the last step: norm of the gradient before clipping, learning rate; and the number of processes."""
+
+    gradient_norm: float
+    learning_rate: float
+    processes: int
 
 
 class Pace:
@@ -24,6 +37,9 @@ class Pace:
         self._seconds = 0.0
         hidden = None if visible else True  # None: hidden where nobody watches a terminal
         self._bar = tqdm(total=total, initial=first, desc="fine-tune", unit="step", disable=hidden)
+        self._lines = visible and not sys.stderr.isatty()
+        self._said: float | None = None
+        self._pulse: Pulse | None = None
 
     def __enter__(self) -> "Pace":
         return self
@@ -38,24 +54,44 @@ class Pace:
         yield
         self._seconds += time.monotonic() - start
 
-    def advance(self, loss: float) -> None:
+    def advance(self, loss: float, pulse: Pulse | None = None) -> None:
         """One step has been made, with this loss."""
         self.step += 1
+        self._pulse = pulse
         self._losses.append(loss)
         self._bar.update()
 
     def facts(self) -> dict[str, float]:
-        """For the log: loss, seconds a step, peak memory where it is known, seconds left, loss of the last step."""
+        """For the log: loss, seconds a step, peak memory where it is known, seconds left, loss and pulse of the last
+        step.
+        """
         seconds = self._seconds / (self.step - self.first)
         facts = {"loss": float(np.mean(self._losses)), "seconds_a_step": seconds} | peak_memory(self.device)
-        return facts | {"eta_seconds": seconds * (self.total - self.step), "step_loss": self._losses[-1]}
+        facts |= {"eta_seconds": seconds * (self.total - self.step), "step_loss": self._losses[-1]}
+        return facts | ({} if self._pulse is None else vars(self._pulse))
 
     def show(self) -> None:
-        """Write loss and peak memory behind the bar."""
+        """Write loss and peak memory behind the bar; where there is none, the line of the minute to standard error."""
+        now = time.monotonic()
+        if self._lines and (self._said is None or now - self._said >= EVERY_S):
+            self._said = now
+            print(self.line(), file=sys.stderr, flush=True)
         postfix = {"loss": f"{float(np.mean(self._losses)):.4f}"}
         if memory := peak_memory(self.device):
             postfix["peak"] = f"{memory['peak_memory_gb']:.1f} GB"
         self._bar.set_postfix(postfix, refresh=False)
+
+    def line(self) -> str:
+        """Step, loss, rate, norm of the gradient, time left and peak memory, in a line."""
+        facts = self.facts()
+        told = [f"step {self.step} of {self.total}", f"loss {facts['loss']:.4f}"]
+        if self._pulse is not None:
+            told += [f"rate {self._pulse.learning_rate:.2e}", f"gradient norm {self._pulse.gradient_norm:.3g}"]
+            told += [f"{self._pulse.processes} processes"] if self._pulse.processes > 1 else []
+        minutes, seconds = divmod(round(facts["eta_seconds"]), 60)
+        told += [f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"]
+        told += [f"peak {facts['peak_memory_gb']:.1f} GB"] if "peak_memory_gb" in facts else []
+        return ", ".join(told)
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:

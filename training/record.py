@@ -59,6 +59,11 @@ def plans_of(out: Path) -> str:
     return f"\n- Steps: {told}; the rate followed each plan's schedule"
 
 
+def processes_of(out: Path) -> str:
+    """A line for the card on how many processes trained."""
+    return f"\n- Processes: {read_record(out).get('processes', 1)}"
+
+
 def start_of(out: Path) -> str:
     """A line for the card on the adapter that the run was begun from."""
     began = read_record(out).get("init_adapter")

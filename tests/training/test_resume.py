@@ -69,6 +69,9 @@ def test_ctrl_c_saves_and_tensorboard_holds_what_the_log_holds(finished, cache, 
         expected = [(line["step"], pytest.approx(line[name])) for line in log if name in line]
         assert expected and [(event.step, event.value) for event in events.Scalars(name)] == expected
 
+    sheets = [event.step for event in events.Images("sheet")]
+    assert sheets == [line["step"] for line in log if "validation_loss" in line]
+
     stopped = tmp_path / "stopped"
     line = f"finetune --preset miniature --model miniature --data phantoms:2 --device cpu --cache {cache}"
     process = subprocess.Popen(

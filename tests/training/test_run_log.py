@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from training.progress import Pace, peak_memory
+from training import progress
+from training.progress import Pace, Pulse, peak_memory
 from training.run_log import RunLog
 from training.stopping import STOP_FILE, StopRequest, Unjudged
 
@@ -67,3 +68,22 @@ def test_a_run_is_asked_to_stop_by_a_file_or_a_signal(tmp_path):
     assert not stop
     stop.stopped = True
     assert stop
+
+
+def test_without_a_terminal_a_line_a_minute_says_how_it_goes(monkeypatch, capsys):
+    """Two seconds a step, judged by the clock: lines after the first step and 60 s later, 199 steps are 6:38."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "peak_memory", lambda device: {"peak_memory_gb": 13.94})
+    with Pace(0, 200, torch.device("cpu")) as pace:
+        for _ in range(62):
+            with pace.timed():
+                now[0] += 2.0
+            pace.advance(0.25, Pulse(0.1234, 1e-4, 2))
+            pace.show()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert lines == [
+        f"step {step} of 200, loss 0.2500, rate 1.00e-04, gradient norm 0.123, 2 processes, {left} left, peak 13.9 GB"
+        for step, left in ((1, "0:06:38"), (31, "0:05:38"), (61, "0:04:38"))
+    ]
+    assert pace.facts()["gradient_norm"] == 0.1234 and pace.facts()["learning_rate"] == 1e-4
