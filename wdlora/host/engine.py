@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..weights.dtypes import torch_type
 from .context import HostProgress, check_interrupted, running_graph
 from .deferred import Deferred
+from .hearing import interruptible
 from .residency import Residents, T
 
 if TYPE_CHECKING:
@@ -260,8 +261,9 @@ class HostEngine:
             self.residents.bring(part, self.device)
 
     def work(self, part: Any, compute: Callable[[], T]) -> T:
-        """What `compute` gives with one part of a model on the device."""
-        return compute() if self.device.type == "cpu" else self.residents.work(part, self.device, compute)
+        """What `compute` gives with one part of a model on the device. Raises Interrupted between its blocks."""
+        with interruptible(part):
+            return compute() if self.device.type == "cpu" else self.residents.work(part, self.device, compute)
 
     def transformer_of(self, model: HostModel) -> Any:
         """The transformer in the state that this MODEL asks for: its adapters on, no others, on the device."""
