@@ -12,6 +12,7 @@ from tests.anatomy import foreign_phantom
 from wdlora.anatomy import phantom, sample_mask, trace
 from wdlora.anatomy.biomarkers.plotting import annotated_picture
 from wdlora.anatomy.phantoms.imaging import ImageModel
+from wdlora.anatomy.tracing.choices import LINES
 from wdlora.cohorts import COHORTS
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -72,7 +73,7 @@ def tracing() -> Image.Image:
         (own.mask, [phantom(own, 40, model=ImageModel(nerve_amplitude=a)) for a in AMPLITUDES]),
         (other.mask, [foreign_phantom.foreign_image(other, 40, a) for a in AMPLITUDES]),
     ):
-        rows += [images, [marked(image, trace(image), truth) for image in images]]
+        rows += [images, [marked(image, trace(image, segmenter=LINES), truth) for image in images]]
     return sheet(rows, 300)
 
 

@@ -7,6 +7,7 @@ from skimage.filters import frangi, sato
 
 from benchmarks.timing import interleave, table
 from wdlora.anatomy import phantom, sample_mask, trace
+from wdlora.anatomy.tracing.choices import LINES, NETWORK
 
 TITLE = "Tracing and phantoms"
 
@@ -19,7 +20,8 @@ def run() -> str:
     sigmas = (1.5, 2, 2.5, 3)
     seconds = interleave(
         {
-            "`trace`: image → clean mask": lambda: [trace(image) for image in images],
+            "`trace` by the line filters": lambda: [trace(image, segmenter=LINES) for image in images],
+            "`trace` by the network": lambda: [trace(image, segmenter=NETWORK) for image in images],
             "scikit-image `sato`: filter alone": lambda: [sato(x, sigmas, black_ridges=False) for x in scaled],
             "scikit-image `frangi`: filter alone": lambda: [frangi(x, sigmas, black_ridges=False) for x in scaled],
             "phantom 2, its fine network grown": lambda: [phantom(replace(mask), 2) for mask in masks],
@@ -33,4 +35,4 @@ def run() -> str:
         [name, f"{1000 * s / len(images):.0f}", f"{len(images) / s:.1f}", f"{first / s:.2f}"]
         for name, s in seconds.items()
     ]
-    return table(["step", "ms an image", "images/s", "speed relative to `trace`"], rows)
+    return table(["step", "ms an image", "images/s", "speed relative to the filters"], rows)

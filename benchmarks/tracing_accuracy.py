@@ -1,4 +1,4 @@
-"""How well the tracer finds nerves whose truth is known: two independent image models, three nerve amplitudes.
+"""How well the line filters find nerves whose truth is known: two independent image models, three nerve amplitudes.
 
 Seeds from 1100000 on were used for no filter or threshold (a change of the thinning was looked at on them). Those were
 chosen on seeds 10000–10035 (own) and 20000–20035 (foreign), and looks at 500000–500023, 700000–700059, 800000–800059,
@@ -14,6 +14,7 @@ from tests.anatomy import foreign_phantom
 from wdlora.anatomy import measure, phantom, sample_mask, trace
 from wdlora.anatomy.overlap import cl_dice, dice
 from wdlora.anatomy.phantoms.imaging import ImageModel
+from wdlora.anatomy.tracing.choices import LINES
 from wdlora.cohorts import COHORTS
 
 TITLE = "Tracing accuracy on phantoms"
@@ -41,7 +42,7 @@ GENERATORS = {"own image model": own_phantoms, "foreign image model": foreign_ph
 
 def compare(image: np.ndarray, truth: np.ndarray) -> tuple[float, ...]:
     """`FIGURES` of one image; biases and errors are against the same measurement on the drawn mask."""
-    traced = trace(image)
+    traced = trace(image, segmenter=LINES)
     found, drawn = measure(traced), measure(truth)
     cnfl, cnbd = found.cnfl - drawn.cnfl, found.cnbd - drawn.cnbd
     return dice(traced, truth), cl_dice(traced, truth), cnfl, abs(cnfl), cnbd, abs(cnbd), found.cnfd - drawn.cnfd
@@ -68,7 +69,7 @@ def run(first: int = EVALUATION[0], count: int = EVALUATION[1]) -> str:
             rows.append([name, f"{amplitude:g}", *cells, f"{values[:, 1].min():.2f}"])
     head = ["images", "nerve amplitude", *FIGURES, "worst clDice"]
     return (
-        f"{count} phantoms of each image model (own: phantom 1), seeds {first}–{first + count - 1}, "
+        f"Line filters. {count} phantoms of each image model (own: phantom 1), seeds {first}–{first + count - 1}, "
         "used for no filter or threshold. Mean ± standard error; CNFL in mm/mm², CNBD and CNFD in 1/mm², "
         "traced minus drawn, both measured by the same rules. "
         "The nerve amplitude scales the nerves before any noise is added. Phantoms, not real images."

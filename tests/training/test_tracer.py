@@ -130,7 +130,7 @@ def test_levels_are_chosen_by_overlap_and_by_length():
 def test_a_small_run_writes_a_tracer(tmp_path):
     """From phantoms to a file with its figures; a second call finds the work done and writes the same."""
     budget = Budget(steps=2, warmup_steps=1, evaluate_every=100)
-    recipe = TracerRecipe(frames=2, held_out=1, judged=1, name="small", channels=(4, 6), budget=budget)
+    recipe = TracerRecipe(frames=2, held_out=1, usual=1, judged=1, name="small", channels=(4, 6), budget=budget)
     path = train_tracer(tmp_path / "out", tmp_path / "work", recipe, Crew())
     tracer = load_network(path)
     assert tracer.name == "small" and set(tracer.rules) == {"annotated", "visible"}

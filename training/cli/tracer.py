@@ -73,7 +73,7 @@ def _paced(recipe: "TracerRecipe", pace: float) -> "TracerRecipe":
     if pace == 1:
         return recipe
     budget = recipe.budget
-    counts = {name: max(2, round(getattr(recipe, name) * pace)) for name in ("frames", "held_out", "judged")}
+    counts = {name: max(2, round(getattr(recipe, name) * pace)) for name in ("frames", "held_out", "usual", "judged")}
     minutes = None if budget.minutes is None else budget.minutes * pace
     paced = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)), minutes=minutes)
     return dataclasses.replace(recipe, budget=paced, **counts)

@@ -15,7 +15,7 @@ from wdlora.anatomy.tracing.learned import Rules
 from wdlora.anatomy.tracing.pixel_grid import pixel_grid
 from wdlora.anatomy.tracing.ridges import Cleaning, Evidence
 
-LEVELS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.images)
 
+    def first(self, count: int) -> "Frames":
+        """The first `count` of them."""
+        return Frames(self.images[:count], self.visibility[:count], self.marks[:count])
+
 
 def training_frame(seed: int) -> tuple[NDArray, NDArray, NDArray]:
     """Image, visibility and marks of one training phantom, deterministic by `seed`."""

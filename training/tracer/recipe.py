@@ -10,26 +10,30 @@ import torch
 from numpy.typing import NDArray
 
 import wdlora
-from training.miniature.runner import Budget, train
-from training.tracer.batches import Learnable, crops, learnable
+from training.miniature.runner import Budget, progress_of, train
+from training.tracer.batches import crops, learnable
 from training.tracer.choosing import RULES, Judged, best_overlap, least_bias
 from training.tracer.figures import PHANTOM, phantom_figures
 from training.tracer.folding import folded
-from training.tracer.frames import LOOKS, training_frames
-from training.tracer.labels import NERVE, PEN, labelled, visibility_of
+from training.tracer.frames import LOOKS, Frames, training_frames
+from training.tracer.labels import NERVE, labelled, visibility_of
 from training.tracer.objective import tracer_loss
+from wdlora.anatomy import sample_mask
+from wdlora.anatomy.phantoms.phantom import frame
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.anatomy.tracing.choices import ANNOTATED, DETAILS, VISIBLE
 from wdlora.anatomy.tracing.learned import LearnedTracer, save_network
 from wdlora.anatomy.tracing.network import CHANNELS, NerveNetwork
+from wdlora.cohorts import COHORTS
 from wdlora.evaluation.workers import Crew
 from wdlora.files import sha256, write_json
 
-FIRST_SEED, HELD_OUT_SEED, JUDGED_SEED = 1_000_000, 2_000_000, 3_000_000
-"""First seeds of the phantoms that are learned from, on which levels are chosen, and on which figures are taken."""
+FIRST_SEED, HELD_OUT_SEED, USUAL_SEED, JUDGED_SEED = 1_000_000, 2_000_000, 2_500_000, 3_000_000
+"""First seeds of the phantoms that are learned from, on which the levels of "visible" and of "annotated" are chosen,
+and on which figures are taken."""
 
-SETTLING = 40
-"""Batches over which the averaged network's batch norms are measured."""
+SETTLING, SETTLED_ON = 40, 60
+"""Batches over which the averaged network's batch norms are measured, and the frames that they come from."""
 
 Annotated = tuple[NDArray, NDArray]
 """An image [H, W] in pixels of `PIXEL_SIZE_UM`, and what can be seen in it, bool [H, W]."""
@@ -42,12 +46,13 @@ class TracerRecipe:
     seed: int = 20261130
     frames: int = 300
     held_out: int = 40
+    usual: int = 14
     judged: int = 60
     name: str = "network-1"
     channels: tuple[int, ...] = CHANNELS
     budget: Budget = field(
         default_factory=lambda: Budget(
-            steps=3000, minutes=20, learning_rate=2e-3, warmup_steps=40, average_decay=0.99, evaluate_every=250
+            steps=3000, minutes=36, learning_rate=2e-3, warmup_steps=40, average_decay=0.99, evaluate_every=250
         )
     )
 
@@ -61,42 +66,61 @@ def train_tracer(
     on which the level of "visible" is chosen in the place of phantoms.
     """
     frames = training_frames(work / "frames", FIRST_SEED, recipe.frames, crew)
-    network = _trained(work / "run", learnable(frames, recipe.seed), recipe)
+    network = _trained(work / "run", frames, recipe)
     tracer = LearnedTracer(recipe.name, PIXEL_SIZE_UM, {}, folded(network), "")
     held_out = training_frames(work / "frames", HELD_OUT_SEED, recipe.held_out, crew)
-    found = [tracer.probabilities(image) for image in held_out.images]
-    levels = {}
     labels = [labelled(visibility_of(a), b) for a, b in zip(held_out.visibility, held_out.marks, strict=True)]
-    for index, (detail, bit) in enumerate(zip(DETAILS, (PEN, NERVE), strict=True)):
-        judged = [Judged(one[index], label & bit > 0) for one, label in zip(found, labels, strict=True)]
-        levels[detail] = (least_bias if detail == ANNOTATED else best_overlap)(detail, judged)
+    index = DETAILS.index(VISIBLE)
+    levels = {
+        ANNOTATED: least_bias(ANNOTATED, _usual(tracer, recipe.usual)),
+        VISIBLE: best_overlap(
+            VISIBLE,
+            [
+                Judged(tracer.probabilities(image)[index], label & NERVE > 0)
+                for image, label in zip(held_out.images, labels, strict=True)
+            ],
+        ),
+    }
     chosen = dict.fromkeys(DETAILS, PHANTOM)
     if chosen_on is not None:
         name, pairs = chosen_on
-        index = DETAILS.index(VISIBLE)
         levels[VISIBLE] = best_overlap(VISIBLE, [Judged(tracer.probabilities(a)[index], b) for a, b in pairs])
         chosen[VISIBLE] = name
     path = out / "network_1.safetensors"
     rules = {detail: RULES[detail](level) for detail, level in levels.items()}
     save_network(path, tracer.network, recipe.name, PIXEL_SIZE_UM, rules)
-    write_json(out / "recipe.json", _record(recipe, levels, chosen, network))
-    figures = phantom_figures(path, JUDGED_SEED, recipe.judged)
+    write_json(out / "recipe.json", _record(recipe, levels, chosen, tracer.network))
+    figures = phantom_figures(path, JUDGED_SEED, recipe.judged, crew)
     write_json(out / "metrics.json", {"figures": figures, "sha256": sha256(path), "bytes": path.stat().st_size})
     return path
 
 
-def _trained(folder: Path, data: Learnable, recipe: TracerRecipe) -> NerveNetwork:
+def _usual(tracer: LearnedTracer, count: int) -> list[Judged]:
+    """Phantoms as they are usually drawn, with what an annotator draws of them."""
+    found = []
+    for seed in range(USUAL_SEED, USUAL_SEED + count):
+        nerves = sample_mask(list(COHORTS)[seed % len(COHORTS)], seed)
+        probability = tracer.probabilities(frame(nerves, seed).image)[DETAILS.index(ANNOTATED)]
+        found.append(Judged(probability, nerves.mask))
+    return found
+
+
+def _trained(folder: Path, frames: Frames, recipe: TracerRecipe) -> NerveNetwork:
     """The averaged network with batch norms that fit it."""
     torch.manual_seed(recipe.seed)
     network = NerveNetwork(recipe.channels, normed=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    running = progress_of(folder, recipe.budget) < 1
+    data = learnable(frames if running else frames.first(SETTLED_ON), recipe.seed)
 
     def loss_at(step: int, _: float) -> tuple[torch.Tensor, dict[str, float]]:
         images, nerve, counts = crops(data, np.random.default_rng([recipe.seed, step]))
         return tracer_loss(network(images.contiguous(memory_format=torch.channels_last)), nerve, counts)
 
     averaged = train(folder, network, loss_at, recipe.budget, seed=recipe.seed)
-    return _settled(averaged, lambda k: crops(data, np.random.default_rng([recipe.seed, 1 << 30, k]))[0])
+    settling = learnable(frames.first(SETTLED_ON), recipe.seed)
+    return _settled(averaged, lambda k: crops(settling, np.random.default_rng([recipe.seed, 1 << 30, k]))[0])
 
 
 def _settled(network: NerveNetwork, batch: Callable[[int], torch.Tensor]) -> NerveNetwork:

@@ -16,7 +16,7 @@ Choice: TypeAlias = "str | os.PathLike | Function"
 
 NETWORK, LINES = "network", "lines"
 NAMES = (NETWORK, LINES)
-DEFAULT = LINES
+DEFAULT = NETWORK
 SUFFIXES = (".safetensors", ".onnx")
 
 ANNOTATED, VISIBLE = "annotated", "visible"
