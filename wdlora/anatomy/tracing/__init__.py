@@ -1,1 +1,1 @@
-"""Tracing nerves in images without learned weights."""
+"""Tracing nerves in images: by a network that ships, by line filters, or by a network of the user's."""
