@@ -172,3 +172,15 @@ def test_bad_input(tmp_path, capsys, more, message):
 def test_seeds_of_a_series_are_apart():
     seeds = {mask_seed(seed, index) for seed in range(20) for index in range(200)}
     assert len(seeds) == 4000 and max(seeds) < 2**53
+
+
+def test_masks_with_phantoms_are_a_data_set(tmp_path):
+    from wdlora.cli import main
+    from wdlora.dataset.folder import read_folder
+
+    given = ["sample-masks", "--cohort", "T1DPN", "--size", "160", "--out", str(tmp_path)]
+    assert main([*given, "--count", "2"]) == 0 and not (tmp_path / "dataset.csv").exists()
+    assert main([*given, "--count", "3", "--phantoms"]) == 0
+    records = read_folder(tmp_path)
+    assert [record.cohort for record in records] == ["T1DPN"] * 3 and len({record.patient for record in records}) == 3
+    assert all(abs(record.pixel_size_um - 400 / 384) < 1e-5 for record in records)

@@ -1,11 +1,11 @@
 """Draw nerve masks whose biomarkers follow a cohort's published distributions.
 
 Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
-what was measured, the seeds and the files' hashes. Masks show what an expert annotates. Phantoms of recipe 2 show the
-fine network that is there beside it too (--target fine_share=0.5 for more of it, 0 for none); all_fibres/NAME.png is
-the mask with it. What is there already is kept, so an interrupted run goes on where it stopped. Masks follow --seed
-and their number alone: more of them later continue the same series, and the manifest lists all of it. Another series
-needs another folder.
+what was measured, the seeds and the files' hashes; with phantoms also dataset.csv, so that the folder is a data set.
+Masks show what an expert annotates. Phantoms of recipe 2 show the fine network that is there beside it too (--target
+fine_share=0.5 for more of it, 0 for none); all_fibres/NAME.png is the mask with it. What is there already is kept, so
+an interrupted run goes on where it stopped. Masks follow --seed and their number alone: more of them later continue
+the same series, and the manifest lists all of it. Another series needs another folder.
 """
 
 import argparse
@@ -108,11 +108,27 @@ def run(args: argparse.Namespace) -> int:
         for file in record["files"].values():
             file["sha256"] = sha256(folder / file["path"])
     write_json(folder / "manifest.json", manifest)
+    _write_table(folder, recipe, records)
     if args.json:
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
     else:
         _summary(records, folder)
     return 0
+
+
+def _write_table(folder: Path, recipe: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    """Write the table that makes the masks with phantoms a data set (see `wdlora.dataset.folder`)."""
+    from ..csv_table import write_csv
+    from ..dataset.folder import TABLE
+
+    rows = []
+    for record in records:
+        if "phantom" in record["files"]:
+            name = Path(record["files"]["phantom"]["path"])
+            row = {"file": name.name, "cohort": record["cohort"], "patient": name.stem}
+            rows.append(row | {"pixel_size_um": f"{recipe['pixel_size_um']:.6g}", "synthetic": "1"})
+    if rows:
+        write_csv(folder / TABLE, rows)
 
 
 def mask_seed(seed: int, index: int) -> int:
