@@ -82,6 +82,18 @@ def train_adapter(get: Callable[..., Any]) -> Image.Image:
     return sheet
 
 
+def evaluate_cohort(get: Callable[..., Any]) -> Image.Image:
+    """Two pictures beside the figures of the report."""
+    sheet = Image.new("RGB", (SIDE, SIDE), GROUND)
+    figures = picture(get("CCM Evaluate"))
+    figures.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    half = (SIDE - GAP) // 2
+    for row, one in enumerate(get("CCM Crop To Mask")[:2]):
+        sheet.paste(picture(one[None]).resize((half, half), Image.Resampling.LANCZOS), (0, row * (half + GAP)))
+    sheet.paste(figures, (half + GAP + (half - figures.width) // 2, 0))
+    return sheet
+
+
 CHANGES: dict[str, dict[str, str]] = {
     "lora_vs_wdlora": {"WDLoRA.adapter": "thumbnail.safetensors"},
     "train_adapter": {
@@ -91,7 +103,15 @@ CHANGES: dict[str, dict[str, str]] = {
         "WDLoRA Train.settings": '"size=64\\nbatch_size=2\\nviews=1\\nsample_steps=2\\nsave_every=40"',
     },
 }
-PAINTERS = (quickstart_cpu, ccm_synthesis, cohort_dataset, disease_progression, train_adapter, lora_vs_wdlora)
+PAINTERS = (
+    quickstart_cpu,
+    ccm_synthesis,
+    cohort_dataset,
+    disease_progression,
+    train_adapter,
+    lora_vs_wdlora,
+    evaluate_cohort,
+)
 
 
 def main(names: list[str]) -> None:

@@ -98,7 +98,8 @@ def prepared(server: Any, name: str, **changes: Any) -> dict[str, Any]:
     for node in graph.values():
         if node["class_type"] == "CCMSampleMasks":
             size = 128 if name == "disease_progression" else 64  # smaller, nothing is left at severity 2
-            node["inputs"] |= {"size": size, "count": min(node["inputs"]["count"], 2)}
+            most = 8 if name == "evaluate_cohort" else 2  # eight pictures a set are the least
+            node["inputs"] |= {"size": size, "count": min(node["inputs"]["count"], most)}
         if node["class_type"] == "KSampler":
             node["inputs"] |= {"steps": 2, "cfg": 1.0}
     for place, value in changes.items():

@@ -14,6 +14,7 @@ NAMES = (
     "ccm_synthesis",
     "cohort_dataset",
     "disease_progression",
+    "evaluate_cohort",
     "lora_vs_wdlora",
     "quickstart_cpu",
     "train_adapter",

@@ -148,3 +148,14 @@ def test_training_hands_its_adapter_on(host):
     assert json.loads(report)["steps"] == 2 and curve.shape[-1] == 3
     assert ran.values("WDLoRA Apply")[1].startswith("tried.safetensors: WDLoRA")
     assert ran.values("CCM Crop To Mask")[0].shape == (1, 64, 64, 3)
+
+
+def test_evaluate_cohort_compares_pictures_with_images_of_the_same_masks(host):
+    shutil.rmtree(host.folders.output / "ccm_evaluation", ignore_errors=True)
+    ran = run(host, "evaluate_cohort", **{"CCM Sample Masks.count": 8, "CCM Sample Masks.size": 64})
+    values = json.loads(ran.values("CCM Evaluate")[1])
+    assert values["n"] == {"real": 8, "synthetic": 8, "patients": None} and values["paired"]
+    assert values["fidelity"]["ssim"]["n"] == 8
+    (table,) = ran.shown("CCM Evaluate")["ccm_table"]
+    assert table["rows"][0][0] == "Do they look alike?" and len(table["rows"]) == 4
+    assert json.loads((host.folders.output / "ccm_evaluation" / "report.json").read_text("utf-8")) == values
