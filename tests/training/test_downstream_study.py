@@ -21,6 +21,7 @@ from wdlora.anatomy import trace
 from wdlora.errors import InputError
 from wdlora.evaluation.extractors import extractor
 from wdlora.hmsvit.file import load_hmsvit
+from wdlora.locks import at_work
 
 SMALL = DownstreamConfig(side=64, steps=3, pretrain_steps=2, batch=2, save_every=2)
 COHORTS = ["Control", "T1NoDPN", "T1DPN"]
@@ -226,6 +227,16 @@ def test_small_images_and_odd_settings_are_refused(real, synthetic, tmp_path):
             replace(SMALL, **changes)
 
 
+def test_what_is_missing_is_said_before_training(real, synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.downstream.study.trained_network", None)
+    one = study(real, synthetic, tmp_path)
+    with pytest.raises(InputError, match="there is no file"):
+        run_study(replace(one, features="lite0:nowhere.safetensors"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="scikit-learn"):
+        run_study(one)
+
+
 def test_data_sets_are_read_with_their_split(real, synthetic, tmp_path):
     folder = write(tmp_path / "real", real)
     patients = sorted({one.patient for one in real})
@@ -254,6 +265,8 @@ def test_the_command(real, synthetic, tmp_path, capsys):
     assert values["segmentation"]["p"] is None and "diagnosis" not in values
     page = (tmp_path / "out" / "report.html").read_text()
     assert "not a medical device" in page and "<script" not in page and 'src="http' not in page
+    with at_work(tmp_path / "out"):
+        assert main([*argv, "--task", "segmentation"]) == 2 and "another process is at work" in capsys.readouterr().err
     assert main([*argv, "--ratio", "1.5"]) == 2 and "between 0 and 1" in capsys.readouterr().err
 
 

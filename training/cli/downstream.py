@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from training.downstream.splits import folds_of
     from training.downstream.study import DownstreamStudy, run_study
     from wdlora.files import check_writable
+    from wdlora.locks import at_work
 
     check_writable(args.out / "report.json")
     config = _config(args)
@@ -101,12 +102,15 @@ def run(args: argparse.Namespace) -> None:
     real = read_real(args.real, _split(args), args.pixel_size_um)
     folds = folds_of(real, 7 if args.seeds is None else args.seeds, config.test_share, args.folds)
     tasks = TASKS if args.task == "both" else (args.task,)
-    study = DownstreamStudy(real, _generators(args, real), folds, tasks, config, args.out, args.features, args.device)
 
     def bar(items: Any, title: str, total: int) -> Any:
         return tqdm(items, title, total, unit="training", disable=None)
 
-    values = write_downstream(study, run_study(study, bar))
+    with at_work(args.out):
+        study = DownstreamStudy(
+            real, _generators(args, real), folds, tasks, config, args.out, args.features, args.device
+        )
+        values = write_downstream(study, run_study(study, bar))
     print(json.dumps(values, ensure_ascii=False) if args.json else summary(values, args.out))
 
 

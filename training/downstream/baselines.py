@@ -1,5 +1,6 @@
 """What stands beside the networks: an appearance probe, the ceiling of the true biomarkers, chance, the tracer."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,15 @@ def _panel(image: LabelledImage) -> NDArray:
     return np.array([float(found[name] or 0.0) for name in BIOMARKERS])
 
 
+def check_scikit_learn() -> None:
+    """Raise InputError where it is not installed."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError(
+            "the probe and the ceiling of a diagnosis need scikit-learn: python -m pip install scikit-learn, or give "
+            "--task segmentation"
+        )
+
+
 def probe(
     describer: Describer,
     config: DownstreamConfig,
@@ -85,12 +95,8 @@ def _regression(
     cohorts: Sequence[str],
 ) -> Predictions:
     """Standardised features, an L2 penalty of 1 and cohorts balanced; scikit-learn's."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise InputError(
-            "the probe needs scikit-learn: python -m pip install 'wdlora-ccm[evaluation]' (or --task segmentation)"
-        ) from None
+    from sklearn.linear_model import LogisticRegression
+
     values = np.stack([describe(image) for image in train])
     centre, spread = values.mean(0), values.std(0) + 1e-9
     labels = labels_of(train, cohorts)

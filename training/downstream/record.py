@@ -205,8 +205,8 @@ def notes(study: DownstreamStudy) -> list[str]:
     found = []
     if len(study.folds) < LEAST_PAIRS:
         found.append(
-            f"With {len(study.folds)} pairs nothing is claimed: a sign-flip test of fewer than {LEAST_PAIRS} cannot be "
-            "significant at 5 %."
+            f"Nothing is claimed: a sign-flip test of fewer than {LEAST_PAIRS} pairs cannot be significant at 5 %, and "
+            f"here the number of pairs is {len(study.folds)}."
         )
     if study.real.parts:
         found.append("All seeds test on the same patients: they differ by initialisation and draws alone.")

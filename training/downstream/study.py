@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.downstream.baselines import Describer, ceiling, labels_of, probe, traced
+from training.downstream.baselines import Describer, ceiling, check_scikit_learn, labels_of, probe, traced
 from training.downstream.batches import TrainingBatch, TrainingSet, draw_batch, training_set
 from training.downstream.config import REGIMES, DownstreamConfig, Regime
 from training.downstream.images import LabelledImage, RealSet, SyntheticSet, digest_of
@@ -113,11 +113,15 @@ def run_study(study: DownstreamStudy, watch: Watch = unwatched) -> dict[str, Tas
         for name, generator in study.keys(task)
         if name == regime.name
     ]
+    if DIAGNOSIS in study.tasks:
+        check_scikit_learn()
+    describer = Describer(study.features)
+    for arm in arms:
+        _ = arm.images  # refused before anything is trained
     done: dict[tuple[str, Key], list[Predictions]] = {}
     for arm in watch(arms, "training", len(arms)):
         done.setdefault((arm.task, (arm.regime.name, arm.generator)), []).append(arm.predictions())
     shutil.rmtree(study.out / WORK, ignore_errors=True)
-    describer = Describer(study.features)
     return {task: _beside(study, task, describer, done) for task in study.tasks}
 
 
