@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
+from ..wdlora.study import FOLDER
 
 if TYPE_CHECKING:
     from ..wdlora.study import Study, StudyCohort
-
-FOLDER = "ccm_studies"
-"""Below the models folder; holds studies as TOML files."""
 
 
 def cohorts() -> list[str]:

@@ -33,6 +33,9 @@ from .files import write_text
 FILE = "study.toml"
 """Its name in a data set."""
 
+FOLDER = "ccm_studies"
+"""Below the models folder; holds the studies whose cohorts nodes offer."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _COHORT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,39}")
 _TOP = {"name": str, "version": str, "pixel_size_um": float, "negative_prompt": str, "cohorts": dict}

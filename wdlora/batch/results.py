@@ -18,6 +18,7 @@ from ..graph import Graph
 from ..graph.places import title_of
 from ..privacy.names import Names
 from ..privacy.tree import hide_picture
+from .dataset import BatchDataSet
 from .jobs import BatchJob
 
 RECORD = "result.json"
@@ -70,11 +71,12 @@ def check_manifest(out: str | os.PathLike) -> None:
 class Results:
     """The folder of a batch: `results/NAME/` for each job that is done, `manifest.json`, and the journal.
 
-    `names` of input files are pseudonyms in all that is written here, the graphs in pictures included.
+    `names` of input files are pseudonyms in all that is written here, the graphs in pictures included. `studies` is
+    the folder of study files, where it is known.
     """
 
-    def __init__(self, out: str | os.PathLike, names: Names):
-        self.out, self.names = Path(out), names
+    def __init__(self, out: str | os.PathLike, names: Names, studies: Path | None = None):
+        self.out, self.names, self.studies = Path(out), names, studies
         self.folder = self.out / "results"
         self.staging = self.out / _STAGING
         try:
@@ -137,16 +139,16 @@ class Results:
     def write_summary(
         self, jobs: Sequence[BatchJob], facts: dict[str, Any], failures: dict[str, str]
     ) -> dict[str, Any]:
-        """Write `manifest.json` and one table a text output that holds measurements; returns the manifest.
+        """Write `manifest.json`, a table for each text output that holds measurements, and the data set; the manifest.
 
-        Both cover `jobs` and the results of earlier jobs in the folder.
+        All cover `jobs` and the results of earlier jobs in the folder.
         """
         listed: list[dict[str, Any]] = []
-        done: list[dict[str, Any]] = []
+        done: list[tuple[BatchJob, dict[str, Any]]] = []
         for job in jobs:
             record = self.of(job)
             if record is not None:
-                done.append(record)
+                done.append((job, record))
                 listed.append(_entry(record))
                 continue
             entry: dict[str, Any] = {"id": job.id, "name": job.name, "values": job.values}
@@ -159,7 +161,7 @@ class Results:
         others = self._others(jobs)
         listed += map(_entry, others)
         rows: dict[str, list[dict[str, Any]]] = {}
-        for record in [*done, *others]:
+        for record in [*(record for _, record in done), *others]:
             _add_rows(rows, record)
         tables = {}
         for name, lines in sorted(rows.items()):
@@ -168,7 +170,8 @@ class Results:
             tables[name] = {"file": table.name, "sha256": sha256(table)}
         count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
         manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
-        manifest |= {"tables": tables, "jobs": listed}
+        dataset = BatchDataSet(self.out, self.names, self.studies).write(done, [other["name"] for other in others])
+        manifest |= {"tables": tables, "dataset": dataset, "jobs": listed}
         write_json(self.out / "manifest.json", manifest)
         return manifest
 

@@ -3,6 +3,7 @@
 WORKFLOW is a graph as for `run`. Every combination of masks, cohorts, seeds and --vary values is one job with one
 result in OUT/results; OUT/manifest.json names them all with their hashes. A batch that was killed or interrupted
 continues with the same command; other seeds, masks or cohorts add to the results that are there.
+Where masks are files, OUT is a data set too: images, masks and dataset.csv, with the patients of the masks' data set.
 Masks take the place of the graph's mask loader, or of its CCM Sample Masks.
 Results, manifest and the graphs in pictures hold pseudonyms, no names of input files (see `pseudonymise`).
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..study import FOLDER as STUDIES
 from .serve import DATA, add_host_arguments
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do the jobs that are open; 0 where all are done, 1 where some failed."""
     from ..batch import remote
+    from ..batch.dataset import check_place
     from ..batch.jobs import job_id
     from ..batch.journal import Journal
     from ..batch.local import model_hashes
@@ -111,10 +114,11 @@ def run(args: argparse.Namespace) -> int:
     masks = find_masks(args.masks, args.keep_names) if args.masks else []
     out = Path(args.out)
     check_manifest(out)
+    check_place(out)
     host = None if args.server else _host(args, out)
     find = finder((host.folders.input, host.folders.output) if host else ())
     names = Names(Pseudonyms(find, lambda: key or read_or_make_key()))
-    results = Results(out, names)
+    results = Results(out, names, Path(host.folders.models_dir) / STUDIES if host else None)
     with Journal(results.out / "journal.jsonl") as journal:
         if args.miniature:
             offered = host.object_info() if host else asyncio.run(remote.object_info_of(args.server))
@@ -277,9 +281,17 @@ def _report(args: argparse.Namespace, manifest: dict[str, Any], out: Path) -> in
         print(f"{count['done']} of {len(manifest['jobs'])} jobs done: {out / 'manifest.json'}")
         for table in manifest["tables"].values():
             print(out / table["file"])
+        _report_dataset(manifest["dataset"], out)
     if count["done"] == len(manifest["jobs"]):
         return 0
     print(
         f"{count['failed']} jobs failed, {count['open']} are open; the same command tries them again", file=sys.stderr
     )
     return 1
+
+
+def _report_dataset(dataset: dict[str, Any], out: Path) -> None:
+    if dataset["images"]:
+        print(f"{out} is a data set of {dataset['images']} images")
+    for why, count in dataset["left_out"].items():
+        print(f"{count} pictures are no part of a data set: {why}")

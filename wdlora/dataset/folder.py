@@ -70,6 +70,11 @@ def read_folder(folder: str | Path) -> list[Record]:
     for name in pending - {find_picture(images, row["file"]) for _, row in rows}:
         images.pop(name, None)
     refuse_subfolders(folder / "images", folder / "masks")
+    if not images and masks and not pending:
+        raise InputError(
+            f"{folder} holds masks and no images: sample-masks draws them with --phantoms, batch --masks {folder} "
+            "paints them."
+        )
     if not images:
         raise InputError(f"{folder} holds no images; they belong into {folder / 'images'}.")
     if missing := sorted(set(images) - set(masks)):
