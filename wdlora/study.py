@@ -130,17 +130,17 @@ def captioned(prompt: str, caption: str) -> str:
 
 def write_study(path: str | PathLike, study: Study) -> None:
     """Write a study that reads back equal, whole or not at all."""
-    lines = [f"name = {_quoted(study.name)}", f"version = {_quoted(study.version)}"]
+    lines = [f"name = {toml_string(study.name)}", f"version = {toml_string(study.version)}"]
     lines += [] if study.pixel_size_um is None else [f"pixel_size_um = {study.pixel_size_um!r}"]
     for one in study.cohorts.values():
-        lines += ["", f"[cohorts.{_quoted(one.name)}]"]
+        lines += ["", f"[cohorts.{toml_string(one.name)}]"]
         texts = {
             "label": one.label,
             "prompt": one.prompt,
             "negative_prompt": one.negative_prompt,
             "anatomy": one.anatomy,
         }
-        lines += [f"{key} = {_quoted(text)}" for key, text in texts.items() if text]
+        lines += [f"{key} = {toml_string(text)}" for key, text in texts.items() if text]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -171,6 +171,6 @@ def _check(table: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[st
             raise InputError(f"{where}: {name} must be {word}, not {value!r}")
 
 
-def _quoted(text: str) -> str:
+def toml_string(text: str) -> str:
     """A TOML string: JSON's, whose escapes TOML knows, but for DEL, which TOML wants escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

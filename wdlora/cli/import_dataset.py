@@ -3,9 +3,10 @@
 Knows the layouts qilu (images/, annotations/), padova ({training,test}/images/, label2/), corn (train/LevelN/) and own
 (images/, masks/ and a CSV table with the columns file, patient, and eye, visit, cohort, split where known), and
 recognises them by their folders; --mask-suffix, --mask-prefix and --mask-folder tell masks by their names, anywhere in
-the folder. --columns and --labels say what your table calls its columns and cohorts; --dry-run shows what would be
-taken. Writes images/, masks/, provenance/ and dataset.csv; no file name, folder, tag or patient of the data set gets
-there. Images that are there already are passed over, so an interrupted run goes on where it stopped.
+the folder. --columns and --labels say what your table calls its columns and cohorts; --dry-run shows what it would do.
+--write-settings writes all of that, as guessed at a first look, into a file to correct, which --settings obeys.
+Writes images/, masks/, provenance/ and dataset.csv; no file name, folder, tag or patient of the data set gets there.
+Images that are there already are passed over, so an interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -23,6 +24,12 @@ EXAMPLE = (
     "python -m wdlora import-dataset export --out data --pixel-size-um hrt --mask-suffix _nervemask --roster list.csv "
     "--columns file=Datei,patient=Pat-ID,eye=Auge,visit=Datum,cohort=Gruppe --labels HC=Control,DM-=T1NoDPN,DM+=T1DPN"
 )
+
+IDLE = (
+    *("out", "dry_run", "layout", "pixel_size_um", "cohort", "columns", "labels", "settings"),
+    *("mask_suffix", "mask_prefix", "mask_folder", "key", "trace", "line_width_um", "json"),
+)
+"""Options that --write-settings does not read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-prefix", default="", metavar="TEXT", help="masks are called this, then as their image")
     parser.add_argument("--mask-folder", default="", metavar="DIR", help="masks lie below this folder of the data set")
     parser.add_argument(
+        "--write-settings", metavar="TOML", help="only look, and write a settings file for you to correct"
+    )
+    parser.add_argument(
+        "--settings", metavar="TOML", help="pixel size, roster, columns, labels and names of masks from such a file"
+    )
+    parser.add_argument(
         "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
     )
     parser.add_argument("--trace", action="store_true", help="draw masks that are missing with this pack's tracer")
@@ -81,28 +94,11 @@ def run(args: argparse.Namespace) -> int:
     """Import, print; 1 where images had to be left out."""
     from tqdm import tqdm
 
-    from ..clinic.images import parse_pixel_size
     from ..dataset.importer import import_dataset
-    from ..dataset.labels import assignments
-    from ..dataset.naming import MaskNames
-    from ..dataset.plan import Choices
-    from ..privacy.pseudonym import read_key
-    from ..study import read_study, shipped_study
 
-    named = args.mask_prefix or args.mask_suffix or args.mask_folder
-    choices = Choices(
-        layout=args.layout,
-        pixel_size_um=parse_pixel_size(args.pixel_size_um) if args.pixel_size_um else None,
-        cohorts=_cohorts(args.cohort),
-        roster=Path(args.roster) if args.roster else None,
-        key=read_key(args.key) if args.key else None,
-        columns=assignments(args.columns, "--columns"),
-        labels=assignments(args.labels, "--labels"),
-        masks=MaskNames(args.mask_prefix, args.mask_suffix, args.mask_folder) if named else None,
-        study=read_study(args.study) if args.study else shipped_study(),
-        trace=args.trace,
-        line_width_um=args.line_width_um,
-    )
+    if args.write_settings:
+        return _write_settings(args)
+    choices = _choices(args)
     if args.dry_run:
         return _dry_run(args, choices)
     if not args.out:
@@ -126,6 +122,55 @@ def run(args: argparse.Namespace) -> int:
         for note in report.notes:
             print(f"note: {note}")
     return 1 if report.failed else 0
+
+
+def _choices(args: argparse.Namespace) -> "Choices":
+    """What the options and the settings file say. Raises InputError for what both say."""
+    from ..clinic.images import parse_pixel_size
+    from ..dataset.labels import assignments
+    from ..dataset.naming import MaskNames
+    from ..dataset.plan import Choices
+    from ..dataset.settings import Settings, read_settings
+    from ..privacy.pseudonym import read_key
+    from ..study import read_study, shipped_study
+
+    told = read_settings(args.settings, args.folder) if args.settings else Settings()
+    named = args.mask_prefix or args.mask_suffix or args.mask_folder
+    given = {name: getattr(args, name, None) for name in vars(told)} | {"masks": named}
+    if twice := [name for name in told.stated() if given[name]]:
+        raise InputError(f"{args.settings} says {twice[0]}, and so do options: leave one out")
+    size, roster, study = (getattr(args, name) or getattr(told, name) for name in ("pixel_size_um", "roster", "study"))
+    return Choices(
+        layout=args.layout or told.layout or None,
+        pixel_size_um=parse_pixel_size(size) if size else None,
+        cohorts=_cohorts(args.cohort or ([told.cohort] if told.cohort else [])),
+        roster=Path(roster) if roster else None,
+        key=read_key(args.key) if args.key else None,
+        columns=assignments(args.columns, "--columns") or told.columns,
+        labels=assignments(args.labels, "--labels") or told.labels,
+        masks=MaskNames(args.mask_prefix, args.mask_suffix, args.mask_folder) if named else told.masks,
+        study=read_study(study) if study else shipped_study(),
+        trace=args.trace,
+        line_width_um=args.line_width_um,
+    )
+
+
+def _write_settings(args: argparse.Namespace) -> int:
+    """Look at the folder and write what was guessed. Raises InputError where the file is there already."""
+    from ..dataset.first_look import first_look
+    from ..files import write_text
+
+    idle = [name for name in IDLE if getattr(args, name)]
+    if idle:
+        named = idle[0].replace("_", "-")
+        raise InputError(f"--write-settings only looks, with --roster and --study: leave --{named} out")
+    path = Path(args.write_settings)
+    if path.exists():
+        raise InputError(f"{path} is there already: choose another file, or remove it to look anew")
+    roster = Path(args.roster) if args.roster else None
+    write_text(path, first_look(Path(args.folder), roster, Path(args.study) if args.study else None, path.name))
+    print(f"{path} says what was guessed: correct it, then give --settings {path} --dry-run")
+    return 0
 
 
 def _dry_run(args: argparse.Namespace, choices: "Choices") -> int:

@@ -53,7 +53,7 @@ def pairs(root: Path, names: MaskNames) -> tuple[list[tuple[Path, Path | None]],
     images: list[Path] = []
     masks: dict[str, list[Path]] = {}
     left: list[str] = []
-    for file in _files(root):
+    for file in all_files(root):
         key = names.image_of(file) if not names.folder or inside in file.parents else None
         if key is not None and is_mask_file(file):
             masks.setdefault(key, []).append(file)
@@ -79,7 +79,7 @@ def _partner(image: Path, masks: list[Path]) -> Path | None:
     return chosen[0] if chosen else None
 
 
-def _files(root: Path) -> Iterable[Path]:
+def all_files(root: Path) -> Iterable[Path]:
     """All files below a folder, sorted, without hidden ones and what macOS leaves in archives."""
     for file in sorted(root.rglob("*")):
         hidden = any(part.startswith((".", "__MACOSX")) for part in file.relative_to(root).parts)
