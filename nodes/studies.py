@@ -20,6 +20,19 @@ def cohorts() -> list[str]:
     return found
 
 
+def names() -> list[str]:
+    """Names of the studies in the models folder."""
+    return list(_studies())
+
+
+def study_file(name: str) -> Path:
+    """The file of a study in the models folder. Raises InputError where there is none of that name."""
+    if name not in _studies(strict=True):
+        where = f"put its file into {_folder()}, as docs/studies.md says"
+        raise InputError(f"there is no study {name!r}: {where}", input="study")
+    return _files()[name]
+
+
 def found_cohort(name: str) -> "tuple[Study, StudyCohort]":
     """Study and cohort of a name. Raises InputError for an unknown one, with the way to declare it."""
     from ..wdlora.cohorts import cohort_in
@@ -64,18 +77,25 @@ def _folder() -> Path:
 
 def _studies(strict: bool = False) -> "dict[str, Study]":
     """The studies in the models folder by name; `strict`: raise InputError for what is none, and two of one name."""
+    return {name: study for name, (study, _) in _found(strict).items()}
+
+
+def _files() -> dict[str, Path]:
+    return {name: file for name, (_, file) in _found().items()}
+
+
+def _found(strict: bool = False) -> "dict[str, tuple[Study, Path]]":
     from ..wdlora.study import read_study, shipped_study
 
-    found = {shipped_study().name: shipped_study()}
+    found: dict[str, tuple[Study, Path]] = {}
     for file in sorted(_folder().glob("*.toml")):
         try:
             study = read_study(file)
-            if study.name in found:
+            if study.name in found or study.name == shipped_study().name:
                 raise InputError(f"two studies are called {study.name!r}, one of them {file.name}: rename one")
         except InputError:
             if strict:
                 raise
             continue
-        found[study.name] = study
-    found.pop(shipped_study().name)
+        found[study.name] = study, file
     return found

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
 from ..wdlora.temporaries import visible
-from . import dataset, engine, files, models, tensors
+from . import dataset, engine, files, models, studies, tensors
 from .biomarkers import pixel_size_input
 from .training_process import TrainingProcess, presets, require_packages
 
@@ -69,6 +69,14 @@ def _inputs() -> list[Any]:
             default=True,
             tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
         ),
+        io.Combo.Input(
+            "study",
+            options=[files.NONE, *studies.names()],
+            default=files.NONE,
+            optional=True,
+            advanced=True,
+            tooltip="Phantoms: cohorts of another disease, from a study in models/ccm_studies. A data set has its own.",
+        ),
     ]
 
 
@@ -112,18 +120,30 @@ class WDLoRATrain(io.ComfyNode):
         folder: Any,
         data: Any,
         settings: Any,
+        study: Any = files.NONE,
     ) -> Any:
         """What is wrong, at its own input: for the embedded host."""
-        return files.problems(_wrong, name, source, diffusion_model, text_encoder, vae, folder, data, settings)
+        wrong = files.problems(_wrong, name, source, diffusion_model, text_encoder, vae, folder, data, settings)
+        return wrong if study in (None, files.NONE) else wrong + files.problems(studies.study_file, study)
 
     @classmethod
     def fingerprint_inputs(
-        cls, source: Any, diffusion_model: Any, text_encoder: Any, vae: Any, folder: Any, data: Any, **_: Any
+        cls,
+        source: Any,
+        diffusion_model: Any,
+        text_encoder: Any,
+        vae: Any,
+        folder: Any,
+        data: Any,
+        study: Any = files.NONE,
+        **_: Any,
     ) -> Any:
         given = (source, diffusion_model, text_encoder, vae, folder)
         if None in (*given, data):
             return NAMED.changes()
-        return [*models.stamps(*given), "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))]
+        of_study = "" if study in (None, files.NONE) else files.stamp(studies.study_file(study))
+        of_data = "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))
+        return [*models.stamps(*given), of_data, of_study]
 
     @classmethod
     @files.without_paths
@@ -145,6 +165,7 @@ class WDLoRATrain(io.ComfyNode):
         settings: str,
         device: str,
         resume: bool,
+        study: str = files.NONE,
     ) -> Any:
         import folder_paths
 
@@ -164,6 +185,7 @@ class WDLoRATrain(io.ComfyNode):
             arguments += ["--data", f"phantoms:{phantoms_per_cohort}", "--appearance", appearance]
         else:
             arguments += ["--data", str(dataset.dataset_folder(data)), "--pixel-size-um", repr(pixel_size_um)]
+        arguments += [] if study == files.NONE else ["--study", str(studies.study_file(study))]
         arguments += [] if device == "auto" else ["--device", device]
         arguments += ["--resume"] if taken else []
         arguments += ["--set", *changes] if changes else []

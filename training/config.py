@@ -212,15 +212,10 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     """Read a preset by name, or a TOML file by path, and apply overrides.
 
     Raises InputError for an unknown preset, an unknown key, a value of the wrong type or a field without a
-    source.
+    source. Its `study` is no field of the configuration: see `preset_study`.
     """
-    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
-    if not path.is_file():
-        raise InputError(f"There is no preset {name!r}; there are {', '.join(presets())}.")
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"The preset {path.name} is not valid TOML: {error}.") from None
+    path = _path(name)
+    entries = _entries(path)
     values: dict[str, Any] = {}
     for key, entry in entries.items():
         if not isinstance(entry, dict) or set(entry) - {"value", "source", "note"} or "value" not in entry:
@@ -228,7 +223,37 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
         if entry.get("source") not in SOURCES:
             raise InputError(f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}.")
         values[key] = entry["value"]
+    values.pop("study", None)
     return configured(values | (overrides or {}), f"the preset {path.name}")
+
+
+def preset_study(name: str) -> Path | None:
+    """The study that a preset is for, None where it names none: a path in `study`, from the preset's folder.
+
+    Raises InputError as `load_preset`, and for a study that is no path.
+    """
+    path = _path(name)
+    entry = _entries(path).get("study")
+    study = entry.get("value") if isinstance(entry, dict) else entry
+    if study is None:
+        return None
+    if not isinstance(study, str) or not study.strip():
+        raise InputError(f"In the preset {path.name}, study must be the path of a study's TOML file, not {study!r}.")
+    return path.parent / study
+
+
+def _path(name: str) -> Path:
+    return Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """The entries of a preset's file."""
+    if not path.is_file():
+        raise InputError(f"There is no preset {path.name.removesuffix('.toml')!r}; there are {', '.join(presets())}.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"The preset {path.name} is not valid TOML: {error}.") from None
 
 
 def configured(values: dict[str, Any], origin: str) -> TrainingConfig:

@@ -15,6 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.test_study import SMALL_FIBRE
+from wdlora.study import read_study
+
 pytestmark = pytest.mark.slow
 
 HEIGHT, WIDTH = 64, 96
@@ -235,6 +238,28 @@ def test_same_latents_and_pictures(comfy, host, figures, name):
     figures(f"{name} | {latents:.1e}", greys)
     assert latents <= 1e-4
     assert greys <= 1
+
+
+def test_a_studys_cohort_is_in_the_list_and_paints_as_the_same_words(comfy, host):
+    places = comfy.base / "models" / "ccm_studies", Path(host.folders.models_dir) / "ccm_studies"
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "sfn.toml").write_text(SMALL_FIBRE, encoding="utf-8")
+    try:
+        listed = comfy.get("/object_info/CCMConditioning")["CCMConditioning"]["input"]["required"]["cohort"]
+        assert "small_fibre: SFN" in listed[1]["options"]
+        group = read_study(places[0] / "sfn.toml").cohort("SFN")
+        by_study, by_words = graph(), graph()
+        by_study["condition"]["inputs"]["cohort"] = "small_fibre: SFN"
+        words = {"cohort": "text only", "text": group.prompt, "negative_text": group.negative_prompt}
+        by_words["condition"]["inputs"] |= words
+        painted = in_comfyui_graph(comfy, by_study)["save"]
+        assert np.array_equal(painted, in_comfyui_graph(comfy, by_words)["save"])
+        assert not np.array_equal(painted, in_comfyui_graph(comfy, graph())["save"])
+        assert np.abs(painted - in_embedded_graph(host, by_study)["save"]).max() <= 1
+    finally:
+        for place in places:
+            (place / "sfn.toml").unlink()
 
 
 def test_strengths_of_zero_are_no_adapter_bit_for_bit_and_others_are_not(comfy):

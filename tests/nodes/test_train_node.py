@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.nodes.test_studies import put_study
 from wdlora.adapter import Adapter
 from wdlora.files import sha256
+from wdlora.study import read_study
 
 SMALL = (
     "batch_size=1\nviews=1\nsize=64\nsample_steps=1\nsample_cfg=1\nlog_every=1\nsave_every=10\nrank=2\nwarmup_steps=0"
@@ -176,6 +178,21 @@ def test_a_missing_package_is_one_sentence_with_the_line(run):
     assert (ROOT / "requirements-train.txt").is_file()
 
 
+@pytest.mark.slow
+def test_a_study_of_the_models_folder_is_trained(run):
+    file = put_study(run.host)
+    try:
+        small = SMALL + "\nsample_every=0"
+        given = VALUES | {"name": "fibres", "study": "small_fibre", "steps": 2, "settings": small}
+        name, _, _ = run.values("WDLoRATrain", **given)
+        facts = Adapter.load(run.host.folders.base / "models" / "loras" / name).metadata
+        assert (facts.study, facts.study_sha256) == ("small_fibre/2", read_study(file).sha256)
+        split = (run.host.folders.output / "training" / "fibres" / "split.csv").read_text()
+        assert "phantom-SFN" in split and "phantom-T1DPN" not in split
+    finally:
+        file.unlink()
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -187,6 +204,7 @@ def test_a_missing_package_is_one_sentence_with_the_line(run):
         ({"data": "lost [input]"}, "there is no data set 'lost [input]'"),
         ({"data": "../../etc [input]"}, "must lie below"),
         ({"preset": "none"}, "Value not in list"),
+        ({"study": "lost"}, "there is no study 'lost': put its file into"),
     ],
 )
 def test_what_cannot_be_trained_gets_a_sentence(run, changes, sentence):

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from training.config import PRESETS, TARGETS, TrainingConfig, load_preset, presets
+from training.__main__ import main
+from training.config import PRESETS, TARGETS, TrainingConfig, load_preset, preset_study, presets
 from wdlora.errors import InputError
 
 
@@ -183,3 +184,24 @@ def test_targets_are_layers_of_the_transformer():
     assert len(attention) == 240
     assert sum(8 * (m.in_features + m.out_features) for m in attention) == 11_796_480
     assert PRESETS.is_dir()
+
+
+def test_a_preset_names_its_study_from_its_own_folder(tmp_path):
+    text = (PRESETS / "miniature.toml").read_text(encoding="utf-8")
+    own = tmp_path / "own.toml"
+    own.write_text(text + '\n[study]\nvalue = "studies/sfn.toml"\nsource = "ours"\n', encoding="utf-8")
+    assert preset_study(str(own)) == tmp_path / "studies" / "sfn.toml" and preset_study("miniature") is None
+    assert load_preset(str(own)) == load_preset("miniature")  # it decides what is learned from, and not how
+    for wrong in ("3", '" "'):
+        own.write_text(text + f'\n[study]\nvalue = {wrong}\nsource = "ours"\n', encoding="utf-8")
+        with pytest.raises(InputError, match=r"own.toml, study must be the path of a study's TOML file"):
+            preset_study(str(own))
+
+
+def test_a_fine_tune_obeys_the_study_of_its_preset(tmp_path, capsys):
+    own = tmp_path / "own.toml"
+    text = (PRESETS / "miniature.toml").read_text(encoding="utf-8")
+    own.write_text(text + '\n[study]\nvalue = "lost.toml"\nsource = "ours"\n', encoding="utf-8")
+    given = ["finetune", "--preset", str(own), "--model", "miniature", "--data", "phantoms:2"]
+    assert main([*given, "--out", str(tmp_path / "run")]) == 2
+    assert f"the study {tmp_path / 'lost.toml'} cannot be read" in capsys.readouterr().err

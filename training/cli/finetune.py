@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--study",
         type=Path,
         metavar="TOML",
-        help="cohorts of another disease, for phantoms; a folder has its own in it",
+        help="cohorts of another disease, for phantoms (default: the preset's); a folder has its own in it",
     )
     parser.add_argument(
         "--init-adapter",
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from training.config import load_preset, presets
+    from training.config import load_preset, preset_study, presets
     from training.models import ModelSource
     from training.pipeline import TrainingJob, finetune
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         split=args.split,
         init_adapter=args.init_adapter,
-        study=args.study,
+        study=args.study or preset_study(args.preset),
     )
     result = finetune(job)
     if not result["main"]:
