@@ -75,6 +75,20 @@ def test_cohorts_and_masks_are_added_and_nothing_is_lost(hospital):
     assert len(read_folder("out")) == 15
 
 
+def test_what_a_killed_batch_left_is_no_part_of_it(hospital):
+    """Killed after the pictures and before the table; a user's own file is not touched."""
+    assert batch("--cohort", "Control") == 0
+    table = (hospital / "out" / "dataset.csv").read_bytes()
+    for part in ("images", "masks"):
+        shutil.copy("mine/masks/m0.png", hospital / "out" / part / "image_00-T1DPN-0123abcd.png")
+    shutil.copy("mine/masks/m0.png", hospital / "out" / "masks" / "mine.png")
+    with pytest.raises(InputError, match="has no row for image_00-T1DPN-0123abcd"):
+        read_folder("out")
+    assert batch("--cohort", "Control") == 0
+    assert (hospital / "out" / "dataset.csv").read_bytes() == table and len(read_folder("out")) == 8
+    assert (hospital / "out" / "masks" / "mine.png").is_file()
+
+
 def test_masks_of_no_known_patient_are_a_subject_each(hospital):
     shutil.copytree("mine/masks", "alone")
     assert batch("--cohort", "Control", "T1DPN", masks="alone") == 0
