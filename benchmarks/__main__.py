@@ -1,7 +1,7 @@
-"""Run the timed comparisons and print them; `--write` also puts them into docs/benchmarks.md.
+"""Run the timed comparisons and print them; `--write` also puts them into docs/benchmarks.md, or the suite's own page.
 
 A suite is a module of this package with a `TITLE` and `run()`, which returns Markdown, or raises InputError where it
-cannot measure.
+cannot measure; its `PAGE` is where its section stands, if not on docs/benchmarks.md.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from wdlora.files import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 NOT_SUITES = {"__main__", "pictures", "timing"}
-ON_REQUEST = {"gpu"}
+ON_REQUEST = {"evaluated_cohorts", "gpu"}
 
 
 def replace_section(page: str, name: str, body: str) -> str:
@@ -34,7 +34,7 @@ def main() -> None:
     suites = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in NOT_SUITES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(suites))
-    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the results into the docs")
     args = parser.parse_args()
     if unknown := set(args.suites) - set(suites):
         parser.error(f"no suite named {', '.join(sorted(unknown))}; there are {', '.join(suites)}")
@@ -47,8 +47,9 @@ def main() -> None:
         body = f"## {suite.TITLE}\n\n{measured}\n\n{machine()}, {datetime.date.today()}."
         print(body + "\n", flush=True)
         if args.write:
-            page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"
-            write_text(PAGE, replace_section(page, name, body))
+            place = getattr(suite, "PAGE", PAGE)
+            page = place.read_text(encoding="utf-8") if place.exists() else "# Benchmarks\n"
+            write_text(place, replace_section(page, name, body))
 
 
 if __name__ == "__main__":

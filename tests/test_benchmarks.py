@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import startup
+from benchmarks import evaluated_cohorts, startup
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -19,6 +19,18 @@ def test_without_a_gpu_a_measured_section_stays(tmp_path, monkeypatch, capsys):
         command.main()
     assert end.value.code == 2 and "gpu: PyTorch finds no CUDA device" in capsys.readouterr().err
     assert "measured" in page.read_text() and "Not measured" not in page.read_text()
+
+
+def test_a_suite_with_a_page_of_its_own_writes_there(tmp_path, monkeypatch):
+    own, shared = tmp_path / "own.md", tmp_path / "benchmarks.md"
+    own.write_text("# Page\n\n<!-- evaluated_cohorts -->\nold\n<!-- /evaluated_cohorts -->\n\n## After\n")
+    monkeypatch.setattr(command, "PAGE", shared)
+    monkeypatch.setattr(evaluated_cohorts, "PAGE", own)
+    monkeypatch.setattr(evaluated_cohorts, "run", lambda: "new figures")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "evaluated_cohorts", "--write"])
+    command.main()
+    page = own.read_text()
+    assert "new figures" in page and "old" not in page and page.endswith("\n\n## After\n") and not shared.exists()
 
 
 def test_the_start_up_benchmark_still_runs(monkeypatch):

@@ -14,6 +14,7 @@ from wdlora.cli import main
 from wdlora.evaluation.pillars import Options, compare_sets
 from wdlora.evaluation.report.plots import DARK, PLOTS
 from wdlora.evaluation.report.sentences import answers
+from wdlora.evaluation.report.tables import decides
 from wdlora.evaluation.sets import set_of_arrays
 
 UM = 400 / 384
@@ -132,6 +133,13 @@ def test_the_page_stands_alone(report):
     expected = ["Congruence", "Coverage", "Constraint", "Completeness", "Compliance", "Comprehension", "Consistency"]
     assert seen.headings == expected
     assert "copies found" in text and "texture-1" in text and "24 of 24 planted copies" in text
+
+
+def test_no_number_of_the_page_is_broken_at_the_end_of_a_line(report):
+    text = (report / "out" / "report.html").read_text(encoding="utf-8")
+    assert "±10\u00a0%" in text and " %" not in text.partition("</style>")[2]
+    assert decides("undecided", 415_881, "") == "415\u00a0881 a group"
+    assert decides("undecided", None, "") == "beyond ±10 %" and decides("equivalent", 12, "") == ""
 
 
 def table(report, name):

@@ -99,8 +99,8 @@ def _constraint(found: SetComparison) -> str:
     body += (
         "<p>Means ± SD of images, as Table V of the WDLoRA paper prints them; differences are of patients' means. "
         "“Decides at”: patients a group with which equivalence would be shown in 80 % of such studies, if difference "
-        "and spread stay as seen here.</p><details><summary>Other "
-        f"tests</summary>{as_table(tables.other_tests(found), 'names2')}</details>"
+        f"and spread stay as seen here; none would do where the difference seen is beyond ±{100 * MARGIN:.0f} %.</p>"
+        f"<details><summary>Other tests</summary>{as_table(tables.other_tests(found), 'names2')}</details>"
     )
     return section("Constraint", question, intro, body)
 

@@ -12,7 +12,8 @@ from .tables import Table
 
 
 def document(title: str, body: str) -> str:
-    """A page that opens without a network."""
+    """A page that opens without a network; no line ends between a number and its per cent sign."""
+    body = body.replace(" %", "\u00a0%")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{as_text(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -102,9 +102,7 @@ def forest_plot(found: SetComparison, palette: Palette = LIGHT) -> "Figure":
 
 
 def _short(one: Any) -> str:
-    if one.needed is None:
-        return "beyond ±10 %" if not one.reason else "no margin"
-    return decides(one.verdict, one.needed, "").replace("patients a group", "a group")
+    return decides(one.verdict, one.needed, "no margin" if one.reason else "")
 
 
 def map_plot(found: SetComparison, palette: Palette = LIGHT) -> "Figure":

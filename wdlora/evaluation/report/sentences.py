@@ -11,7 +11,7 @@ from ..estimate import Estimate
 from ..fidelity import Beside
 from ..pairs import PHANTOM
 from ..pillars import SetComparison
-from .tables import number_text
+from .tables import number_text, whole_number
 
 Tone = Literal["good", "bad", "open"]
 
@@ -112,7 +112,7 @@ def _nerves(found: SetComparison) -> Answer:
     )
     wanted = sorted(one.needed for one in found.biomarkers if one.needed)
     if wanted:
-        least, most = (f"{n:,}".replace(",", " ") for n in (wanted[0], wanted[-1]))
+        least, most = (whole_number(n) for n in (wanted[0], wanted[-1]))
         enough = least if least == most else f"{least} to {most}"
         said += f" ({len(wanted)} of these would be decided by {enough} patients a group)"
     if verdicts["different"]:

@@ -29,7 +29,8 @@ th, td { text-align: right; padding: .32rem .7rem; border-bottom: 1px solid var(
   vertical-align: top }
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px }
 th:first-child, td:first-child, .names2 :is(th, td):nth-child(2), .words :is(th, td):last-child { text-align: left }
-.words td:last-child { white-space: normal; min-width: 7.5rem } .last td:last-child { color: var(--soft) }
+.words td:last-child { white-space: normal; min-width: 6.8rem }
+.names2 :is(th, td) { padding-inline: .45rem } .last td:last-child { color: var(--soft) }
 code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px } a { color: inherit }
 @media (max-width: 860px) { .cards { grid-template-columns: repeat(2, 1fr) } }
 @media (max-width: 480px) { .cards { grid-template-columns: 1fr } }
@@ -38,6 +39,7 @@ code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px } a { 
   figure img { max-width: 135mm }
   figure, tr, .card, .warn { break-inside: avoid } h2, h3 { break-after: avoid }
   .cards { grid-template-columns: repeat(2, 1fr) } .scroll { overflow: visible } table { font-size: 7.5pt }
+  details::details-content { content-visibility: visible; block-size: auto } summary { list-style: none }
   th, td { padding: .2rem .3rem } th, .words td:last-child { white-space: normal }
   .card, .warn, code { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 """

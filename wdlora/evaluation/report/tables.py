@@ -8,6 +8,7 @@ from typing import Any
 
 from ...anatomy.biomarkers.units import UNITS
 from ...csv_table import write_csv
+from ..equivalence import MARGIN
 from ..estimate import Estimate
 from ..pillars import SetComparison
 from ..sets import in_order
@@ -141,8 +142,13 @@ def decides(verdict: str, needed: int | None, reason: str) -> str:
     if verdict != "undecided":
         return ""
     if needed is None:
-        return reason or "difference exceeds the margin"
-    return f"{needed:,} patients a group".replace(",", " ")
+        return reason or f"beyond ±{100 * MARGIN:.0f} %"
+    return f"{whole_number(needed)} a group"
+
+
+def whole_number(value: int) -> str:
+    """A count with groups of three digits that no line breaks apart: "13 699"."""
+    return f"{value:,}".replace(",", "\u00a0")
 
 
 def other_tests(found: SetComparison) -> Table:
