@@ -73,7 +73,7 @@ def fine_tuned() -> Adapter:
     return Adapter.load(file)
 
 
-def paint(masks: list[NerveMask], adapter: Adapter) -> list[NDArray[np.uint8]]:
+def paint_masks(masks: list[NerveMask], adapter: Adapter) -> list[NDArray[np.uint8]]:
     """A picture of every mask under its cohort's prompt, the sampler's seed its number."""
     model = ModelSource(MINIATURE).load("fp32", None)
     apply_adapter(model.transformer, adapter)
@@ -95,7 +95,7 @@ def run() -> str:
     cache = FOLDER / "cache"
     painted = compare_sets(
         as_set("real", few.masks, few.images),
-        as_set("synthetic", few.masks, paint(few.masks, adapter)),
+        as_set("synthetic", few.masks, paint_masks(few.masks, adapter)),
         options=Options(pairs=True, cache=cache),
     )
     limit = compare_sets(
@@ -112,12 +112,12 @@ def _account(found: SetComparison, adapter: Adapter) -> str:
     values = tables.record(found)
     phantoms = version_name()
     return (
-        f"Not patients: the real images are {phantoms} of {SIDE} px ({SIDE * PIXEL_SIZE_UM:.0f} µm), seeds from "
+        f"Not patients: the real images are {phantoms}, {SIDE} px ({SIDE * PIXEL_SIZE_UM:.0f} µm), seeds from "
         f"{FIRST_REAL} on, one a patient. *Painted*: the miniature with one adapter (preset {adapter.metadata.preset}, "
         f"{adapter.metadata.step} steps on 64 other phantoms a cohort) painted the masks of the first {PAINTED} of "
         f"them ({SAMPLING.steps} steps of Heun's method, no guidance, seeds 0 to {PAINTED - 1}); the sets are compared "
-        f"in pairs. *Limit*: {PHANTOMS} {phantoms} of other masks, seeds from {FIRST_OTHER} on, against {PHANTOMS} "
-        "real ones, unpaired: what a perfect painter of new patients would reach. "
+        f"in pairs. *Limit*: {PHANTOMS} {phantoms} images of other masks, seeds from {FIRST_OTHER} on, against "
+        f"{PHANTOMS} real ones, unpaired: what a perfect painter of new patients would reach. "
         f"Extractor {values['extractor']}, tracer {values['tracer']}."
     )
 
@@ -126,8 +126,8 @@ def _sections(painted: SetComparison, limit: SetComparison) -> list[str]:
     both = {"Painted": painted, "Limit": limit}
     parts = []
     for title, build in (
-        ("Table IV: fidelity beside its baseline", tables.by_cohort),
-        ("Table V: biomarkers", tables.biomarkers),
+        ("Table IV: fidelity beside its baseline", tables.cohort_table),
+        ("Table V: biomarkers", tables.difference_table),
         ("Table VI: diversity and separability", tables.variety),
     ):
         parts.append(f"### {title}")

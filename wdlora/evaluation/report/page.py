@@ -90,7 +90,7 @@ def _constraint(found: SetComparison) -> str:
         "A comparison is equivalent where its thick line lies within the band; where it leaves the band it is "
         "undecided, or different if p is below 0.05.",
     )
-    body += as_table(tables.biomarkers(found), "names2 words")
+    body += as_table(tables.difference_table(found), "names2 words wide")
     if any(one.pairs for one in found.biomarkers):
         body += (
             "<p>Image by image (Bland–Altman): 95 % of the pairs differ within the limits, and a slope of 1 follows "
@@ -100,7 +100,7 @@ def _constraint(found: SetComparison) -> str:
         "<p>Means ± SD of images, as Table V of the WDLoRA paper prints them; differences are of patients' means. "
         "“Decides at”: patients a group with which equivalence would be shown in 80 % of such studies, if difference "
         f"and spread stay as seen here; none would do where the difference seen is beyond ±{100 * MARGIN:.0f} %.</p>"
-        f"<details><summary>Other tests</summary>{as_table(tables.other_tests(found), 'names2')}</details>"
+        f"<details><summary>Other tests</summary>{as_table(tables.other_tests(found), 'names2 wide')}</details>"
     )
     return section("Constraint", question, intro, body)
 
@@ -177,7 +177,7 @@ def _consistency(found: SetComparison) -> str:
         body = "<p>Cohorts are not known in both sets, so nothing can be said of single ones.</p>"
         return section("Consistency", question, "", body)
     intro = "The same distances for every cohort alone. Smaller sets have wider baselines and, for FID, larger values."
-    return section("Consistency", question, intro, as_table(tables.by_cohort(found)))
+    return section("Consistency", question, intro, as_table(tables.cohort_table(found), "wide"))
 
 
 def _plot(found: SetComparison, name: str, caption: str) -> str:

@@ -30,7 +30,8 @@ th, td { text-align: right; padding: .32rem .7rem; border-bottom: 1px solid var(
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px }
 th:first-child, td:first-child, .names2 :is(th, td):nth-child(2), .words :is(th, td):last-child { text-align: left }
 .words td:last-child { white-space: normal; min-width: 6.8rem }
-.names2 :is(th, td) { padding-inline: .45rem } .last td:last-child { color: var(--soft) }
+.names2 :is(th, td), .wide :is(th, td) { padding-inline: .45rem } .wide th { white-space: normal }
+.last td:last-child { color: var(--soft) }
 code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px } a { color: inherit }
 @media (max-width: 860px) { .cards { grid-template-columns: repeat(2, 1fr) } }
 @media (max-width: 480px) { .cards { grid-template-columns: 1fr } }

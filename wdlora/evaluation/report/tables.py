@@ -61,7 +61,7 @@ def distances(found: SetComparison, notes: Mapping[str, str]) -> Table:
     return Table(("figure", "synthetic", "real against real", "what it says"), rows)
 
 
-def by_cohort(found: SetComparison) -> Table:
+def cohort_table(found: SetComparison) -> Table:
     """Table IV's layout: KID and FID of every cohort with their baselines, and the similarity of pairs."""
     paired = found.options.pairs
     columns = ["cohort", "KID", "real against real", "FID", "real against real", "n a side"]
@@ -105,7 +105,7 @@ def variety(found: SetComparison) -> Table:
     return Table(("figure", "real", "synthetic"), rows)
 
 
-def biomarkers(found: SetComparison) -> Table:
+def difference_table(found: SetComparison) -> Table:
     """Table V's layout with differences, margins and verdicts."""
     columns = ("biomarker", "cohort", "real", "synthetic", "difference (95 %)", "margin", "p", "verdict", "decides at")
     rows = []
