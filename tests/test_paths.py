@@ -42,7 +42,7 @@ def test_what_lies_outside(root, name):
     assert below(root, name) is None
     with pytest.raises(InputError, match=f"^the path '{name}' leaves its folder; give one inside it$"):
         inside(root, name)
-    with pytest.raises(InputError, match=f"^the mask '{name}' must lie below {root.resolve()}: give a name without"):
+    with pytest.raises(InputError, match=f"^the mask '{name}' must lie below real: give a name without"):
         confined(root, name)
 
 

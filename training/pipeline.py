@@ -276,4 +276,5 @@ def _examples(job: TrainingJob, study: Study) -> tuple[list[Example], str, float
             raise InputError(f"--{name} is of phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {patients_of(examples)} patients"
-    return examples, sentence, shared_pixel_size(examples, job.pixel_size_um or study.pixel_size_um)
+    size = study.pixel_size_um if job.pixel_size_um is None else job.pixel_size_um
+    return examples, sentence, shared_pixel_size(examples, size)

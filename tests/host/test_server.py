@@ -21,7 +21,7 @@ GETS = {
     "/object_info": None,
     "/system_stats": None,
     "/jobs": {"jobs": [], "pagination": {"offset": 0, "limit": None, "total": 0, "has_more": False}},
-    "/models": ["diffusion_models", "text_encoders", "vae", "loras", "diffusers", "embeddings"],
+    "/models": ["diffusion_models", "text_encoders", "vae", "loras", "diffusers", "embeddings", "ccm_tracers"],
     "/models/loras": [],
     "/experiment/models": None,
     "/experiment/models/loras": [],

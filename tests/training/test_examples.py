@@ -85,9 +85,9 @@ def test_phantoms_of_either_version(version):
     """The version changes the picture and leaves mask and name; what is asked for without one is phantom 2."""
     example = phantom_examples(1, seed=3, appearance="common", version=version)[1]
     image, mask = example.load()
-    plexus = sample_mask("T1NoDPN", training_phantom_seed("T1NoDPN", 3, 0))
+    plexus = sample_mask("T1NoDPN", training_phantom_seed(1, 3, 0))
     assert (mask == plexus.mask).all()
-    assert (image == phantom(plexus, training_phantom_seed("T1NoDPN", 3, 0), "common", version=version)).all()
+    assert (image == phantom(plexus, training_phantom_seed(1, 3, 0), "common", version=version)).all()
     usual = phantom_examples(1, seed=3, appearance="common")[1]
     assert usual.identity == example.identity and (usual.load()[0] == image).all() == (version == 2)
 
