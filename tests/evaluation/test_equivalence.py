@@ -18,6 +18,7 @@ from wdlora.evaluation.equivalence import (
     paired_difference,
     verdict,
 )
+from wdlora.evaluation.least_count import least_count
 from wdlora.evaluation.mixed import available, mixed_model
 from wdlora.evaluation.patients import cluster_bootstrap, patient_means
 from wdlora.evaluation.ranks import cliffs_delta, kolmogorov_smirnov, signed_ranks
@@ -289,3 +290,8 @@ def test_cohorts_that_are_compared():
     assert shared_cohorts(known, np.array(["Control", "T1DPN", "other"])) == ["Control", "T1DPN"]
     assert shared_cohorts(known, none) == ["all"]
     assert shared_cohorts(known, np.array(["T1NoDPN"])) == []
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(1, 2), (2, 2), (3, 3), (57, 57), (64, 64), (70, None)])
+def test_the_least_count_that_is_enough(threshold, found):
+    assert least_count(lambda count: count >= threshold, 2, 64) == found

@@ -69,6 +69,15 @@ def test_masks_and_data_sets_of_a_study(run):
     assert loaded[3] == cohort and torch.equal(loaded[1], masks)
 
 
+def refusal_to_save(run, cohort):
+    """What CCM Save Data Set says of a cohort that is linked to it."""
+    masks, images = torch.ones(1, 32, 32), torch.rand(1, 32, 32, 3)
+    settings = {"folder": "set", "patient": "", "eye": "unknown", "visit": "", "pixel_size_um": 1.0}
+    settings |= {"cohort": "Control", "synthetic": True, "hash_models": False}
+    say = {"say": node("Say", text=cohort)}
+    return run.sentence("CCMSaveDataset", say, images=images, masks=masks, linked_cohort=["say", 0], **settings)
+
+
 @pytest.mark.parametrize(
     ("cohort", "told"),
     [
@@ -81,18 +90,7 @@ def test_masks_and_data_sets_of_a_study(run):
 def test_an_unknown_one_is_refused_with_the_way_to_declare_it(run, cohort, told):
     """By a link: a name in a list is refused by the host."""
     put_study(run.host)
-    more = {"say": node("Say", text=cohort)}
-    masks, images = torch.ones(1, 32, 32), torch.rand(1, 32, 32, 3)
-    settings = {
-        "folder": "set",
-        "patient": "",
-        "eye": "unknown",
-        "visit": "",
-        "pixel_size_um": 1.0,
-        "cohort": "Control",
-    }
-    settings |= {"synthetic": True, "hash_models": False}
-    said = run.sentence("CCMSaveDataset", more, images=images, masks=masks, linked_cohort=["say", 0], **settings)
+    said = refusal_to_save(run, cohort)
     assert told in said
 
 
@@ -100,16 +98,5 @@ def test_a_broken_study_is_named_where_one_is_used(run):
     put_study(run.host, "name = 1", "broken.toml")
     assert "small_fibre: SFN" not in offered(run.host, "CCMSampleMasks", "cohort")
     put_study(run.host)
-    more = {"say": node("Say", text="small_fibre: SFN")}
-    masks, images = torch.ones(1, 32, 32), torch.rand(1, 32, 32, 3)
-    settings = {
-        "folder": "set",
-        "patient": "",
-        "eye": "unknown",
-        "visit": "",
-        "pixel_size_um": 1.0,
-        "cohort": "Control",
-    }
-    settings |= {"synthetic": True, "hash_models": False}
-    said = run.sentence("CCMSaveDataset", more, images=images, masks=masks, linked_cohort=["say", 0], **settings)
+    said = refusal_to_save(run, "small_fibre: SFN")
     assert "broken.toml" in said

@@ -9,8 +9,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from training.cli.recipe_options import check_recipe_options
 from training.miniature import STAGES
-from wdlora.errors import InputError
 
 EXAMPLE = "python -m training miniature --out miniature"
 
@@ -42,12 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from training.miniature.recipe import Recipe
     from training.miniature.recipe import run as run_recipe
 
-    if not 0 < args.pace <= 100:
-        raise InputError(f"--pace {args.pace:g} is not between 0 and 100: 1 is the full recipe")
-    if args.seed is not None and not 0 <= args.seed < 2**31:
-        raise InputError(f"--seed {args.seed} is not a whole number from 0 to 2^31 − 1")
-    if args.threads < 1:
-        raise InputError(f"--threads {args.threads} is not positive: give 1 or more")
+    check_recipe_options(args)
     torch.set_num_threads(args.threads)
     recipe = Recipe() if args.seed is None else Recipe(seed=args.seed)
     if args.pace != 1:

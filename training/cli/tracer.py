@@ -13,6 +13,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.cli.recipe_options import check_recipe_options
 from wdlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,13 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from training.tracer.recipe import TracerRecipe, train_tracer
     from wdlora.evaluation.workers import Crew
 
-    if not 0 < args.pace <= 100:
-        raise InputError(f"--pace {args.pace:g} is not between 0 and 100: 1 is the full recipe")
-    if args.seed is not None and not 0 <= args.seed < 2**31:
-        raise InputError(f"--seed {args.seed} is not a whole number from 0 to 2^31 − 1")
-    for name in ("threads", "workers"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)} is not positive: give 1 or more")
+    check_recipe_options(args, ("threads", "workers"))
     if args.pixel_size_um and not args.choose_on:
         raise InputError("--pixel-size-um is that of the images of --choose-on: name their folder, or leave it out")
     chosen_on = (args.choose_on.name, annotated_images(args.choose_on, args.pixel_size_um)) if args.choose_on else None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from training.downstream.scores import Figure, Predictions
 from wdlora.evaluation.estimate import Estimate, undefined
+from wdlora.evaluation.least_count import least_count
 
 RESAMPLES = 1000
 LEAST_PAIRS = 6
@@ -111,12 +112,4 @@ def pairs_needed(differences: NDArray) -> int | None:
         found = stats.nct.sf(critical, n - 1, mean / sd * math.sqrt(n))
         return float(found) if np.isfinite(found) else 1.0
 
-    low, high = LEAST_PAIRS - 1, LEAST_PAIRS
-    while power(high) < POWER:
-        low, high = high, 2 * high
-        if high > MOST_PAIRS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(middle) < POWER else (low, middle)
-    return high
+    return least_count(lambda n: not power(n) < POWER, LEAST_PAIRS, MOST_PAIRS)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from .least_count import least_count
+
 MARGIN = 0.10
 """Share of the real mean within which means count as equivalent."""
 
@@ -103,15 +105,7 @@ def needed(difference: MeanDifference, margin: float) -> int | None:
         sides = [special.stdtr(freedom, (margin + sign * difference.value) / error - critical) for sign in (1, -1)]
         return float(sum(sides) - 1)
 
-    low, high = 1, 2
-    while power(high) < POWER:
-        low, high = high, 2 * high
-        if high > MOST_PATIENTS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(middle) < POWER else (low, middle)
-    return high
+    return least_count(lambda count: not power(count) < POWER, 2, MOST_PATIENTS)
 
 
 def holm(p: NDArray) -> NDArray:
