@@ -15,18 +15,22 @@ from scipy import ndimage
 
 from benchmarks.timing import table
 from wdlora.anatomy import phantom, sample_mask
+from wdlora.anatomy.phantoms.versions import version_name
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
+from wdlora.anatomy.tracing.segmenters import tracer_name
 from wdlora.cohorts import COHORTS
 from wdlora.evaluation.copies.audit import Searched, audit
 from wdlora.evaluation.copies.planted import planted
 from wdlora.evaluation.copies.search import coarse, nearest_images
-from wdlora.evaluation.pairs import PHANTOM
 from wdlora.evaluation.pillars import Options, SetComparison, compare_sets
 from wdlora.evaluation.report.sentences import answers, beyond
 from wdlora.evaluation.report.tables import number_text
 from wdlora.evaluation.sets import ImageSet, set_of_arrays
 
 TITLE = "What the three pillars see"
+
+VERSION = 1
+"""Of the phantoms."""
 
 FIRST, EACH = 3_000_000, 120
 """First seed, and images of each set: 40 a cohort, one a patient."""
@@ -47,7 +51,7 @@ def draw(first: int, count: int) -> Pictures:
     """Phantoms of cohort appearance, the cohorts in turn."""
     names = [list(COHORTS)[number % len(COHORTS)] for number in range(count)]
     images = [
-        phantom(sample_mask(name, first + number), first + number, version=1) for number, name in enumerate(names)
+        phantom(sample_mask(name, first + number), first + number, version=VERSION) for number, name in enumerate(names)
     ]
     return Pictures(images, names)
 
@@ -102,9 +106,10 @@ def run() -> str:
     ]
     found, planted_, false, others = _search([*real.images, *synthetic.images, *training.images])
     return (
-        f"{EACH} real, {EACH} synthetic and {EACH} training images, all {PHANTOM} of cohort appearance from different "
-        f"masks, seeds from {FIRST} on, one image a patient; features texture-1. Biomarkers: equivalent, different "
-        "and undecided of 12 comparisons. Near images: nearer to a training image than 99 % of the real ones. “Seen "
+        f"{EACH} real, {EACH} synthetic and {EACH} training images, all {version_name(VERSION)} of cohort appearance "
+        f"from different masks, seeds from {FIRST} on, one image a patient; features texture-1, nerves traced by "
+        f"{tracer_name()}. Biomarkers: equivalent, different and undecided of 12 comparisons. Near images: nearer to "
+        "a training image than 99 % of the real ones. “Seen "
         f"by” are the answers on top of the report that turn red.\n\n{table(head, rows)}\n\nCopies over {len(SEEDS)} "
         f"random partitions of {3 * EACH + SPARE} phantoms into 180 training, 120 held-out and 200 other images: "
         f"{found} of {planted_} planted copies found, {false} of {others} others above the threshold. Phantoms, not "
