@@ -52,7 +52,7 @@ class TracerRecipe:
     channels: tuple[int, ...] = CHANNELS
     budget: Budget = field(
         default_factory=lambda: Budget(
-            steps=3000, minutes=36, learning_rate=2e-3, warmup_steps=40, average_decay=0.99, evaluate_every=250
+            steps=3000, learning_rate=2e-3, warmup_steps=40, average_decay=0.99, evaluate_every=250
         )
     )
 
