@@ -1,1 +1,1 @@
-"""The timed comparisons behind docs/benchmarks.md. `python -m benchmarks [SUITE …] [--write]`"""
+"""The timed comparisons behind docs/studies/benchmarks.md. `python -m benchmarks [SUITE …] [--write]`"""

@@ -1,7 +1,7 @@
-"""Run the timed comparisons and print them; `--write` also puts them into docs/benchmarks.md, or the suite's own page.
+"""Run and print the timed comparisons; `--write` also puts them into docs/studies/benchmarks.md, or their own page.
 
 A suite is a module of this package with a `TITLE` and `run()`, which returns Markdown, or raises InputError where it
-cannot measure; its `PAGE` is where its section stands, if not on docs/benchmarks.md.
+cannot measure; its `PAGE` is where its section stands, if not on docs/studies/benchmarks.md.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from benchmarks.timing import machine
 from wdlora.errors import InputError
 from wdlora.files import write_text
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "studies" / "benchmarks.md"
 NOT_SUITES = {"__main__", "pictures", "timing"}
 ON_REQUEST = {"evaluated_cohorts", "gpu"}
 

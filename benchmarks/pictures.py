@@ -1,4 +1,4 @@
-"""The pictures of docs/biomarkers.md, docs/phantoms.md and docs/tracing.md.
+"""The pictures of docs/reference/biomarkers.md, docs/guides/phantoms.md and docs/guides/tracing.md.
 
 `python -m benchmarks.pictures` draws them anew from the seeds below.
 """

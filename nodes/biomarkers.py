@@ -55,7 +55,7 @@ class CCMBiomarkers(io.ComfyNode):
             outputs=[
                 io.String.Output(
                     display_name="json",
-                    tooltip="Every biomarker of every mask, with units in docs/biomarkers.md, as JSON.",
+                    tooltip="Every biomarker of every mask, with units in docs/reference/biomarkers.md, as JSON.",
                 ),
                 io.String.Output(display_name="csv", tooltip="The same as CSV, one line a mask."),
                 io.Image.Output(

@@ -68,7 +68,7 @@ class Engine(Protocol):
     def patch(
         self, model: Any, adapter: Any, direction_strength: float, magnitude_strength: float
     ) -> tuple[Any, "PatchReport"]:
-        """MODEL with an `Adapter` applied (docs/dora-in-comfyui.md); the given MODEL is unchanged."""
+        """MODEL with an `Adapter` applied (docs/reference/dora-in-comfyui.md); the given MODEL is unchanged."""
 
     def progress(self, total: float) -> Progress:
         """Progress bar of the running node."""

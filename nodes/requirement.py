@@ -1,7 +1,7 @@
 """The oldest ComfyUI on which the pack was run, and the sentence for an older one."""
 
 OLDEST = (0, 33, 0)
-"""As `requires-comfyui` in pyproject.toml and docs/compatibility.md have it."""
+"""As `requires-comfyui` in pyproject.toml and docs/reference/compatibility.md have it."""
 
 
 def check_comfyui() -> None:

@@ -28,7 +28,7 @@ def names() -> list[str]:
 def study_file(name: str) -> Path:
     """The file of a study in the models folder. Raises InputError where there is none of that name."""
     if name not in _studies(strict=True):
-        where = f"put its file into {_folder()}, as docs/studies.md says"
+        where = f"put its file into {_folder()}, as docs/guides/other-diseases.md says"
         raise InputError(f"there is no study {name!r}: {where}", input="study")
     return _files()[name]
 
@@ -48,7 +48,9 @@ def found_cohort(name: str) -> "tuple[Study, StudyCohort]":
             ) from None
     study = _studies(strict=True).get(title.strip())
     if study is None:
-        raise InputError(f"there is no study {title.strip()!r}: put its file into {_folder()}, as docs/studies.md says")
+        raise InputError(
+            f"there is no study {title.strip()!r}: put its file into {_folder()}, as docs/guides/other-diseases.md says"
+        )
     return study, study.cohort(group.strip())
 
 

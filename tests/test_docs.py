@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "web" / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "web" / "docs").glob("*.md")])
 LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?(?:\s+["'][^)]*)?\)|<(?:img|a)\s[^>]*?(?:src|href)=["']([^"']+)["']""")
 
 
@@ -71,7 +71,7 @@ def test_every_page_can_be_found():
             continue
         seen.add(page)
         open_pages += [(page.parent / target.partition("#")[0]).resolve() for target in links(page)]
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if page not in seen] == []
+    assert [page.name for page in (ROOT / "docs").rglob("*.md") if page not in seen] == []
 
 
 def test_every_core_node_of_the_host_is_named():
@@ -84,7 +84,7 @@ def test_every_core_node_of_the_host_is_named():
     registry = Registry()
     for cls, display_name, module in classes():
         registry.add(cls, module, display_name=display_name)
-    named = set(re.findall(r"\w+", prose(ROOT / "docs" / "embedded-host.md")))
+    named = set(re.findall(r"\w+", prose(ROOT / "docs" / "reference" / "embedded-host.md")))
     assert {node.node_id for node in registry} - named == set()
 
 
@@ -92,5 +92,5 @@ def test_every_dependency_has_its_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [project["dependencies"], *project["optional-dependencies"].values()]
     packages = {re.split(r"[^\w.-]", text)[0] for group in asked for text in group} - {project["name"]}
-    listed = set(re.findall(r"[\w.-]+", (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")))
+    listed = set(re.findall(r"[\w.-]+", (ROOT / "docs" / "reference" / "dependencies.md").read_text(encoding="utf-8")))
     assert packages - listed == set()

@@ -1,6 +1,6 @@
 """Compare two folders of images, real and synthetic: `python docs/examples/evaluate_folders.py REAL SYNTHETIC OUT`.
 
-Eight images a folder are the least, and a hundred patients are few: see docs/evaluation.md.
+Eight images a folder are the least, and a hundred patients are few: see docs/guides/evaluation.md.
 """
 
 import sys

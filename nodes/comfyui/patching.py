@@ -70,7 +70,7 @@ class WDLoRA(WeightAdapterBase):
 def patch(
     model: Any, adapter: "Adapter", direction_strength: float, magnitude_strength: float
 ) -> tuple[Any, PatchReport]:
-    """A clone of MODEL with an adapter applied after what it carries, as docs/dora-in-comfyui.md says.
+    """A clone of MODEL with an adapter applied after what it carries, as docs/reference/dora-in-comfyui.md says.
 
     Layers that the model lacks are left out and reported. Raises InputError where none fits, or where one has
     another shape.

@@ -1,8 +1,8 @@
 """An adapter's effect on one weight, in the two forms in which ComfyUI takes it (the maths is `wdlora.decomposition`).
 
 A weight patch sees the weight as the patches before it left it, so the gain cannot be taken from there: it is
-fixed from the pristine base (docs/dora-in-comfyui.md). `Gain` takes it from the first weight that it is shown and
-remembers it; `patching.py` shows it the base before any patch.
+fixed from the pristine base (docs/reference/dora-in-comfyui.md). `Gain` takes it from the first weight that it is shown
+and remembers it; `patching.py` shows it the base before any patch.
 """
 
 from collections.abc import Callable

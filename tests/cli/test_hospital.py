@@ -197,7 +197,7 @@ def test_arrays_that_are_no_mask_of_one_picture_are_left_out_with_the_reason(tmp
 
 @pytest.mark.slow
 def test_from_a_hospitals_files_to_a_painted_picture(tmp_path, capsys):
-    """The commands of docs/training.md, on six patients a cohort and a few steps."""
+    """The commands of docs/guides/training.md, on six patients a cohort and a few steps."""
     from tests.training.runs import SMALL
     from training.__main__ import main as training
     from wdlora.adapter import Adapter

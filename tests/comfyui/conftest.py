@@ -87,7 +87,7 @@ def comfyui() -> ComfyUI:
 
 @pytest.fixture(scope="session")
 def figures() -> Callable[[str, Any], None]:
-    """Note a figure, to be printed at the end; docs/compatibility.md is written from them."""
+    """Note a figure, to be printed at the end; docs/reference/compatibility.md is written from them."""
     return lambda name, value: _figures.append((name, value))
 
 

@@ -86,7 +86,7 @@ def test_what_the_accelerator_keeps_in_fp8_is_wrapped_though_main_memory_holds_m
 
 
 def test_stacked_with_a_core_lora(found, figures):
-    """Either order is exactly docs/dora-in-comfyui.md's, and matters little (3 % with a LoRA of equal size)."""
+    """Either order is what docs/reference/dora-in-comfyui.md says, and matters little (3 % with an equal LoRA)."""
     stacking = found["stacking"]
     assert stacking["error_of_update"] < 2e-6
     assert stacking["order_changes_of_update"] < 0.03
@@ -95,7 +95,7 @@ def test_stacked_with_a_core_lora(found, figures):
 
 
 def test_stock_comfyui_and_this_pack_on_one_layer(found, figures):
-    """What docs/dora-in-comfyui.md says, at ‖sBA‖/‖W‖ of .05, .3 and 1."""
+    """What docs/reference/dora-in-comfyui.md says, at ‖sBA‖/‖W‖ of .05, .3 and 1."""
     for ratio, result in found["stock"].items():
         assert result["this pack"] < 2e-6
         assert result["stock, bound export"] < 1e-5
@@ -147,8 +147,8 @@ def test_gguf(found, comfyui, figures):
 
 
 def test_the_reproduction_in_the_docs_prints_what_they_say(comfyui, tmp_path):
-    """docs/dora-in-comfyui.md: the script and its output on the ComfyUI that it names."""
-    page = (PACK / "docs" / "dora-in-comfyui.md").read_text(encoding="utf-8")
+    """docs/reference/dora-in-comfyui.md: the script and its output on the ComfyUI that it names."""
+    page = (PACK / "docs" / "reference" / "dora-in-comfyui.md").read_text(encoding="utf-8")
     code = page.split("```python\n")[1].split("```")[0]
     wanted = page.split("On 0.33.0 it prints\n\n```\n")[1].split("```")[0]
     script = tmp_path / "dora_norm.py"

@@ -90,7 +90,7 @@ def test_with_the_number_needed_tost_passes_in_80_percent(paired):
 
 
 def test_the_papers_table_shows_no_equivalence():
-    """Table V, WDLoRA at rank 32, and Table II's group sizes: the p values of docs/paper.md, to their digits."""
+    """Table V, WDLoRA at rank 32, and Table II's group sizes: the p values of docs/studies/paper.md, digit by digit."""
     rows = [("Control", "cnfl", 19.10, 5.05, 112, 0.008), ("Control", "cnfd", 20.95, 9.10, 112, 0.083)]
     rows += [("Control", "cnbd", 60.80, 35.50, 112, 0.170), ("T1NoDPN", "cnfl", 14.35, 5.40, 98, 0.063)]
     rows += [("T1DPN", "cnfl", 9.55, 5.75, 108, 0.167)]

@@ -69,7 +69,7 @@ def test_registry_metadata(requirement):
     assert drawing.tag.endswith("svg") and int(drawing.get("width")) <= 800 and int(drawing.get("height")) <= 400
     oldest = ".".join(map(str, requirement.OLDEST))
     assert comfy["requires-comfyui"] == f">={oldest}"
-    assert f"ComfyUI {oldest}" in (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    assert f"ComfyUI {oldest}" in (ROOT / "docs" / "reference" / "compatibility.md").read_text(encoding="utf-8")
 
 
 def test_what_comfyui_installs_is_what_its_nodes_need():

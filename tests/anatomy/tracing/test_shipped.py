@@ -102,8 +102,9 @@ def test_no_outline_of_a_mosaic_is_a_nerve():
     [(1.0, 0.79, 0.94, 0.8), (0.6, 0.68, 0.76, 2.6), (0.4, 0.44, 0.5, 5.0)],
 )
 def test_foreign_phantoms(amplitude, least_dice, least_topology, most_error):
-    """An image model that shares no code with ours. In its stronger noise the line filters find more (docs/tracing.md):
-    phantoms 2, from which the network learned, have the grain of real frames, a third to a half of this one's.
+    """An image model that shares no code with ours. In its stronger noise the line filters find more
+    (docs/guides/tracing.md): phantoms 2, from which the network learned, have the grain of real frames, a third to a
+    half of this one's.
     """
     rows = []
     for seed in range(900_000, 900_008):

@@ -192,7 +192,7 @@ def test_bad_input_is_refused():
 
 @pytest.mark.parametrize("kind", ["own", "foreign"])
 def test_accuracy_on_phantoms(kind):
-    """A tenth of the experiment in docs/tracing.md, on seeds that it does not use; the same limits."""
+    """A tenth of the experiment in docs/guides/tracing.md, on seeds that it does not use; the same limits."""
     rows = []
     for seed in range(900_000, 900_009):
         if kind == "own":

@@ -1,7 +1,7 @@
 """What differs between devices and persons, drawn once a frame.
 
 The ranges were chosen so that means and spreads of grain, width, contrast and light are those of ten groups of real
-frames (HRT3-RCM, several persons, clinics and exports); docs/phantoms.md has the table.
+frames (HRT3-RCM, several persons, clinics and exports); docs/guides/phantoms.md has the table.
 """
 
 from dataclasses import dataclass
