@@ -36,6 +36,11 @@ def extension() -> Any:
     from comfy_api.latest import ComfyExtension
 
     class CornealConfocal(ComfyExtension):
+        async def on_load(self) -> None:
+            from .engine import note_studies
+
+            note_studies()
+
         async def get_node_list(self) -> list[Any]:
             return node_classes()
 

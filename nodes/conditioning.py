@@ -103,6 +103,7 @@ class CCMConditioning(io.ComfyNode):
             "share one pixel grid: nothing is rescaled. A mask whose sides are no multiples of 32 is extended at its "
             "right and lower edge; CCM Crop To Mask cuts the decoded picture back.",
             search_aliases=["TextEncodeQwenImageEdit", "prompt", "cohort", "mask to image", "corneal", "encode", "dpn"],
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[*_required_inputs(), *_optional_inputs()],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="Mask, reference and prompt."),
@@ -114,6 +115,10 @@ class CCMConditioning(io.ComfyNode):
                 io.String.Output(display_name="prompt", tooltip="The prompt that was used."),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, cohort: Any, linked_cohort: Any = "", **_: Any) -> Any:
+        return studies.fingerprint(cohort, linked_cohort)
 
     @classmethod
     def execute(
@@ -138,7 +143,7 @@ class CCMConditioning(io.ComfyNode):
         masks = checked_masks(mask, allow_empty)
         pictures = [padded(torch.from_numpy(one).float()[None, ..., None].expand(-1, -1, -1, 3)) for one in masks]
         references = checked_references(reference, masks)
-        prompt, negative = prompts(linked_cohort or cohort, text, negative_text)
+        prompt, negative = prompts(linked_cohort or cohort, text, negative_text, cls.hidden.extra_pnginfo)
         variant = variants.agreed_variant(variant, linked_variant, model, clip)
         for words in (prompt, negative):  # which may be encoded later, or never
             prompt_text(words, 1 + bool(references), variant)
@@ -154,7 +159,6 @@ class CCMConditioning(io.ComfyNode):
         # What one part of the model does comes together: on a small GPU they change places as little as can be.
         grids: list[Any] = []
         extra = {
-            "registered": True,
             "reference_latents": grids,
             "reference_latents_method": "index_timestep_zero" if variant == "2511" else "index",
         }
@@ -213,8 +217,10 @@ def checked_references(reference: Any, masks: list[Any]) -> list[Any]:
     return [padded(one[None, ..., :3].float().clamp(0, 1)) for one in reference]
 
 
-def prompts(cohort: str, text: str, negative_text: str) -> tuple[str, str]:
-    """Prompt and negative prompt. Raises InputError where nothing is said."""
+def prompts(cohort: str, text: str, negative_text: str, pnginfo: Any = None) -> tuple[str, str]:
+    """Prompt and negative prompt. Raises InputError where nothing is said, and for a cohort of a study that is not as
+    it was when it was noted for pictures (`pnginfo`).
+    """
     from ..wdlora.cohorts import NEGATIVE_PROMPT
     from ..wdlora.study import captioned
 
@@ -227,7 +233,8 @@ def prompts(cohort: str, text: str, negative_text: str) -> tuple[str, str]:
         if text:
             raise InputError("cohort is 'no prompt' and there is a text: choose 'text only', or leave the text empty")
         return "", negative_text
-    known = studies.found_cohort(cohort)[1]
+    study, known = studies.found_cohort(cohort)
+    studies.check_stamp(pnginfo, study)
     return captioned(known.prompt, text), negative_text or known.negative_prompt
 
 

@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -10,6 +9,7 @@ from comfy_api.latest import io
 from ..wdlora.errors import InputError
 from . import engine, files, studies, tensors
 from .biomarkers import pixel_size_input
+from .dataset_folders import dataset_folder, datasets
 from .watching import watched
 
 CATEGORY = "CCM/dataset"
@@ -83,6 +83,10 @@ class CCMSaveDataset(io.ComfyNode):
     def validate_inputs(cls, patient: Any) -> Any:
         """The pseudonym, before anything is painted; ComfyUI repeats a refusal at every input named here."""
         return files.sentence(_check_texts, "any", patient, "")
+
+    @classmethod
+    def fingerprint_inputs(cls, cohort: Any, linked_cohort: Any = "", **_: Any) -> Any:
+        return studies.fingerprint(cohort, linked_cohort)
 
     @classmethod
     def check_inputs(cls, folder: Any, patient: Any, visit: Any) -> Any:
@@ -193,7 +197,8 @@ class CCMLoadDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, dataset: Any, **_: Any) -> Any:
-        return NAMED.changes() if dataset is None else files.stamp(dataset_folder(dataset))
+        changes = NAMED.changes() if dataset is None else files.stamp(dataset_folder(dataset))
+        return [changes, studies.fingerprint(None)]
 
     @classmethod
     @files.without_paths
@@ -240,45 +245,9 @@ class CCMLoadDataset(io.ComfyNode):
             }
             for one in chosen
         ]
-        first = studies.shown(study, chosen[0].cohort)
+        first = studies.told(study, chosen[0].cohort)
         images = torch.stack(pictures)[..., None].expand(-1, -1, -1, 3)
         return io.NodeOutput(images, tensors.as_mask(masks), json.dumps(values, indent=1), first, len(records))
-
-
-def datasets() -> list[str]:
-    """Data sets below the input and output folders, at most two levels down: "NAME [output]"."""
-    import folder_paths
-
-    from ..wdlora.dataset.folder import TABLE
-    from ..wdlora.temporaries import visible
-
-    found = []
-    for kind in ("input", "output"):
-        root = Path(folder_paths.get_directory_by_type(kind))
-        for pattern in (f"*/{TABLE}", f"*/*/{TABLE}"):
-            found += [f"{table.parent.relative_to(root).as_posix()} [{kind}]" for table in visible(root, pattern)]
-    return sorted(found)
-
-
-def dataset_folder(name: str) -> Path:
-    """The folder of a data set called "NAME [output]". Raises InputError where there is none."""
-    import folder_paths
-
-    from ..wdlora.dataset.folder import TABLE
-
-    if not name or name == files.NONE:
-        raise InputError(
-            "no data set is chosen: put a folder with images, masks and dataset.csv into the input folder",
-            input="dataset",
-        )
-    kind = next((kind for kind in ("output", "input") if name.endswith(f"[{kind}]")), "input")
-    root = folder_paths.get_directory_by_type(kind)
-    place = files.confined(root, name.removesuffix(f"[{kind}]").rstrip(), "data set")
-    if not (place / TABLE).is_file():
-        raise InputError(
-            f"there is no data set {name!r}: put its folder, with dataset.csv, into the {kind} folder", input="dataset"
-        )
-    return place
 
 
 def _panels(biomarkers: str | None, masks: list[Any], pixel_size_um: float) -> list[dict[str, Any]]:

@@ -88,6 +88,14 @@ def register(engine: Engine) -> None:
     _registered[:] = [engine]
 
 
+def note_studies() -> None:
+    """Have ComfyUI write the hashes of a graph's studies into its pictures; the embedded host does so unasked."""
+    if not _registered:
+        from .comfyui.queueing import note_studies as noted
+
+        noted()
+
+
 def current() -> Engine:
     """The engine of the host that runs the nodes; ComfyUI's where no other was registered."""
     if not _registered:

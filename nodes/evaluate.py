@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..wdlora.errors import InputError
 from . import engine, files, tensors
 from .biomarkers import pixel_size_input
-from .dataset import dataset_folder, datasets
+from .dataset_folders import dataset_folder, datasets
 
 CATEGORY = "CCM/evaluation"
 CACHE = "ccm_evaluation"

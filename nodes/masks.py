@@ -71,6 +71,10 @@ class CCMSampleMasks(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, cohort: Any, **_: Any) -> Any:
+        return studies.fingerprint(cohort)
+
+    @classmethod
     def execute(cls, cohort: str, count: int, size: int, seed: int) -> Any:
         from ..wdlora.anatomy import sample_mask
 

@@ -8,6 +8,9 @@ from ..wdlora.cohorts import COHORTS
 from ..wdlora.errors import InputError
 from ..wdlora.study import FOLDER
 
+STAMP = "ccm_studies"
+"""Name of the text in pictures, beside `prompt` and `workflow`, that holds the hashes of the graph's studies."""
+
 if TYPE_CHECKING:
     from ..wdlora.study import Study, StudyCohort
 
@@ -59,16 +62,64 @@ def shown(study: "Study", cohort: str) -> str:
     return cohort if study.ships else f"{study.name}: {cohort}"
 
 
+def told(study: "Study", cohort: str) -> str:
+    """The name of a data set's cohort as `shown`; where its study is not the one of that name in the models folder, a
+    name that no study has, so that nothing is painted by the words of another one.
+    """
+    known = _studies().get(study.name)
+    if study.ships or known is None or known == study:
+        return shown(study, cohort)
+    return f"{study.label} with SHA-256 {study.sha256[:8]}: {cohort}"
+
+
 def used_in(graph: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the studies, but the one that ships, whose cohorts an API-format graph names, by name and version."""
+    """SHA-256 of the studies, but the one that ships, whose cohorts an API-format graph names, by name and version.
+
+    A cohort is named by a text, of whatever node, or by a data set that is loaded.
+    """
     known = _studies()
-    named = {
-        str(value).partition(":")[0].strip()
-        for node in graph.values()
-        for key, value in node["inputs"].items()
-        if key == "cohort" and isinstance(value, str) and ":" in value
-    }
-    return {known[name].label: known[name].sha256 for name in sorted(named & known.keys())}
+    named = set()
+    for node in graph.values():
+        for text in node["inputs"].values():
+            title, colon, group = text.partition(":") if isinstance(text, str) else ("", "", "")
+            study = known.get(title.strip()) if colon else None
+            if study and group.strip().lower() in map(str.lower, study.cohorts):
+                named.add(study.name)
+        if node.get("class_type") == "CCMLoadDataset":
+            named |= {one.name for one in _of_dataset(node["inputs"].get("dataset")) if known.get(one.name) == one}
+    return {known[name].label: known[name].sha256 for name in sorted(named)}
+
+
+def stamps(graph: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written into pictures beside the graph that made them: the hashes of its studies."""
+    used = used_in(graph)
+    return {STAMP: used} if used else {}
+
+
+def fingerprint(*cohorts: str | None) -> str:
+    """Changes where a study does whose cohorts these are; None, of a cohort that comes through a link: any study."""
+    known = _studies()
+    titles = [None if one is None else one.partition(":")[0].strip() for one in cohorts]
+    hashes = [study.sha256 for name, study in known.items() if name in titles or None in titles]
+    return ",".join(hashes)
+
+
+def check_stamp(pnginfo: Any, study: "Study") -> None:
+    """Raise InputError where what is to be written into pictures names another content of a study than it has now."""
+    noted = pnginfo.get(STAMP) if isinstance(pnginfo, dict) else None
+    if isinstance(noted, dict) and noted.get(study.label) not in (None, study.sha256):
+        raise InputError(f"the study {study.label} was changed since this was put into the queue: put it in again")
+
+
+def _of_dataset(name: Any) -> "list[Study]":
+    """The study of a data set that a graph names; none where there is no such data set."""
+    from ..wdlora.study import study_of
+    from .dataset_folders import dataset_folder
+
+    try:
+        return [study_of(dataset_folder(name))] if isinstance(name, str) else []
+    except InputError:
+        return []
 
 
 def _folder() -> Path:

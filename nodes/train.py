@@ -11,8 +11,9 @@ from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
 from ..wdlora.temporaries import visible
-from . import dataset, engine, files, models, studies, tensors
+from . import engine, files, models, studies, tensors
 from .biomarkers import pixel_size_input
+from .dataset_folders import dataset_folder, datasets
 from .training_process import TrainingProcess, presets, require_packages
 
 CATEGORY = "CCM/model"
@@ -37,7 +38,7 @@ def _inputs() -> list[Any]:
         *(given[name] for name in ("source", "diffusion_model", "text_encoder", "vae", "folder", "variant")),
         io.Combo.Input(
             "data",
-            options=[PHANTOMS, *dataset.datasets()],
+            options=[PHANTOMS, *datasets()],
             default=PHANTOMS,
             tooltip="What is learned from: phantoms, drawn on the spot, or a data set folder (images, masks, "
             "dataset.csv) below the input or output folder.",
@@ -142,7 +143,7 @@ class WDLoRATrain(io.ComfyNode):
         if None in (*given, data):
             return NAMED.changes()
         of_study = "" if study in (None, files.NONE) else files.stamp(studies.study_file(study))
-        of_data = "" if data == PHANTOMS else files.stamp(dataset.dataset_folder(data))
+        of_data = "" if data == PHANTOMS else files.stamp(dataset_folder(data))
         return [*models.stamps(*given), of_data, of_study]
 
     @classmethod
@@ -172,7 +173,7 @@ class WDLoRATrain(io.ComfyNode):
         given = (source, diffusion_model, text_encoder, vae, folder)
         _check(name, *given, data, settings)
         NAMED.note(*models.read_files(*models.places(*given)))
-        NAMED.note(*([] if data == PHANTOMS else [dataset.dataset_folder(data)]))
+        NAMED.note(*([] if data == PHANTOMS else [dataset_folder(data)]))
         require_packages()
         out = files.confined(folder_paths.get_output_directory(), f"training/{name}", "run")
         taken = (out / "checkpoints").exists()
@@ -184,7 +185,7 @@ class WDLoRATrain(io.ComfyNode):
         if data == PHANTOMS:
             arguments += ["--data", f"phantoms:{phantoms_per_cohort}", "--appearance", appearance]
         else:
-            arguments += ["--data", str(dataset.dataset_folder(data)), "--pixel-size-um", repr(pixel_size_um)]
+            arguments += ["--data", str(dataset_folder(data)), "--pixel-size-um", repr(pixel_size_um)]
         arguments += [] if study == files.NONE else ["--study", str(studies.study_file(study))]
         arguments += [] if device == "auto" else ["--device", device]
         arguments += ["--resume"] if taken else []
@@ -325,7 +326,7 @@ def _wrong(
             sentence = f"the setting {line!r} is not KEY=VALUE: write one a line, such as rank=32"
             wrong.append(InputError(sentence, input="settings"))
     wrong += models.lacking(source, diffusion_model, text_encoder, vae, folder)
-    return wrong + ([] if data == PHANTOMS else files.problems(dataset.dataset_folder, data))
+    return wrong + ([] if data == PHANTOMS else files.problems(dataset_folder, data))
 
 
 def _newest(folder: Path) -> Path | None:

@@ -19,7 +19,6 @@ from ...wdlora.weights.dtypes import torch_type
 from .loading import load_transformer, text_encoder_tensors
 from .marks import known_variant, mark
 from .patching import patch
-from .registered import keep_registered
 from .text_encoder import load_text_encoder
 
 if TYPE_CHECKING:
@@ -70,7 +69,6 @@ class ComfyEngine:
         """MODEL of a single file or of a diffusers folder; a 2511 sees its references at timestep zero."""
         model = load_transformer(str(part_of(path, "transformer")), torch_type(dtype), variant == "2511")
         mark(model, variant)
-        keep_registered(model)
         return model
 
     def load_clip(self, path: str, variant: str | None = None) -> Any:
@@ -154,9 +152,7 @@ class ComfyEngine:
         self, model: Any, adapter: "Adapter", direction_strength: float, magnitude_strength: float
     ) -> tuple[Any, "PatchReport"]:
         """A clone of MODEL with an adapter applied after what it carries; see `patching.py`."""
-        patched, report = patch(model, adapter, direction_strength, magnitude_strength)
-        keep_registered(patched)
-        return patched, report
+        return patch(model, adapter, direction_strength, magnitude_strength)
 
     def progress(self, total: float) -> ComfyProgress:
         """Progress bar of the running node."""

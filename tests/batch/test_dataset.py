@@ -96,6 +96,47 @@ def test_masks_of_no_known_patient_are_a_subject_each(hospital):
     for one in read_folder("out"):
         by_patient.setdefault(one.patient, set()).add(one.cohort)
     assert len(by_patient) == 8 and all(cohorts == {"Control", "T1DPN"} for cohorts in by_patient.values())
+    found = read_set("out", "real")
+    assert (found.patients_known, found.unit, len(set(found.subjects))) == (False, "masks", 8)
+    assert list(found.notes) == ["16 of the 16 real images are marked as synthetic in their table"]
+
+
+def test_one_pseudonym_in_two_data_sets_is_not_one_patient(hospital):
+    """P0 to P3 of another hospital do not join; keyed hashes, which say that it is one person, do."""
+    other = hospital / "other"
+    shutil.copytree("mine", other)
+    for index in range(8):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:, 4 * index : 4 * index + 2] = 255
+        Image.fromarray(mask).save(other / "masks" / f"m{index}.png")
+    assert batch() == 0 and batch(masks="other") == 0
+    told = json.loads((hospital / "out" / "manifest.json").read_text())["dataset"]
+    assert told["images"] == 8
+    assert [count for why, count in told["left_out"].items() if "called as one of another data set is here" in why] == [
+        8
+    ]
+    for place in (hospital / "mine", other):
+        text = (place / "dataset.csv").read_text()
+        for index in range(4):
+            text = text.replace(f",P{index},", f",P{index}a2b3c4d5e6f,")
+        (place / "dataset.csv").write_text(text)
+    shutil.rmtree("out")
+    assert batch() == 0 and batch(masks="other") == 0
+    assert [len({one.patient for one in read_folder("out")}), len(read_folder("out"))] == [4, 16]
+
+
+def test_the_same_data_set_again_moved_and_grown_is_the_same_patients(hospital):
+    assert batch("--cohort", "Control") == 0
+    shutil.move("mine", "moved")
+    for index in (8, 9):
+        Image.fromarray(np.full((48, 64), 255, np.uint8) * np.eye(48, 64, index, np.uint8)).save(
+            f"moved/masks/m{index}.png"
+        )
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(f"moved/images/m{index}.png")
+    with open("moved/dataset.csv", "a") as table:
+        table.write("m8.png,Control,P3,OD,V2,1.5\nm9.png,Control,P4,OD,V1,1.5\n")
+    assert batch("--cohort", "Control", "T1DPN", masks="moved") == 0
+    assert len(read_folder("out")) == 20 and len({one.patient for one in read_folder("out")}) == 5
 
 
 def test_a_patients_name_becomes_a_keyed_hash(hospital):

@@ -1,13 +1,17 @@
 """Cohorts of a study in the models folder: listed, painted, kept; an unknown one is refused with the way to it."""
 
+import importlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.nodes.painting import node, paint, sentence
 from tests.test_study import SMALL_FIBRE
 from wdlora.dataset.folder import read_folder
+from wdlora.errors import InputError
 from wdlora.host.folders import using
 from wdlora.study import read_study, study_of
 
@@ -15,8 +19,6 @@ from wdlora.study import read_study, study_of
 def put_study(host, text=SMALL_FIBRE, name="x.toml"):
     with using(host.folders):
         import folder_paths
-    from pathlib import Path
-
     place = Path(folder_paths.models_dir) / "ccm_studies"
     place.mkdir(parents=True, exist_ok=True)
     (place / name).write_text(text, encoding="utf-8")
@@ -44,6 +46,64 @@ def test_they_appear_in_the_lists_and_are_painted_by_their_words(painter, stroke
         file.unlink()
 
 
+def written(host, name):
+    """Texts in a picture of the output folder."""
+    with Image.open(Path(host.folders.output) / name) as picture:
+        return {key: json.loads(value) for key, value in picture.text.items()}
+
+
+def test_core_save_image_writes_the_hash_of_the_study_that_painted(painter, strokes, monkeypatch):
+    """Also where nothing is painted again; a changed study paints anew."""
+    monkeypatch.setattr(painter.registry.get("Give").cls, "fingerprint_inputs", classmethod(lambda cls, key: key))
+    file = put_study(painter)
+    save = {"s": node("SaveImage", images=["crop", 0], filename_prefix="a")}
+    try:
+        executed = []
+        for text, number in ((SMALL_FIBRE, 1), (SMALL_FIBRE, 2), (SMALL_FIBRE.replace("few thin", "fewer"), 3)):
+            put_study(painter, text)
+            again = {"s": node("SaveImage", images=["crop", 0], filename_prefix="abc"[number - 1])}
+            executed.append("c" in paint(painter, strokes, again, cohort="small_fibre: SFN").executed)
+            assert written(painter, f"{'abc'[number - 1]}_00001_.png")["ccm_studies"] == {
+                "small_fibre/2": read_study(file).sha256
+            }
+        assert executed == [True, False, True]
+        paint(painter, strokes, save | {"s": node("SaveImage", images=["crop", 0], filename_prefix="d")})
+        assert "ccm_studies" not in written(painter, "d_00001_.png")
+    finally:
+        file.unlink()
+
+
+def test_in_comfyui_it_is_noted_in_the_queue_and_a_study_changed_since_is_refused(painter, strokes):
+    queueing = importlib.import_module("wdlora_pack.nodes.comfyui.queueing")
+    file = put_study(painter)
+    try:
+        with using(painter.folders):
+            graph = {"1": node("CCMSampleMasks", cohort="small_fibre: sfn", seed=1)}
+            stamp = {"ccm_studies": {"small_fibre/2": read_study(file).sha256}}
+            asked = {"prompt": graph, "client_id": "x", "extra_data": {"extra_pnginfo": {"workflow": {"id": 1}}}}
+            noted = queueing.noted(asked)
+            assert (
+                noted["extra_data"] == {"extra_pnginfo": {"workflow": {"id": 1}} | stamp} and noted["client_id"] == "x"
+            )
+            assert asked["extra_data"] == {"extra_pnginfo": {"workflow": {"id": 1}}}
+            assert queueing.noted({"prompt": graph})["extra_data"] == {"extra_pnginfo": stamp}
+            plain = {"1": node("CCMSampleMasks", cohort="T1DPN", text="a ratio of 1: 2")}
+            for odd in (
+                {},
+                {"prompt": 1},
+                {"prompt": {"1": 2}},
+                {"prompt": plain},
+                {"prompt": graph, "extra_data": [1]},
+            ):
+                assert queueing.noted(odd) == odd
+            studies = importlib.import_module("wdlora_pack.nodes.studies")
+            put_study(painter, SMALL_FIBRE.replace("few thin", "fewer"))
+            with pytest.raises(InputError, match="small_fibre/2 was changed since this was put into the queue"):
+                studies.check_stamp(noted["extra_data"]["extra_pnginfo"], read_study(file))
+    finally:
+        file.unlink()
+
+
 def test_no_prompt_is_the_empty_one_that_dropout_trains(painter, strokes):
     result = paint(painter, strokes, cohort="no prompt").values
     assert result["c"][3] == ""
@@ -59,14 +119,21 @@ def test_masks_and_data_sets_of_a_study(run):
     settings = {"folder": "set", "patient": "", "eye": "unknown", "visit": "", "pixel_size_um": 1.0}
     settings |= {"synthetic": True, "hash_models": False, "cohort": cohort}
     run.values("CCMSaveDataset", images=torch.rand(1, 160, 160, 3), masks=masks, **settings)
-    from pathlib import Path
-
     place = Path(run.host.folders.output) / "set"
     assert study_of(place) == read_study(file) and [record.cohort for record in read_folder(place)] == ["SFN"]
     told = json.loads(next((place / "provenance").iterdir()).read_text())
     assert told["study"]["sha256"] == read_study(file).sha256
     loaded = run.values("CCMLoadDataset", dataset="set [output]", cohort=cohort, start=0, count=1)
     assert loaded[3] == cohort and torch.equal(loaded[1], masks)
+    graph = {"1": node("CCMLoadDataset", dataset="set [output]", cohort="all", start=0, count=1)}
+    with using(run.host.folders):
+        used = importlib.import_module("wdlora_pack.nodes.studies").used_in
+        assert used(graph) == {"small_fibre/2": read_study(file).sha256}
+        put_study(run.host, SMALL_FIBRE.replace("few thin", "fewer"))
+        assert used(graph) == {}
+    other = run.values("CCMLoadDataset", dataset="set [output]", cohort="all", start=0, count=1)
+    assert other[3] == f"small_fibre/2 with SHA-256 {study_of(place).sha256[:8]}: SFN"
+    assert "there is no study 'small_fibre/2 with SHA-256" in refusal_to_save(run, other[3])
 
 
 def refusal_to_save(run, cohort):

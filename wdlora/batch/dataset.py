@@ -3,7 +3,8 @@
     OUT/images/NAME.png    OUT/masks/NAME.png    OUT/dataset.csv, with a column `job`    OUT/study.toml
 
 A picture joins where its job had a mask file of the picture's size and a cohort. It has the patient, eye and visit of
-the mask where that lies in a data set; else pictures of one mask are of one subject, so that no split parts them.
+the mask where that lies in a data set; else pictures of one mask are of one subject, so that no split parts them. Two
+data sets may give two people one pseudonym, P001: pictures of the second do not join, unless it is a keyed hash.
 """
 
 import os
@@ -22,9 +23,10 @@ from ..clinic.pictures import DAMAGED
 from ..cohorts import cohort_in
 from ..csv_table import write_csv
 from ..dataset.folder import TABLE, find_picture, pictures_by_stem, table_rows
-from ..dataset.writer import check_pseudonym, read_table
+from ..dataset.subjects import of_mask
+from ..dataset.writer import check_pseudonym, is_keyed, read_table
 from ..errors import InputError
-from ..files import atomic_write
+from ..files import atomic_write, sha256
 from ..graph import Graph
 from ..graph.links import linked
 from ..privacy.names import Names
@@ -61,16 +63,23 @@ class BatchDataSet:
         self.out, self.names, self.studies = out, names, studies
         self.left_out: dict[str, int] = {}
         self._known: dict[Path, tuple[dict[str, Path], list[dict[str, str]]]] = {}
+        self._masks_of: dict[str, set[str]] = {}
+        """Hashes of the masks, by patient, whose pictures are in the table."""
 
-    def write(self, done: Sequence[tuple[BatchJob, Mapping[str, Any]]], others: Sequence[str]) -> dict[str, Any]:
-        """Write the pictures of jobs with their records, and keep those of `others`, earlier jobs by name.
+    def write(
+        self, done: Sequence[tuple[BatchJob, Mapping[str, Any]]], others: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Write the pictures of jobs with their records, and keep those of `others`, the records of earlier jobs.
 
         Returns how many images the data set has, and why how many pictures are no part of it.
         """
         before = read_table(self.out / TABLE)[1] if (self.out / TABLE).is_file() else []
-        kept = [row for row in before if row["job"] in others]
+        masks = {other["name"]: str((other["mask"] or {}).get("sha256", "")) for other in others}
+        kept = [row for row in before if row["job"] in masks]
+        for row in kept:
+            self._masks_of.setdefault(row["patient"], set()).add(masks[row["job"]])
         study = study_of(self.out) if kept else None
-        if missing := set(others) - {row["job"] for row in kept}:
+        if missing := masks.keys() - {row["job"] for row in kept}:
             self._leave_out("of an earlier call, whose masks it knew", len(missing))
         rows = list(kept)
         for job, record in done:
@@ -114,9 +123,12 @@ class BatchDataSet:
         if not cohort:
             raise InputError(f"of no cohort, or of several: the graph needs one {_CONDITIONING}")
         study, name = self._study(cohort)
+        patient = self._patient(row.get("patient", ""))
+        if patient:
+            self._claim(patient, row["patient"], job.mask)
         return study, {
             "cohort": name,
-            "patient": self._patient(row.get("patient", "")) or f"mask-{job.mask.sha256[:12]}",
+            "patient": patient or of_mask(job.mask.sha256),
             "eye": row.get("eye", ""),
             "visit": row.get("visit", ""),
             "pixel_size_um": row.get("pixel_size_um") or _pixel_size(job),
@@ -125,13 +137,32 @@ class BatchDataSet:
 
     def _row_of(self, mask: Mask) -> dict[str, str]:
         """What the data set that a mask lies in tells of it; nothing where it lies in none."""
+        return next((row for path, row in self._beside(mask) if path == mask.path), {})
+
+    def _beside(self, mask: Mask) -> Iterator[tuple[Path | None, dict[str, str]]]:
+        """The masks of the data set that a mask lies in, with their rows."""
         place = mask.path.parent.parent
         if mask.path.parent.name != "masks" or not (place / TABLE).is_file():
-            return {}
+            return
         if place not in self._known:
             self._known[place] = pictures_by_stem(place / "masks"), [row for _, row in table_rows(place / TABLE)]
         files, rows = self._known[place]
-        return next((row for row in rows if files.get(find_picture(files, row["file"]) or "") == mask.path), {})
+        for row in rows:
+            yield files.get(find_picture(files, row["file"]) or ""), row
+
+    def _claim(self, patient: str, called: str, mask: Mask) -> None:
+        """Note a mask of a patient, `called` so by its data set. Raises InputError where the table has a patient of
+        that name from another data set: one none of whose masks is of this one.
+        """
+        held = self._masks_of.setdefault(patient, set())
+        if held and mask.sha256 not in held and not is_keyed(patient):
+            own = {sha256(path) for path, row in self._beside(mask) if row["patient"] == called and path is not None}
+            if not held & own:
+                raise InputError(
+                    "of a patient who is called as one of another data set is here, and nobody knows whether it is one "
+                    "person: choose another --out, or import both with one --key"
+                )
+        held.add(mask.sha256)
 
     def _patient(self, name: str) -> str:
         """A pseudonym as it is, another name as a keyed hash."""

@@ -170,7 +170,7 @@ class Results:
             tables[name] = {"file": table.name, "sha256": sha256(table)}
         count = {status: sum(one["status"] == status for one in listed) for status in ("done", "failed", "open")}
         manifest = {"format": _HASHED, "software": f"wdlora-ccm {__version__}", **facts, "count": count}
-        dataset = BatchDataSet(self.out, self.names, self.studies).write(done, [other["name"] for other in others])
+        dataset = BatchDataSet(self.out, self.names, self.studies).write(done, others)
         manifest |= {"tables": tables, "dataset": dataset, "jobs": listed}
         write_json(self.out / "manifest.json", manifest)
         return manifest

@@ -79,12 +79,17 @@ class Written:
     new: bool
 
 
+def is_keyed(name: str) -> bool:
+    """Whether a pseudonym is a roster's keyed hash, so that the same one is the same person in every table."""
+    return _KEYED.fullmatch(name) is not None
+
+
 def check_pseudonym(name: str) -> str:
     """Return a patient's pseudonym as it is. Raises InputError for what may be a name, a date or a path.
 
     Letters, digits, - and _, at most 40, at least one digit, no date: `P0012`, `site2-17`; or a roster's keyed hash.
     """
-    if not _KEYED.fullmatch(name) and (not _PSEUDONYM.fullmatch(name) or _DATE.search(name)):
+    if not is_keyed(name) and (not _PSEUDONYM.fullmatch(name) or _DATE.search(name)):
         raise InputError(
             f"the patient {name[:60]!r} is no pseudonym: use letters, digits, - and _ with at least one digit and no "
             "date, such as P0012; names and birthdays never enter a data set"

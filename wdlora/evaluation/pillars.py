@@ -188,9 +188,8 @@ def _patients(real: ImageSet, synthetic: ImageSet, training: ImageSet | None, pa
     of_real = set(real.subjects.tolist())
     notes = []
     if not real.patients_known:
-        notes.append(
-            "The real images' patients are not known: every image counts as one, so intervals may be too narrow"
-        )
+        one = "every image counts as one" if real.unit == "images" else "all images of one mask count as one"
+        notes.append(f"The real images' patients are not known: {one}, so intervals may be too narrow")
     if training is not None and (both := of_real & set(training.subjects.tolist())):
         raise InputError(
             f"{len(both)} patients are in both the training and the real set, first {min(both)}: the real images must "

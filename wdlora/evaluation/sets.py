@@ -23,6 +23,7 @@ from ..dataset.folder import (
     table_rows,
 )
 from ..dataset.layouts import MASK_FOLDERS
+from ..dataset.subjects import is_of_mask, is_patient
 from ..errors import InputError
 from ..temporaries import visible
 
@@ -37,8 +38,8 @@ class Item:
     """One image: its file or its pixels [H, W], and what is known of it.
 
     `name` pairs images of one mask and leaves this machine in no report. `cohort` is empty where it is not known.
-    `subject` is the patient, or the image itself where patients are not known. `pixel_size_um` is None where only the
-    file may tell.
+    `subject` is the patient; where patients are not known, the mask from which the image was painted, or the image
+    itself. `pixel_size_um` is None where only the file may tell.
     """
 
     source: Path | NDArray = field(repr=False)
@@ -50,7 +51,7 @@ class Item:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of one role. `patients_known`: subjects are patients, not the images themselves."""
+    """The images of one role. `patients_known`: at least some subjects are patients, no masks and no single images."""
 
     role: Role
     items: tuple[Item, ...]
@@ -64,6 +65,13 @@ class ImageSet:
     def subjects(self) -> NDArray:
         """Whose image each is: [n] of str."""
         return np.array([item.subject for item in self.items])
+
+    @property
+    def unit(self) -> str:
+        """What is counted: patients, or, where none is known, masks (see `wdlora.dataset.subjects`) or images."""
+        if self.patients_known:
+            return "patients"
+        return "masks" if any(is_of_mask(item.subject) for item in self.items) else "images"
 
     @property
     def cohorts(self) -> NDArray:
@@ -116,14 +124,14 @@ def set_of_arrays(
 
 
 def _of_table(place: Path, role: Role) -> ImageSet:
-    """The images that a data set's table names. An image that is its own patient has no known one."""
+    """The images that a data set's table names. One that is its own patient, or its mask's, has no known one."""
     refuse_subfolders(place / "images")
     files, rows = pictures_by_stem(place / "images"), table_rows(place / TABLE)
     for name in pending_names(place) - {find_picture(files, row["file"]) for _, row in rows}:
         files.pop(name, None)
     items: list[Item] = []
     seen: set[str] = set()
-    synthetic, known = 0, False
+    synthetic = known = 0
     for number, row in rows:
         found, patient = find_picture(files, row["file"]), row["patient"]
         if (name := found or "") not in files:
@@ -132,15 +140,21 @@ def _of_table(place: Path, role: Role) -> ImageSet:
             raise InputError(f"{place / TABLE}, line {number}: {row['file']!r} is listed twice")
         seen.add(name)
         size = _positive(row.get("pixel_size_um", ""), f"{place / TABLE}, line {number}")
-        known = known or patient not in ("", name)
+        known += is_patient(patient, name)
         synthetic += row.get("synthetic", "") == "1"
         subject = patient if patient not in ("", name) else f"{role} {name}"
         items.append(Item(files[name], name, subject, _cohort(row["cohort"]), size))
     if unlisted := sorted(set(files) - seen):
         raise InputError(f"{place / TABLE} has no row for {len(unlisted)} images, first {files[unlisted[0]].name}")
-    odd = role != "synthetic" and synthetic
-    notes = (f"{synthetic} of the {len(items)} {role} images are marked as synthetic in their table",) if odd else ()
-    return _set(role, items, known, notes)
+    notes = []
+    if role != "synthetic" and synthetic:
+        notes.append(f"{synthetic} of the {len(items)} {role} images are marked as synthetic in their table")
+    if role != "synthetic" and 0 < known < len(items):
+        notes.append(
+            f"The patients of {len(items) - known} of the {len(items)} {role} images are not known: each of these, or "
+            "all of one mask, count as a patient"
+        )
+    return _set(role, items, known > 0, tuple(notes))
 
 
 def _home(found: dict[str, Path]) -> Path:

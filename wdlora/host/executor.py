@@ -113,7 +113,7 @@ class _Entry:
 class Executor:
     """Runs one job at a time and keeps the results of the last graph for the next.
 
-    prepare: called before each job.
+    prepare: called before each job. stamps: what is written into the pictures of a graph beside it.
     """
 
     def __init__(
@@ -122,11 +122,13 @@ class Executor:
         folders: Folders,
         sink: Sink | None = None,
         prepare: Callable[[], None] = lambda: None,
+        stamps: Callable[[Graph], dict[str, Any]] = lambda graph: {},
     ):
         self.registry = registry
         self.folders = folders
         self.sink: Sink = sink or Silence()
         self._prepare = prepare
+        self._stamps = stamps
         self._cache: dict[str, _Entry] = {}
 
     def clear_cache(self) -> None:
@@ -139,13 +141,14 @@ class Executor:
 
         self._prepare()
         with using(self.folders), torch.inference_mode():
-            return _Run(self, job).execute(self._cache)
+            return _Run(self, job, self._stamps(job.prompt)).execute(self._cache)
 
 
 class _Run:
-    def __init__(self, executor: Executor, job: PromptJob):
+    def __init__(self, executor: Executor, job: PromptJob, stamps: dict[str, Any]):
         self.registry, self.sink = executor.registry, executor.sink
         self.job, self.stop = job, job.stop
+        self.pnginfo = (job.extra_data.get("extra_pnginfo") or {}) | stamps
         self.result = Result()
         self.states: dict[str, dict[str, Any]] = {}
 
@@ -210,7 +213,7 @@ class _Run:
             "unique_id": node_id,
             "prompt": self.job.prompt,
             "dynprompt": self.job.prompt,
-            "extra_pnginfo": self.job.extra_data.get("extra_pnginfo"),
+            "extra_pnginfo": self.pnginfo or None,
         }
         with context.node(context.NodeContext(node_id, self, self.stop, self.job.prompt)):
             values, ui = node_type.run(inputs, hidden)

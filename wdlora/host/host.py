@@ -48,7 +48,7 @@ class Host:
             self.registry.add(cls, module, display_name=display_name)
         for cls in pack.node_classes():
             self.registry.add(cls, f"custom_nodes.{PACK_NAME}")
-        self.executor = Executor(self.registry, self.folders, sink, prepare=self.activate)
+        self.executor = Executor(self.registry, self.folders, sink, prepare=self.activate, stamps=pack.stamps)
 
     def activate(self) -> None:
         """Make this host the one that nodes and `folder_paths` speak to; done before every job."""

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import InputError
+from ..graph import Graph
 
 NAME = "wdlora_pack"
 _LIBRARY = __package__.rpartition(".")[0]
@@ -86,6 +87,12 @@ def engine_module() -> ModuleType:
     """The pack's seam, `nodes/engine.py`."""
     load_pack()
     return importlib.import_module(f"{NAME}.nodes.engine")
+
+
+def stamps(prompt: Graph) -> dict[str, Any]:
+    """What is written into pictures beside their graph."""
+    load_pack()
+    return importlib.import_module(f"{NAME}.nodes.studies").stamps(prompt)
 
 
 def node_classes() -> list[Any]:

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from ..quiet import silence_kernel_warning
+
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
 
     Model = TypeVar("Model", bound=torch.nn.Module)
+
+silence_kernel_warning()  # peft, which the modules here import, imports bitsandbytes
 
 
 def inject(model: "Model", config: "LoraConfig", adapter_name: str = "default", norm_gradient: bool = False) -> "Model":
@@ -28,9 +32,6 @@ def inject(model: "Model", config: "LoraConfig", adapter_name: str = "default", 
     Returns `model`. Raises InputError for a target that is no linear layer, for a layer that peft has adapted
     by itself, and for settings that belong to other LoRA variants.
     """
-    from ..quiet import silence_kernel_warning
-
-    silence_kernel_warning()
     from .injection import inject_adapter
 
     return inject_adapter(model, config, adapter_name, norm_gradient)

@@ -76,7 +76,8 @@ def _constraint(found: SetComparison) -> str:
     question = "Do they obey anatomy: are the nerves those of the cohort?"
     if not found.biomarkers:
         return section("Constraint", question, "", "<p>No cohort is in both sets, so nothing was compared.</p>")
-    unit = "patients" if found.real.images.patients_known else "images, because patients are not known"
+    known = found.real.images.patients_known
+    unit = found.real.images.unit + ("" if known else ", because patients are not known")
     design = "The images are compared in pairs of one mask. " if found.options.pairs else ""
     intro = (
         f"Nerves of both sets were traced and measured in the same way. {design}Two means are equivalent if the 90 % "

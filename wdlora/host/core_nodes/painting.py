@@ -12,13 +12,7 @@ from ..preview import Previewer
 if TYPE_CHECKING:
     from torch import Tensor
 
-_KNOWN_CONDITIONS = {
-    "attention_mask",
-    "pooled_output",
-    "reference_latents",
-    "reference_latents_method",
-    "registered",  # which asks for what this host does always
-}
+_KNOWN_CONDITIONS = {"attention_mask", "pooled_output", "reference_latents", "reference_latents_method"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def denoiser_of(transformer: Any, conditioning: list, name: str, batch: int) -> 
     """
     from ...qwen.denoiser import denoiser
     from ...qwen.encode import Conditioning
-    from ...qwen.latents import check_batch, latent_statistics
+    from ...qwen.latents import latent_statistics
 
     if len(conditioning) != 1:
         raise InputError(f"the {name} conditioning has {len(conditioning)} parts; the embedded host takes one")
@@ -129,8 +123,11 @@ def denoiser_of(transformer: Any, conditioning: list, name: str, batch: int) -> 
     references = [(latent.float() - mean) / std for latent in extra.get("reference_latents") or []]
     attention = extra.get("attention_mask")
     for part in (embeds, attention, *references):
-        if part is not None:
-            check_batch(batch, len(part), name)
+        if part is not None and batch % len(part):
+            raise InputError(
+                f"the latents are a batch of {batch}, but the {name} conditioning is one of {len(part)}: link the "
+                "LATENT of the same CCM Conditioning, or repeat it a whole number of times"
+            )
     embeds, attention, *references = (
         part if part is None or len(part) in (1, batch) else part.repeat(batch // len(part), *[1] * (part.ndim - 1))
         for part in (embeds, attention, *references)
