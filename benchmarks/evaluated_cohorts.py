@@ -31,7 +31,7 @@ from wdlora.qwen.sampling import Sampling
 from wdlora.study import shipped_study
 
 TITLE = f"Tables IV to VI on {version_name()}"
-PAGE = Path(__file__).parents[1] / "docs" / "guides" / "evaluation.md"
+PAGE = Path(__file__).parents[1] / "docs" / "studies" / "evaluated-cohorts.md"
 FOLDER = Path("runs") / "evaluated_cohorts"
 
 FIRST_REAL, FIRST_OTHER = 8_000_000, 8_100_000

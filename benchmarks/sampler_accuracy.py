@@ -1,6 +1,6 @@
 """Do drawn targets follow Table V, do masks measure as drawn, do degenerated plexuses become the cohorts?
 
-`python -m benchmarks.sampler_accuracy` puts tables and plots into docs/guides/masks.md.
+`python -m benchmarks.sampler_accuracy` puts tables and plots into docs/studies/mask-sampler.md.
 """
 
 from functools import lru_cache
@@ -22,7 +22,7 @@ TARGETS = 100_000
 MASKS = 256
 FOLLOWED = 160
 KEYS = ("cnfl", "cnfd", "cnbd", "cnfw")
-PAGE = Path(__file__).parents[1] / "docs" / "guides" / "masks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "studies" / "mask-sampler.md"
 IMAGES = PAGE.parent / "images"
 
 

@@ -159,6 +159,7 @@ class CCMConditioning(io.ComfyNode):
         # What one part of the model does comes together: on a small GPU they change places as little as can be.
         grids: list[Any] = []
         extra = {
+            "registered": True,
             "reference_latents": grids,
             "reference_latents_method": "index_timestep_zero" if variant == "2511" else "index",
         }

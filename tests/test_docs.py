@@ -94,3 +94,9 @@ def test_every_dependency_has_its_reason():
     packages = {re.split(r"[^\w.-]", text)[0] for group in asked for text in group} - {project["name"]}
     listed = set(re.findall(r"[\w.-]+", (ROOT / "docs" / "reference" / "dependencies.md").read_text(encoding="utf-8")))
     assert packages - listed == set()
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guides").glob("*.md")), ids=lambda page: page.stem)
+def test_guides_are_short(page):
+    """What is longer belongs to the reference or to the studies."""
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= 150

@@ -19,6 +19,7 @@ from ...wdlora.weights.dtypes import torch_type
 from .loading import load_transformer, text_encoder_tensors
 from .marks import known_variant, mark
 from .patching import patch
+from .registered import keep_registered
 from .text_encoder import load_text_encoder
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class ComfyEngine:
         """MODEL of a single file or of a diffusers folder; a 2511 sees its references at timestep zero."""
         model = load_transformer(str(part_of(path, "transformer")), torch_type(dtype), variant == "2511")
         mark(model, variant)
+        keep_registered(model)
         return model
 
     def load_clip(self, path: str, variant: str | None = None) -> Any:
@@ -152,7 +154,9 @@ class ComfyEngine:
         self, model: Any, adapter: "Adapter", direction_strength: float, magnitude_strength: float
     ) -> tuple[Any, "PatchReport"]:
         """A clone of MODEL with an adapter applied after what it carries; see `patching.py`."""
-        return patch(model, adapter, direction_strength, magnitude_strength)
+        patched, report = patch(model, adapter, direction_strength, magnitude_strength)
+        keep_registered(patched)
+        return patched, report
 
     def progress(self, total: float) -> ComfyProgress:
         """Progress bar of the running node."""

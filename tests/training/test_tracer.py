@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from training.miniature.runner import Budget
 from training.tracer.batches import crops, learnable
-from training.tracer.choosing import Judged, best_overlap, least_bias
+from training.tracer.choosing import Judged, best_overlap, least_error
 from training.tracer.courses import wound
 from training.tracer.folding import folded
 from training.tracer.frames import COVERED, DRAWN, Frames
@@ -122,7 +122,7 @@ def test_levels_are_chosen_by_overlap_and_by_length():
     probability[:, 59:62], probability[:, 139:142] = 0.8, 0.45
     one, both = np.zeros((200, 200), bool), np.zeros((200, 200), bool)
     one[:, 59:62] = both[:, 59:62] = both[:, 139:142] = True
-    for choose in (best_overlap, least_bias):
+    for choose in (best_overlap, least_error):
         assert 0.45 <= choose("visible", [Judged(probability, one)]) < 0.8
         assert choose("annotated", [Judged(probability, both)]) < 0.45
 

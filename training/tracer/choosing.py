@@ -15,7 +15,7 @@ from wdlora.anatomy.tracing.learned import Rules
 from wdlora.anatomy.tracing.pixel_grid import pixel_grid
 from wdlora.anatomy.tracing.ridges import Cleaning, Evidence
 
-LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
+LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,13 @@ def best_overlap(detail: str, judged: Sequence[Judged]) -> float:
     return max(LEVELS, key=score)
 
 
-def least_bias(detail: str, judged: Sequence[Judged]) -> float:
-    """The level at which the mean CNFL is that of the truths."""
-    wanted = float(np.mean([measure(one.truth).cnfl for one in judged]))
+def least_error(detail: str, judged: Sequence[Judged]) -> float:
+    """The level of the smallest mean absolute error of CNFL."""
+    truths = [measure(one.truth).cnfl for one in judged]
 
-    def bias(level: float) -> float:
+    def error(level: float) -> float:
         rules = RULES[detail](level)
-        return abs(float(np.mean([measure(drawn_by(rules, one.probability)).cnfl for one in judged])) - wanted)
+        found = [measure(drawn_by(rules, one.probability)).cnfl for one in judged]
+        return float(np.mean(np.abs(np.subtract(found, truths))))
 
-    return min(LEVELS, key=bias)
+    return min(LEVELS, key=error)

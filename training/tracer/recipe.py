@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import wdlora
 from training.miniature.runner import Budget, progress_of, train
 from training.tracer.batches import crops, learnable
-from training.tracer.choosing import RULES, Judged, best_overlap, least_bias
+from training.tracer.choosing import RULES, Judged, best_overlap, least_error
 from training.tracer.figures import PHANTOM, phantom_figures
 from training.tracer.folding import folded
 from training.tracer.frames import LOOKS, Frames, training_frames
@@ -46,7 +46,7 @@ class TracerRecipe:
     seed: int = 20261130
     frames: int = 300
     held_out: int = 40
-    usual: int = 14
+    usual: int = 40
     judged: int = 60
     name: str = "network-1"
     channels: tuple[int, ...] = CHANNELS
@@ -72,7 +72,7 @@ def train_tracer(
     labels = [labelled(visibility_of(a), b) for a, b in zip(held_out.visibility, held_out.marks, strict=True)]
     index = DETAILS.index(VISIBLE)
     levels = {
-        ANNOTATED: least_bias(ANNOTATED, _usual(tracer, recipe.usual)),
+        ANNOTATED: least_error(ANNOTATED, _usual(tracer, recipe.usual)),
         VISIBLE: best_overlap(
             VISIBLE,
             [

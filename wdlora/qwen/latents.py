@@ -77,6 +77,19 @@ def latent_statistics(vae: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(mean).view(1, -1, 1, 1, 1), torch.tensor(std).view(1, -1, 1, 1, 1)
 
 
+def check_batch(latents: int, given: int, name: str) -> None:
+    """Raise InputError unless a batch of latents is one or more times the batch of the conditioning called `name`.
+
+    Then each round of latents begins again at the first of the conditioning; otherwise some masks would be painted more
+    often than others, or not at all.
+    """
+    if latents % given:
+        raise InputError(
+            f"the latents are a batch of {latents}, but the {name} conditioning is one of {given}: link the LATENT of "
+            "the same CCM Conditioning, or repeat it a whole number of times"
+        )
+
+
 def pack(latents: torch.Tensor) -> torch.Tensor:
     """Latents [B, C, 1, h, w] as tokens [B, (h/2)·(w/2), 4·C], each a 2×2 square of cells."""
     batch, channels, _, height, width = latents.shape

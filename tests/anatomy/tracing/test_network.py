@@ -162,7 +162,7 @@ def test_details_of_a_line(thresholds):
 
 
 def test_names_of_tracers(thresholds):
-    assert tracer_name("lines") == "lines-1"
+    assert tracer_name("lines") == "lines-2"
     assert tracer_name(thresholds, "visible").startswith("thresholds (") and tracer_name(thresholds).endswith(
         "annotated"
     )

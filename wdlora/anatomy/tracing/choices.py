@@ -23,7 +23,7 @@ ANNOTATED, VISIBLE = "annotated", "visible"
 DETAILS = (ANNOTATED, VISIBLE)
 """What a network gives the probability of: the nerves that an expert draws, and all that can be seen."""
 
-LINES_VERSION = "lines-1"
+LINES_VERSION = "lines-2"
 
 
 def check_detail(detail: str) -> None:

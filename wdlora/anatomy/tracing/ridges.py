@@ -125,7 +125,7 @@ def centrelines(score: np.ndarray, evidence: Evidence, um: float, rules: Cleanin
     skeleton = _bridge(skeleton, score, evidence.low, rules, um)
     skeleton = _reach_border(skeleton, 6.0 * um)
     skeleton = _prune(skeleton, score, evidence, um, rules, cells)
-    return _drop_short(skeleton, rules, um, cells)
+    return drop_short(skeleton, rules, um, cells)
 
 
 def _excess(pixels: Pixels, score: np.ndarray, evidence: Evidence, label: np.ndarray, count: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def _keep_pieces(skeleton: np.ndarray, score: np.ndarray, evidence: Evidence, um
     return pixels.image((_excess(pixels, score, evidence, label, count) / um >= evidence.piece)[label])
 
 
-def _segments(pixels: Pixels) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def segments(pixels: Pixels) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """Segments between junctions: count, label of every pixel, number of free ends and of junction contacts."""
     junction = pixels.degree >= 3
     count, label = pixels.labels(~junction)
@@ -163,7 +163,7 @@ def _prune(
         pixels = Pixels(skeleton)
         if not len(pixels):
             return skeleton
-        count, label, ends, contacts = _segments(pixels)
+        count, label, ends, contacts = segments(pixels)
         if not count:
             return skeleton
         length = pixels.lengths(label, count) / um
@@ -194,7 +194,7 @@ def _trim_ends(skeleton: np.ndarray, score: np.ndarray, rules: Cleaning, um: flo
     pixels = Pixels(skeleton)
     if not len(pixels):
         return skeleton
-    count, label, _, _ = _segments(pixels)
+    count, label, _, _ = segments(pixels)
     values = score[pixels.rows, pixels.columns]
     inside = np.flatnonzero(label >= 0)
     order = inside[np.lexsort((values[inside], label[inside]))]
@@ -297,7 +297,7 @@ def _reach_border(skeleton: np.ndarray, margin: float) -> np.ndarray:
     return skeleton
 
 
-def _drop_short(skeleton: np.ndarray, rules: Cleaning, um: float, cells: np.ndarray) -> np.ndarray:
+def drop_short(skeleton: np.ndarray, rules: Cleaning, um: float, cells: np.ndarray) -> np.ndarray:
     """Remove isolated pieces that are too short; at the border, where the rest may lie outside, shorter ones stay."""
     pixels = Pixels(skeleton)
     if not len(pixels):

@@ -15,9 +15,10 @@ from scipy import ndimage
 from ...errors import InputError
 from ..discs import paint_discs
 from ..scale import PIXEL_SIZE_UM, pixel_sides
+from .broad import Broad, broad_segments
 from .choices import ANNOTATED, DEFAULT, DETAILS, Choice, Function, check_detail
 from .linefilter import Grid, line_score, normalise
-from .ridges import Cleaning, Evidence, centrelines
+from .ridges import Cleaning, Evidence, centrelines, drop_short
 from .segmenters import find_segmenter
 from .widths import measure_widths
 
@@ -36,8 +37,8 @@ class Tracer:
 
     `evidence` is in standard deviations of the background's filter response; where the image's nerves are strong it
     rises, so that its lower threshold is at least `contrast_share` of the nerves' typical score, and faint texture
-    beside bright nerves is not traced. A spot brighter than `cell_height` × the nerves may be a cell. `probability`
-    takes the place of `evidence` for a segmenter that brings no rules.
+    beside bright nerves is not traced. A spot brighter than `cell_height` × the nerves may be a cell, and what `broad`
+    says is no nerve. `probability` takes the place of `evidence` for a segmenter that brings no rules.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -45,6 +46,7 @@ class Tracer:
     cell_height: float = 2.0
     probability: Evidence = field(default_factory=lambda: SEGMENTER_EVIDENCE)
     cleaning: Cleaning = field(default_factory=Cleaning)
+    broad: Broad = field(default_factory=Broad)
 
 
 def trace(
@@ -140,7 +142,11 @@ def _from_filters(
     cells = _bright_cells(normalised, ridge, grid, pixels, tracer.cell_height)
     skeleton = centrelines(score, tracer.evidence.scaled(rise), grid.um, tracer.cleaning, cells)
     rows, columns, width = measure_widths(image, pixels, skeleton, angle, grid)
-    return paint_discs(rows, columns, width / 2, image.shape, pixels)
+    lines = rows, columns, width, score[skeleton]
+    kept = np.zeros(grid.shape, bool)
+    kept[skeleton] = ~broad_segments(normalised, pixels, skeleton, lines, tracer.broad, grid.um)
+    stays = drop_short(kept, tracer.cleaning, grid.um, cells)[skeleton]
+    return paint_discs(rows[stays], columns[stays], width[stays] / 2, image.shape, pixels)
 
 
 def _bright_cells(

@@ -12,7 +12,13 @@ from ..preview import Previewer
 if TYPE_CHECKING:
     from torch import Tensor
 
-_KNOWN_CONDITIONS = {"attention_mask", "pooled_output", "reference_latents", "reference_latents_method"}
+_KNOWN_CONDITIONS = {
+    "attention_mask",
+    "pooled_output",
+    "reference_latents",
+    "reference_latents_method",
+    "registered",  # which asks for what this host does always
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def denoiser_of(transformer: Any, conditioning: list, name: str, batch: int) -> 
     """
     from ...qwen.denoiser import denoiser
     from ...qwen.encode import Conditioning
-    from ...qwen.latents import latent_statistics
+    from ...qwen.latents import check_batch, latent_statistics
 
     if len(conditioning) != 1:
         raise InputError(f"the {name} conditioning has {len(conditioning)} parts; the embedded host takes one")
@@ -123,11 +129,8 @@ def denoiser_of(transformer: Any, conditioning: list, name: str, batch: int) -> 
     references = [(latent.float() - mean) / std for latent in extra.get("reference_latents") or []]
     attention = extra.get("attention_mask")
     for part in (embeds, attention, *references):
-        if part is not None and batch % len(part):
-            raise InputError(
-                f"the latents are a batch of {batch}, but the {name} conditioning is one of {len(part)}: link the "
-                "LATENT of the same CCM Conditioning, or repeat it a whole number of times"
-            )
+        if part is not None:
+            check_batch(batch, len(part), name)
     embeds, attention, *references = (
         part if part is None or len(part) in (1, batch) else part.repeat(batch // len(part), *[1] * (part.ndim - 1))
         for part in (embeds, attention, *references)
