@@ -10,9 +10,10 @@ import json
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wdlora.errors import InputError
 from wdlora.temporaries import visible
@@ -215,16 +216,21 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     source. Its `study` is no field of the configuration: see `preset_study`.
     """
     path = _path(name)
-    entries = _entries(path)
+    values = sourced(_entries(path), path.name)
+    values.pop("study", None)
+    return configured(values | (overrides or {}), f"the preset {path.name}")
+
+
+def sourced(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values of a preset's entries. Raises InputError for one without a source; `name` is the preset's."""
     values: dict[str, Any] = {}
     for key, entry in entries.items():
         if not isinstance(entry, dict) or set(entry) - {"value", "source", "note"} or "value" not in entry:
-            raise InputError(f"In the preset {path.name}, {key} must be a table of value, source and note.")
+            raise InputError(f"In the preset {name}, {key} must be a table of value, source and note.")
         if entry.get("source") not in SOURCES:
-            raise InputError(f"In the preset {path.name}, the source of {key} must be {' or '.join(SOURCES)}.")
+            raise InputError(f"In the preset {name}, the source of {key} must be {' or '.join(SOURCES)}.")
         values[key] = entry["value"]
-    values.pop("study", None)
-    return configured(values | (overrides or {}), f"the preset {path.name}")
+    return values
 
 
 def preset_study(name: str) -> Path | None:
@@ -258,10 +264,18 @@ def _entries(path: Path) -> dict[str, Any]:
 
 def configured(values: dict[str, Any], origin: str) -> TrainingConfig:
     """Make a configuration of plain values; raises InputError naming an unknown key or a wrong type."""
-    hints = typing.get_type_hints(TrainingConfig)
+    return made_of(TrainingConfig, values, origin)
+
+
+Settings = TypeVar("Settings")
+
+
+def made_of(kind: type[Settings], values: Mapping[str, Any], origin: str) -> Settings:
+    """A dataclass of settings from plain values; raises InputError naming an unknown key or a wrong type."""
+    hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(hints)):
         raise InputError(f"{origin} has the unknown key {', '.join(unknown)}; there are {', '.join(hints)}.")
-    return TrainingConfig(**{key: _converted(key, value, hints[key]) for key, value in values.items()})
+    return kind(**{key: _converted(key, value, hints[key]) for key, value in values.items()})
 
 
 def _converted(key: str, value: Any, hint: Any) -> Any:
@@ -277,6 +291,8 @@ def _converted(key: str, value: Any, hint: Any) -> Any:
             raise ValueError
         if typing.get_origin(kind) is tuple:
             parts = value.split(",") if isinstance(value, str) else value
+            if typing.get_args(kind)[0] is int:
+                return tuple(_whole_number(part) for part in parts)
             if not all(isinstance(part, str) for part in parts):
                 raise ValueError
             return tuple(parts)

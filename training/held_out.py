@@ -7,8 +7,9 @@ What is painted is a data set in OUT/painted, in pairs with the held-out images;
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,34 @@ from wdlora.errors import InputError
 from wdlora.evaluation.sets import LEAST, ImageSet, Item
 from wdlora.files import write_json
 from wdlora.qwen.sampling import Sampling
-from wdlora.study import Study, captioned, study_of
+from wdlora.study import Study, StudyCohort, captioned, study_of
 
 PAINTED, JOURNAL = "painted", "journal.json"
 
 
 @dataclass(frozen=True)
-class DataCase:
-    """One image [H, W] with its mask, cut to the size that is painted."""
+class MaskCase:
+    """A mask [H, W] to paint. `patient` may be empty: the picture is then its own subject."""
 
     file: str
     cohort: str
     patient: str
-    image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     caption: str = ""
 
-    def seed(self, first: int) -> int:
-        """Of its picture: decided by `first` and the mask, whatever the file is called."""
-        return int.from_bytes(hashlib.sha256(b"%d " % first + self.mask.tobytes()).digest()[:6], "big")
+    def seed(self, first: int, repeat: int = 0) -> int:
+        """Of its picture: decided by `first` and the mask, whatever the file is called. `repeat` counts the cases
+        before it that have the same mask, such as an empty one.
+        """
+        told = b"%d " % first + (b"%d " % repeat if repeat else b"")
+        return int.from_bytes(hashlib.sha256(told + self.mask.tobytes()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class DataCase(MaskCase):
+    """One image [H, W] with its mask, cut to the size that is painted."""
+
+    image: NDArray[np.uint8] = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def _case(example: Example, size: int | None, first_seed: int) -> DataCase:
             raise InputError(f"{example.identity} is smaller than --size {size}: give a smaller size")
         row, column = best_corner(mask, size, np.random.default_rng(first_seed))
         image, mask = (one[row : row + size, column : column + size] for one in (image, mask))
-    return DataCase(example.identity, example.cohort, example.patient, image, mask, example.caption)
+    return DataCase(example.identity, example.cohort, example.patient, mask, example.caption, image=image)
 
 
 def _training(learned: list[DataCase], pixel_um: float) -> ImageSet | None:
@@ -127,37 +137,65 @@ def _training(learned: list[DataCase], pixel_um: float) -> ImageSet | None:
     return ImageSet("training", tuple(items), patients_known=True) if len(items) >= LEAST else None
 
 
+Painter = Callable[[MaskCase, StudyCohort, int], NDArray[np.uint8]]
+"""A case, the cohort with its words and a seed to a picture uint8 [H, W]."""
+
+
 def paint_held_out(
     model: Any, found: HeldOut, sampling: Sampling, first_seed: int, out: Path, origin: dict[str, Any]
 ) -> tuple[ImageSet, ImageSet]:
-    """Paint every case into the data set OUT/painted; returns the held-out and the painted set, in pairs.
+    """Paint every case into the data set OUT/painted; returns the held-out and the painted set, in pairs."""
 
-    Pictures that an interrupted call has painted are not painted again. Raises InputError where `out` holds those of
-    another adapter or other settings (`origin`).
+    def painter(case: MaskCase, group: StudyCohort, seed: int) -> NDArray[np.uint8]:
+        return picture_of(model, case.mask, group, sampling, seed)
+
+    files = paint_cases(painter, found.cases, (found.study, found.pixel_size_um), first_seed, out / PAINTED, origin)
+    return paired_sets(found, files)
+
+
+def paint_cases(
+    painter: Painter,
+    cases: Sequence[MaskCase],
+    of: tuple[Study, float],
+    first_seed: int,
+    place: Path,
+    origin: dict[str, Any],
+) -> list[Path]:
+    """Paint every case into the data set `place`, of a study and a pixel size in µm; returns the pictures' files.
+
+    Pictures that an interrupted call has painted are not painted again. Raises InputError where `place` holds those of
+    another model or other settings (`origin`).
     """
-    place = out / PAINTED
-    done = _painted(place, origin)
-    names = PublicNames()
-    real: list[Item] = []
-    painted: list[Item] = []
-    for case in tqdm(found.cases, "painting masks", unit="picture", disable=None):
-        key = str(case.seed(first_seed))
+    (study, pixel_size_um), done = of, _painted(place, origin)
+    names, files = PublicNames(), list[Path]()
+    repeats: Counter[int] = Counter()
+    for case in tqdm(cases, "painting masks", unit="picture", disable=None):
+        seed = case.seed(first_seed, repeats[case.seed(first_seed)])
+        repeats[case.seed(first_seed)] += 1
+        key = str(seed)
         if key not in done or not (place / "images" / done[key]).is_file():
-            group = found.study.cohort(case.cohort)
+            group = study.cohort(case.cohort)
             group = dataclasses.replace(group, prompt=captioned(group.prompt, case.caption))
-            picture = picture_of(model, case.mask, group, sampling, case.seed(first_seed))
             entry = Entry(
-                image=picture,
+                image=painter(case, group, seed),
                 mask=case.mask,
                 cohort=case.cohort,
-                patient=names.of(case.patient),
-                pixel_size_um=found.pixel_size_um,
-                provenance=origin | {"seed": case.seed(first_seed)},
+                patient=names.of(case.patient) if case.patient else "",
+                pixel_size_um=pixel_size_um,
+                provenance=origin | {"seed": seed},
             )
-            done[key] = append(place, [entry], found.study)[0].image.name
+            done[key] = append(place, [entry], study)[0].image.name
             write_json(place / JOURNAL, {"origin": origin, "painted": done})
-        drawn = as_uint8(read_image(place / "images" / done[key]).pixels)
-        for items, pixels in ((real, case.image), (painted, drawn)):
+        files.append(place / "images" / done[key])
+    return files
+
+
+def paired_sets(found: HeldOut, files: Sequence[Path]) -> tuple[ImageSet, ImageSet]:
+    """The held-out images and the pictures of their masks, in pairs."""
+    real: list[Item] = []
+    painted: list[Item] = []
+    for case, file in zip(found.cases, files, strict=True):
+        for items, pixels in ((real, case.image), (painted, as_uint8(read_image(file).pixels))):
             items.append(Item(pixels, case.file, case.patient, case.cohort, found.pixel_size_um))
     return ImageSet("real", tuple(real), True), ImageSet("synthetic", tuple(painted), True)
 
@@ -171,7 +209,7 @@ def _painted(place: Path, origin: dict[str, Any]) -> dict[str, str]:
     except ValueError:
         raise InputError(f"{place / JOURNAL} is damaged: remove {place} and paint again") from None
     if kept["origin"] != origin:
-        raise InputError(f"{place} holds pictures of another adapter or other settings: name another --out")
+        raise InputError(f"{place} holds pictures of another model or other settings: name another --out")
     return dict(kept["painted"])
 
 

@@ -142,15 +142,20 @@ def traced_errors(painted: list[np.ndarray], masks: list[np.ndarray], pixel_size
 
 
 def write_sheet(
-    cohorts: list[str], masks: list[np.ndarray], targets: list[np.ndarray], painted: list[np.ndarray], path: Path
+    cohorts: list[str],
+    masks: list[np.ndarray],
+    targets: list[np.ndarray],
+    painted: list[np.ndarray],
+    path: Path,
+    titles: tuple[str, str, str] = ("mask", "target, through the VAE", "painted"),
 ) -> None:
-    """Write a contact sheet: a row a picture with its mask, the target through the VAE, and what was painted."""
+    """Write a contact sheet: a row a picture with its mask, the target, and what was painted."""
     height, width = max(m.shape[0] for m in masks), max(m.shape[1] for m in masks)
     zoom = max(1, round(192 / width))
     gap, label, height, width = 6, 16, height * zoom, width * zoom
     page = Image.new("L", (3 * (width + gap) + gap, label + len(masks) * (height + label) + gap), 24)
     draw = ImageDraw.Draw(page)
-    for column, title in enumerate(("mask", "target, through the VAE", "painted")):
+    for column, title in enumerate(titles):
         draw.text((gap + column * (width + gap), 2), title, fill=220)
     for row, (cohort, *pictures) in enumerate(zip(cohorts, masks, targets, painted, strict=True)):
         top = label + row * (height + label)

@@ -75,7 +75,7 @@ def test_from_the_run_to_the_report_and_the_card(run, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out) == values
     assert (out / "README.md").read_text(encoding="utf-8") == card
     assert command(data, out, "--seed", "5") == 2
-    assert "holds pictures of another adapter or other settings" in capsys.readouterr().err
+    assert "holds pictures of another model or other settings" in capsys.readouterr().err
 
 
 def test_crops_are_cut_from_image_and_mask_alike(run):

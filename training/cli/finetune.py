@@ -9,8 +9,8 @@ and ends; the same command with --resume goes on where it stopped. On several GP
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from training.cli.recipe_options import overrides_of
 from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise InputError("Name the folder of the run with --out.")
-    overrides = _overrides(args.set)
+    overrides = overrides_of(args.set)
     config = load_preset(args.preset, overrides)
     job = TrainingJob(
         config=config,
@@ -107,16 +107,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"Stopped after step {result['step']}; add --resume to go on.")
     return 0 if result["finished"] or not result["main"] else 130
-
-
-def _overrides(settings: list[str]) -> dict[str, Any]:
-    """Fields and their values, from KEY=VALUE. Raises InputError for what is none, and for a field given twice."""
-    found: dict[str, Any] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set takes KEY=VALUE, not {text!r}.")
-        if key in found:
-            raise InputError(f"{key} is set twice, to {found[key]} and to {value}: leave one out.")
-        found[key] = value
-    return found

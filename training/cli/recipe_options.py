@@ -1,6 +1,7 @@
-"""Options that the commands which train a shipped file share, checked before anything is drawn."""
+"""Options that several commands which train share."""
 
 import argparse
+from typing import Any
 
 from wdlora.errors import InputError
 
@@ -14,3 +15,16 @@ def check_recipe_options(args: argparse.Namespace, counts: tuple[str, ...] = ("t
     for name in counts:
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)} is not positive: give 1 or more")
+
+
+def overrides_of(settings: list[str]) -> dict[str, Any]:
+    """Fields and their values, from KEY=VALUE. Raises InputError for what is none, and for a field given twice."""
+    found: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set takes KEY=VALUE, not {text!r}.")
+        if key in found:
+            raise InputError(f"{key} is set twice, to {found[key]} and to {value}: leave one out.")
+        found[key] = value
+    return found

@@ -51,8 +51,8 @@ class DownstreamConfig:
 
     `network` is a name of `wdlora.hmsvit.sizes.SIZES`, `side` the side of its tiles in pixels. `synthetic_share` is the
     share of synthetic images among the draws of regime B, `test_share` that of the patients who are held out where
-    nothing says who is. `shuffled` adds the control of shuffled labels. Learning rates were chosen on phantoms of other
-    seeds.
+    nothing says who is. `shuffled` adds the control of shuffled labels. Learning rates were set by early trials on
+    small sets of phantoms and are not tuned to a data set.
     """
 
     network: str = "tiny"

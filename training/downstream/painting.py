@@ -100,7 +100,9 @@ def _case(image: LabelledImage, size: int | None) -> DataCase:
             raise InputError(f"{image.identity} is smaller than --paint-size {size}: give a smaller size")
         row, column = best_corner(image.mask, size, np.random.default_rng(0))
         window = slice(row, row + size), slice(column, column + size)
-    return DataCase(image.identity, image.cohort, image.patient, image.image[window], image.mask[window], image.caption)
+    return DataCase(
+        image.identity, image.cohort, image.patient, image.mask[window], image.caption, image=image.image[window]
+    )
 
 
 @contextmanager

@@ -1,0 +1,264 @@
+"""Peers: recipes, losses by hand, twenty steps to a file, resuming to the bit, and pictures of masks of any size."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.downstream_sets import PIXEL, images, write
+from training.__main__ import main
+from training.downstream.images import read_real, read_synthetic
+from training.peers import course
+from training.peers.adversary import Adversary, kl_loss, pixel_loss
+from training.peers.data import as_levels, draw_crops, read_peer_data, signed
+from training.peers.judging import JudgedCrop, following
+from training.peers.recipe import PEERS, load_recipe, recipe_names
+from wdlora.cohorts import COHORTS
+from wdlora.dataset.folder import read_folder
+from wdlora.dataset.split import read_split
+from wdlora.errors import InputError
+
+needs_monai = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("monai", "einops")),
+    reason='the peers need the extra "peers": monai and einops',
+)
+
+TINY = {
+    "spade": ["channels=8,8", "hidden=8", "style=4", "discriminator_channels=8"],
+}
+SHORT = ["size=64", "steps=20", "batch=2", "save_every=8", "log_every=5", "sample_every=0", "ema_decay=0.9"]
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("clinic") / "data", images(0, 5, each=1))
+
+
+def train(peer, clinic, out, *changes):
+    settings = [*SHORT, *TINY[peer], *changes]
+    return main(["peers", "train", peer, "--data", str(clinic), "--out", str(out), "--set", *settings])
+
+
+@pytest.fixture(scope="module", params=sorted(TINY))
+def trained(request, clinic, tmp_path_factory):
+    out = tmp_path_factory.mktemp(request.param) / "run"
+    assert train(request.param, clinic, out) == 0
+    return request.param, out
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_the_shipped_presets_load_and_say_the_paper_s_rates(peer):
+    assert {"paper", "small"} <= set(recipe_names(peer))
+    paper = load_recipe(peer, "paper")
+    rates = {"spade": (1e-4, 0.5, 100), "maisi": (2.5e-5, 0.9, 200)}
+    assert (paper.learning_rate, paper.beta1, paper.epochs) == rates[peer]
+    stepped = paper.stepped(images=40)
+    assert (stepped.epochs, stepped.steps) == (0, paper.epochs * 40 // paper.batch)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"size": 100}, "size must be a multiple of 16"),
+        ({"steps": 0}, "steps or epochs"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"kl_weight": -1}, "kl_weight must be 0 or more"),
+        ({"depth": 3}, "unknown key depth"),
+        ({"channels": "8,a"}, "channels"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(changes, told):
+    with pytest.raises(InputError, match=told):
+        load_recipe("spade", "small", changes)
+
+
+def test_levels_and_signed_numbers_are_one_to_one():
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (signed(every)[0, 0], signed(every)[-1, -1]) == (-1, 1)
+    np.testing.assert_array_equal(as_levels(torch.from_numpy(signed(every))), every)
+    np.testing.assert_array_equal(as_levels(torch.tensor([[-3.0, 3.0]])), [[0, 255]])
+
+
+def test_losses_by_hand():
+    made, real = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    real[..., 0] = -1  # a row of four: −1 1 1 1, then 0 1, then 0.5
+    assert float(pixel_loss(made, real)) == pytest.approx((1 + 0.5 + 0.5) / 3)
+    # KL of N(2, e) from N(0, 1) is (e + 4 − 1 − 1) / 2
+    assert float(kl_loss(torch.tensor([2.0]), torch.tensor([1.0]))) == pytest.approx((np.e + 2) / 2)
+
+
+class TwoAnswers(Adversary):
+    """Answers by a picture's mean, twice, with the picture as the only features."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def forward(self, pictures, labels=None):
+        mean = pictures.mean((1, 2, 3), keepdim=True)
+        return [mean, 2 * mean], [[pictures], [pictures]]
+
+
+def test_the_hinge_loss_and_feature_matching_by_hand():
+    real, made = torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 2, 2), -0.25)
+    # real: 1 − .5 and 1 − 1; made: 1 − .25 and 1 − .5
+    assert float(TwoAnswers().own_loss(real, made)) == pytest.approx(0.5 + 0 + 0.75 + 0.5)
+    fooling, features = TwoAnswers().losses_of(real, made)
+    assert (float(fooling), float(features)) == pytest.approx(((0.25 + 0.5) / 2, 0.75))
+
+
+def test_crops_follow_from_the_step_and_keep_image_and_mask_together(clinic):
+    recipe = load_recipe("spade", "small", {"size": 64, "batch": 6})
+    data = read_peer_data(clinic, recipe)
+    batch = draw_crops(data.learned, data.cohorts, recipe, 3)
+    again, next_one = (draw_crops(data.learned, data.cohorts, recipe, step) for step in (3, 4))
+    assert torch.equal(batch.images, again.images) and not torch.equal(batch.images, next_one.images)
+    assert batch.images.shape == batch.masks.shape == (6, 1, 64, 64)
+    nerve, rest = (batch.images[batch.masks == value].mean() for value in (1, 0))
+    assert float(nerve - rest) == pytest.approx(70 / 127.5, abs=0.05)  # as the pictures are drawn
+    assert {data.cohorts[number] for number in batch.cohorts.tolist()} <= set(COHORTS)
+
+
+def test_nobody_who_is_held_out_is_learned_from(clinic):
+    data = read_peer_data(clinic, load_recipe("spade", "small", {"size": 64}))
+    learned, held = ({image.patient for image in side} for side in (data.learned, data.held))
+    assert not learned & held and {data.parts[one] for one in learned} == {"train"}
+    assert len(held) == 3 and {image.cohort for image in data.held} == set(COHORTS)
+
+
+def test_following_tells_a_painter_of_the_mask_from_one_of_nothing(tmp_path):
+    crops = []
+    for column in (20, 70):
+        mask = np.zeros((96, 96), bool)
+        mask[:, column - 1 : column + 2] = True
+        crops.append(JudgedCrop("Control", np.zeros((96, 96), np.uint8), mask))
+
+    def obedient(mask, cohort, seed):
+        grain = np.random.default_rng(seed).normal(0, 6, mask.shape)
+        return np.clip(60 + 120 * mask + grain, 0, 255).astype(np.uint8)
+
+    found = following(crops, obedient, PIXEL, tmp_path / "sheet.png")
+    assert found["traced_dice"] > 0.6 and found["wrong_dice"] == 0 and found["traced_pictures"] == 2
+    always = following(crops, lambda mask, *rest: obedient(crops[0].mask, *rest), PIXEL, tmp_path / "sheet.png")
+    assert always["traced_dice"] == pytest.approx(always["wrong_dice"], abs=0.1)
+    assert (tmp_path / "sheet.png").is_file() and following([], obedient, PIXEL, tmp_path / "no.png") == {}
+
+
+@needs_monai
+def test_twenty_steps_leave_a_peer_with_its_account(trained, clinic):
+    peer, out = trained
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert steps[-1]["step"] >= 20 and all(np.isfinite(line["loss"]) for line in steps)
+    assert lines[-1]["traced_pictures"] == 3 and (out / "sheets").is_dir()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "not a medical device" in card and "34.15" in card if peer == "spade" else "99.34" in card
+    assert set(read_split(out / "split.csv").values()) == {"train", "test"}
+
+
+@needs_monai
+def test_a_training_that_was_stopped_ends_as_the_uninterrupted_one(trained, clinic, tmp_path, monkeypatch):
+    """Stopped between two checkpoints, so that the last one is that of the stop."""
+    peer, whole = trained
+    asked = []
+
+    class Impatient(course.StopRequest):
+        def __bool__(self):
+            asked.append(True)
+            return len(asked) > 13
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "StopRequest", Impatient)
+        assert train(peer, clinic, tmp_path / "run") == 130
+    assert not (tmp_path / "run" / "peer.safetensors").exists()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000013"]
+    assert train(peer, clinic, tmp_path / "run") == 0
+    one, other = (load_file(folder / "peer.safetensors") for folder in (whole, tmp_path / "run"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@needs_monai
+def test_a_finished_training_is_not_made_again_and_another_one_is_refused(trained, clinic, capsys):
+    peer, out = trained
+    before = (out / "peer.safetensors").read_bytes()
+    assert train(peer, clinic, out) == 0
+    assert (out / "peer.safetensors").read_bytes() == before
+    assert train(peer, clinic, out, "seed=1") == 2
+    assert "another recipe or other data: name another --out" in capsys.readouterr().err
+
+
+@needs_monai
+def test_painted_masks_are_a_data_set_that_downstream_takes(trained, clinic, tmp_path, capsys):
+    _, out = trained
+    painted = tmp_path / "painted"
+    command = ["peers", "paint", str(out), "--masks", str(clinic), "--part", "train", "--out", str(painted), "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 12
+    real = read_real(clinic, out / "split.csv")
+    held = {patient for patient, part in real.parts.items() if part == "test"}
+    found = read_synthetic(painted, real)
+    assert found.learned is not None and not found.learned & held
+    assert {image.patient for image in found.images} == found.learned
+    masks = {one.patient: one.mask for one in real.images}
+    for image in found.images:
+        np.testing.assert_array_equal(image.mask, masks[image.patient])
+    first = {file.name: file.read_bytes() for file in (painted / "images").iterdir()}
+    assert main(command) == 0  # nothing is painted twice
+    assert {file.name: file.read_bytes() for file in (painted / "images").iterdir()} == first
+    assert main([*command[:-1], "--seed", "1"]) == 2
+    assert "another model or other settings" in capsys.readouterr().err
+
+
+@needs_monai
+@pytest.mark.parametrize("shape", [(50, 64), (150, 101)])
+def test_masks_of_any_size_are_painted_and_the_seed_decides(trained, shape, tmp_path):
+    from training.peers.file import load_peer
+
+    peer = load_peer(trained[1])
+    mask = np.random.default_rng(0).random(shape) < 0.1
+    pictures = [peer.paint(mask, "T1DPN", seed) for seed in (1, 1, 2)]
+    assert pictures[0].shape == shape and pictures[0].dtype == np.uint8
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert (pictures[0] != pictures[2]).any()
+    with pytest.raises(InputError, match="not trained on Sjögren"):
+        peer.paint(mask, "Sjögren", 1)
+
+
+@needs_monai
+def test_a_folder_of_masks_needs_a_cohort_and_the_right_pixels(trained, clinic, tmp_path, capsys):
+    _, out = trained
+
+    def paint(masks, *options):
+        status = main(["peers", "paint", str(out), "--masks", str(masks), "--out", str(tmp_path / "p"), *options])
+        return status, capsys.readouterr().err
+
+    assert "give --cohort NAME" in paint(clinic / "masks")[1]
+    assert "leave out --cohort" in paint(clinic, "--cohort", "Control")[1]
+    assert paint(clinic / "masks", "--cohort", "control")[0] == 0
+    assert {one.cohort for one in read_folder(tmp_path / "p")} == {"Control"}
+    (tmp_path / "empty").mkdir()
+    assert "holds no masks" in paint(tmp_path / "empty", "--cohort", "Control")[1]
+    other = write(tmp_path / "other", images(500, 1, each=1))
+    table = other / "dataset.csv"
+    table.write_text(table.read_text().replace("1.04167", "0.5"))
+    assert "pixels of 0.5 µm" in paint(other)[1]
+    for file in (other / "masks").iterdir():
+        file.unlink()
+    assert "holds no masks" in paint(other)[1]
+
+
+def test_without_monai_one_sentence_says_so(clinic, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "monai" else find(name))
+    assert main(["peers", "train", "spade", "--data", str(clinic), "--out", str(tmp_path / "run")]) == 2
+    assert "the peers need monai" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_peer_is_told(tmp_path, capsys):
+    assert main(["peers", "paint", str(tmp_path), "--masks", str(tmp_path), "--out", str(tmp_path / "p")]) == 2
+    assert "holds no trained peer" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""A peer of the paper's Table IX on your data: SPADE, a conditional GAN.
+
+`train` learns from the training patients of a data set and writes a file; the same command goes on where it was
+stopped, to the bit. `paint` paints masks with it, any size, into a data set that every command reads. It needs the
+packages monai and einops (the extra "peers").
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from training.cli.recipe_options import overrides_of
+from wdlora.errors import InputError
+
+EXAMPLE = """python -m training peers train spade --data clinic --out runs/spade
+  python -m training peers paint runs/spade --masks clinic --out painted/spade"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="train|paint")
+    train = actions.add_parser("train", help="train a peer on a data set", allow_abbrev=False)
+    train.add_argument("peer", choices=_peers(), help="which one")
+    train.add_argument("--data", type=Path, required=True, metavar="DATA", help="data set of real images and masks")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    train.add_argument(
+        "--preset", default="small", help="`small` for a CPU (default), `paper` for a GPU, or a TOML file"
+    )
+    train.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
+    )
+    train.add_argument("--split", type=Path, metavar="CSV", help="who is held out: as split.csv of another run")
+    train.add_argument("--pixel-size-um", type=float, metavar="SIZE", help="where dataset.csv does not tell it")
+    paint = actions.add_parser("paint", help="paint masks with a trained peer", allow_abbrev=False)
+    paint.add_argument("run", type=Path, metavar="DIR", help="folder of a finished training, or its file")
+    paint.add_argument("--masks", type=Path, required=True, metavar="DIR", help="a data set, or a folder of masks")
+    paint.add_argument("--cohort", metavar="NAME", help="of all masks of a folder that is no data set")
+    paint.add_argument("--part", choices=("train", "validation", "test"), help="of the run's split alone")
+    paint.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set to write")
+    paint.add_argument("--seed", type=int, default=0, help="decides the pictures together with their masks")
+    for action in (train, paint):
+        action.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
+        action.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _peers() -> tuple[str, ...]:
+    from training.peers.recipe import PEERS
+
+    return PEERS
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    import torch
+
+    if args.device == "cpu":
+        torch.set_num_threads(1)  # the fastest at these sizes
+    return _train(args) if args.action == "train" else _paint(args)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from training.peers.job import PeerJob, train_peer
+    from training.peers.recipe import load_recipe
+
+    overrides = overrides_of(args.set)
+    preset = Path(args.preset).stem + (f" with {', '.join(args.set)}" if args.set else "")
+    recipe = load_recipe(args.peer, args.preset, overrides)
+    job = PeerJob(args.peer, recipe, preset, args.data, args.out, args.split, args.pixel_size_um, args.device)
+    result = train_peer(job)
+    if args.json:
+        print(json.dumps(result))
+    elif not result["finished"]:
+        print(f"Stopped after step {result['step']}; the same command goes on.")
+    else:
+        print(f"Trained in {result['minutes']} minutes: {result['file']}")
+        if "traced_dice" in result:
+            print(f"Dice of traced pictures with their masks {result['traced_dice']:.3f}, with others' ", end="")
+            print(f"{result['wrong_dice']:.3f}, on {result['traced_pictures']} held-out crops")
+    return 0 if result["finished"] else 130
+
+
+def _paint(args: argparse.Namespace) -> int:
+    from training.peers.file import load_peer
+    from training.peers.masks import masks_to_paint
+    from training.peers.painting import paint_with_peer
+    from wdlora.dataset.split import TABLE as SPLIT
+    from wdlora.files import check_writable
+
+    check_writable(args.out / "dataset.csv")
+    if args.seed < 0:
+        raise InputError(f"--seed {args.seed} is not a whole number from 0 up")
+    peer = load_peer(args.run, args.device)
+    cases, study = masks_to_paint(args.masks, args.cohort, peer.facts)
+    folder = args.run if args.run.is_dir() else args.run.parent
+    if args.part:
+        cases = _of_part(cases, args.part, folder / SPLIT)
+    files = paint_with_peer(peer, cases, study, args.seed, args.out, folder)
+    result = {"pictures": len(files), "data_set": str(args.out)}
+    print(json.dumps(result) if args.json else f"{len(files)} pictures in {args.out}")
+    return 0
+
+
+def _of_part(cases: list[Any], part: str, table: Path) -> list[Any]:
+    """The masks of patients in a part of the run's split. Raises InputError where there are none."""
+    from training.sides import PublicNames
+    from wdlora.dataset.split import read_split
+
+    names, parts = PublicNames(), read_split(table)
+    found = [case for case in cases if case.patient and parts.get(names.of(case.patient)) == part]
+    if not found:
+        raise InputError(f"none of the {len(cases)} masks is of a patient of the part {part} in {table}")
+    return found

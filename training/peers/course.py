@@ -1,0 +1,190 @@
+"""The training of a peer: its lessons one after the other, checkpointed, logged, judged and resumable to the bit.
+
+The batch and the random numbers of a step follow from the recipe's seed and the step's number alone. Steps are counted
+through all lessons.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from training.downstream.learning import rate_factor
+from training.optimiser import Average
+from training.peers.data import PeerBatch
+from training.peers.lesson import Peer, PeerLesson
+from training.peers.recipe import PeerRecipe
+from training.progress import Pace
+from training.run_log import RunLog
+from training.stopping import StopRequest, requests_to_stop
+from wdlora.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+
+Judge = Callable[[int], dict[str, float]]
+"""Called after a step; gives the figures for the log."""
+
+
+@dataclass(frozen=True)
+class PeerCourse:
+    """One training of `peer` in the folder `out`. `batches` gives the batch of a step, `identity` says what it is of.
+
+    While `judge` is called, the peer carries what it would be written with: the averages, where the recipe averages.
+    """
+
+    peer: Peer
+    recipe: PeerRecipe
+    batches: Callable[[int], PeerBatch]
+    out: Path
+    device: torch.device
+    identity: str
+    judge: Judge
+
+    def run(self) -> float | None:
+        """Make all steps that are left; returns the seconds that they all took, or None where it was stopped before,
+        with a checkpoint.
+
+        Raises InputError where the folder holds checkpoints of another recipe or other data, and where a loss is not
+        finite.
+        """
+        self.peer.to(self.device)
+        lessons = self.peer.lessons()
+        total = sum(lesson.steps for lesson in lessons)
+        stop, log, left = StopRequest(self.out), RunLog(self.out), self._left()
+        stop.clear()
+        log.cut_after(left.step)
+        with requests_to_stop(stop), Pace(left.step, total, self.device) as pace:
+            first = 0
+            for lesson in lessons:
+                if left.step < first + lesson.steps and not stop:
+                    _UnderWay(self, lesson, first, left, log, pace).run(stop, judged=lesson is lessons[-1])
+                first += lesson.steps
+            spent = left.seconds + pace.seconds
+        stop.clear()
+        if left.step < total:
+            return None
+        if not log.judged(total):
+            log.append(total, self.judged(total))
+        return spent
+
+    def judged(self, step: int) -> dict[str, float]:
+        """The figures of the peer as it is."""
+        self.peer.eval()
+        found = self.judge(step)
+        self.peer.train()
+        return found
+
+    def _left(self) -> "_Left":
+        """Where the newest checkpoint left the training; the peer carries what it holds."""
+        if not (found := list_checkpoints(self.out / CHECKPOINTS)):
+            return _Left(0, 0.0, {}, {}, {})
+        values, state, facts = load_checkpoint(found[-1])
+        if facts.get("identity") != self.identity:
+            raise InputError(
+                f"{self.out} holds a training of another recipe or other data: go on with the same, or name another "
+                "--out"
+            )
+        self.peer.load_state_dict({k.removeprefix("now/"): v for k, v in values.items() if k.startswith("now/")})
+        return _Left(int(facts["step"]), float(facts["seconds"]), values, state, facts)
+
+
+@dataclass
+class _Left:
+    """How far a training has come, and what its newest checkpoint held when it went on."""
+
+    step: int
+    seconds: float
+    values: dict[str, Tensor]
+    state: dict[str, Any]
+    facts: dict[str, Any]
+
+
+class _UnderWay:
+    """One lesson under way, with its optimiser and averages; `first` is the step that it begins with."""
+
+    def __init__(
+        self, course: PeerCourse, lesson: PeerLesson, first: int, left: _Left, log: RunLog, pace: Pace
+    ) -> None:
+        self.course, self.lesson, self.first, self.left, self.log, self.pace = course, lesson, first, left, log, pace
+        recipe = course.recipe
+        groups = [{"params": parameters, "lr": rate} for parameters, rate in lesson.groups]
+        self.optimiser = torch.optim.Adam(groups, betas=(recipe.beta1, recipe.beta2))
+        learning = {id(parameter) for parameters, _ in lesson.groups for parameter in parameters}
+        named = course.peer.named_parameters()
+        self.parameters = {name: parameter for name, parameter in named if id(parameter) in learning}
+        begun = left.step > first
+        if not begun:
+            course.peer.begin(lesson.name, course.batches)
+        copies = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.average = Average(copies, recipe.ema_decay) if recipe.ema_decay else None
+        if begun:
+            self.optimiser.load_state_dict(left.state)
+            if self.average:
+                self.average.steps = left.facts["average_steps"]
+                for name, value in copies.items():
+                    value.copy_(left.values[f"average/{name}"])
+
+    def run(self, stop: StopRequest, judged: bool) -> None:
+        """Go on to the lesson's end, or to where a stop is asked for."""
+        recipe, left, end = self.course.recipe, self.left, self.first + self.lesson.steps
+        self.course.peer.train()
+        stopping = False
+        while left.step < end and not stopping:
+            with self.pace.timed():
+                numbers = self._advance(left.step)
+            left.step += 1
+            self.pace.advance(numbers["loss"])
+            self.pace.show()
+            ended, stopping = left.step == end, bool(stop)  # asked once: it may come at any moment
+            if ended and self.average:
+                self._exchange()  # the averages are what the next lesson and the file take
+            if left.step % recipe.log_every == 0 or ended or stopping:
+                self.log.append(left.step, self.pace.facts() | numbers | {"lesson": self.lesson.name})
+            if left.step % recipe.save_every == 0 or ended or stopping:
+                self._save(ended)
+            due = bool(recipe.sample_every) and left.step % recipe.sample_every == 0
+            if judged and due and not ended and not stopping:
+                self._judge()
+
+    def _advance(self, step: int) -> dict[str, float]:
+        course, recipe = self.course, self.course.recipe
+        factor = 1.0 if recipe.schedule == "constant" else rate_factor(step - self.first, self.lesson.steps)
+        for group, (_, rate) in zip(self.optimiser.param_groups, self.lesson.groups, strict=True):
+            group["lr"] = rate * factor
+        torch.manual_seed((recipe.seed << 32) + step)
+        numbers = self.lesson.advance(course.batches(step).to(course.device), self.optimiser)
+        if not np.isfinite(list(numbers.values())).all():
+            raise InputError(f"the training diverged at step {step + 1}: lower learning_rate and start again")
+        if self.average:
+            self.average.update(self.parameters)
+        return numbers
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        """Let the peer carry the averages, and the averages what it carried."""
+        assert self.average is not None
+        for name, value in self.average.values.items():
+            kept = self.parameters[name].detach().clone()
+            self.parameters[name].copy_(value)
+            value.copy_(kept)
+
+    def _save(self, ended: bool) -> None:
+        course = self.course
+        values = {f"now/{name}": value for name, value in course.peer.state_dict().items()}
+        facts = {"identity": course.identity, "seconds": self.left.seconds + self.pace.seconds}
+        if self.average and not ended:
+            values |= {f"average/{name}": value for name, value in self.average.values.items()}
+            facts["average_steps"] = self.average.steps
+        save_checkpoint(course.out / CHECKPOINTS, self.left.step, values, self.optimiser, facts, keep=1)
+
+    def _judge(self) -> None:
+        if self.average:
+            self._exchange()
+        self.log.append(self.left.step, self.course.judged(self.left.step))
+        if self.average:
+            self._exchange()

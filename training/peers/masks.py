@@ -1,0 +1,83 @@
+"""Masks to paint: those of a data set, with cohorts and patients, or of a folder of pictures under one cohort."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.held_out import MaskCase
+from training.peers.file import PeerFacts
+from wdlora.batch.masks import find_masks
+from wdlora.clinic.images import read_mask
+from wdlora.cohorts import cohort_in
+from wdlora.csv_table import decimal
+from wdlora.dataset.folder import TABLE, find_picture, pictures_by_stem, table_rows
+from wdlora.dataset.mask_hashes import require_masks_of_table
+from wdlora.errors import InputError
+from wdlora.study import Study, study_of
+
+TOLERANCE = 0.01
+"""Relative difference up to which two pixel sizes are one."""
+
+
+def masks_to_paint(folder: Path, cohort: str | None, facts: PeerFacts) -> tuple[list[MaskCase], Study]:
+    """The masks of a folder with its study.
+
+    In a data set the table says cohort and patient, and its images are not needed; another folder needs a `cohort` for
+    all. Raises InputError where masks, their rows or the cohort are missing, for another study or pixel size than the
+    peer's, and for cohorts that it does not know.
+    """
+    study = study_of(folder)
+    if study.sha256 != facts.study_sha256:
+        raise InputError(f"{folder} is of the study {study.label}, and the peer was trained on {facts.study}")
+    if (folder / TABLE).is_file():
+        if cohort is not None:
+            raise InputError(f"{folder / TABLE} says the cohort of each mask: leave out --cohort")
+        cases = _of_data_set(folder, facts, study)
+    else:
+        if cohort is None:
+            raise InputError(f"{folder} has no {TABLE}, so the cohort of its masks is not known: give --cohort NAME")
+        name = cohort_in(study, cohort).name
+        cases = [_case(mask.path, mask.path.name, {"cohort": name}, facts) for mask in find_masks(folder)]
+    if unknown := sorted({case.cohort for case in cases} - set(facts.cohorts)):
+        raise InputError(f"the peer was not trained on {' and '.join(unknown)}: it knows {', '.join(facts.cohorts)}")
+    return cases, study
+
+
+def _of_data_set(folder: Path, facts: PeerFacts, study: Study) -> list[MaskCase]:
+    masks, rows = pictures_by_stem(folder / "masks"), table_rows(folder / TABLE)
+    if not masks:
+        raise InputError(f"{folder} holds no masks; they belong into {folder / 'masks'}")
+    cases = []
+    for number, row in rows:
+        stem = find_picture(masks, row["file"])
+        if stem is None:
+            raise InputError(f"{TABLE}, line {number}: {row['file']} has no mask in {folder / 'masks'}")
+        try:
+            name = cohort_in(study, row["cohort"]).name
+            stated = decimal(row["pixel_size_um"]) if row.get("pixel_size_um") else None
+        except ValueError as error:
+            raise InputError(f"{TABLE}, line {number}: {error}") from None
+        if stated is not None:
+            _check_pixel(stated, row["file"], facts)
+        cases.append(_case(masks[stem], row["file"], row | {"cohort": name}, facts))
+    require_masks_of_table(folder, masks, (row for _, row in rows))
+    return cases
+
+
+def _case(path: Path, file: str, row: Mapping[str, Any], facts: PeerFacts) -> MaskCase:
+    try:
+        found = read_mask(path)
+    except InputError as error:
+        raise InputError(f"the mask of {file}: {error}") from None
+    if found.pixel_size_um is not None:
+        for stated in found.pixel_size_um:
+            _check_pixel(stated, file, facts)
+    return MaskCase(file, row["cohort"], row.get("patient", ""), found.mask, row.get("caption", ""))
+
+
+def _check_pixel(stated: float, file: str, facts: PeerFacts) -> None:
+    if abs(stated / facts.pixel_size_um - 1) > TOLERANCE:
+        raise InputError(
+            f"{file} has pixels of {stated:.4g} µm, and the peer was trained on {facts.pixel_size_um:.4g}: give masks "
+            "of that size"
+        )
