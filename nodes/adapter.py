@@ -35,7 +35,7 @@ class WDLoRAApply(io.ComfyNode):
                     options=files.names("loras"),
                     default=files.NONE,
                     tooltip="The adapter, a .safetensors file in models/loras, written by peft, diffusers or "
-                    "ComfyUI. None: the model is passed on as it is.",
+                    "ComfyUI. None: the model is passed on unchanged.",
                 ),
                 io.Float.Input(
                     "direction_strength",
@@ -55,22 +55,22 @@ class WDLoRAApply(io.ComfyNode):
                     default="",
                     optional=True,
                     advanced=True,
-                    tooltip="SHA-256 of the adapter's file, 64 hex digits. If given, another file of the same name is "
-                    "refused, and a missing one is named together with it.",
+                    tooltip="SHA-256 of the adapter's file, 64 hex digits. If given, another file of the same name "
+                    "is refused, and the message about a missing file contains it.",
                 ),
                 io.String.Input(
                     "linked_adapter",
                     optional=True,
                     force_input=True,
-                    tooltip="Name of a file in models/loras from another node, such as WDLoRA Train; it takes the "
-                    "place of the adapter chosen above.",
+                    tooltip="Name of a file in models/loras from another node, such as WDLoRA Train; it replaces "
+                    "the adapter chosen above.",
                 ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model with the adapter."),
                 io.String.Output(
                     display_name="report",
-                    tooltip="What was applied: file, hash, layers, keys that do not fit, and a differing base.",
+                    tooltip="What was applied: file, hash, layers, keys that do not fit, and whether the base differs.",
                 ),
             ],
         )
@@ -148,8 +148,8 @@ class WDLoRAInspect(io.ComfyNode):
             node_id="WDLoRAInspect",
             display_name="WDLoRA Inspect",
             category=CATEGORY,
-            description="Shows what an adapter file holds and, against its base model, how far the rows of every "
-            "layer turned (degrees) and their lengths changed (%).",
+            description="Shows the contents of an adapter file and, compared with its base model, how far the rows "
+            "of every layer turned (degrees) and how much their lengths changed (%).",
             search_aliases=["lora info", "dora", "adapter info", "metadata", "rank", "plot lora"],
             is_output_node=True,
             inputs=[
@@ -163,8 +163,8 @@ class WDLoRAInspect(io.ComfyNode):
                     "base",
                     options=[files.NONE, *_bases()],
                     default=files.NONE,
-                    tooltip="The base model, a file in models/diffusion_models or 'miniature'. None: the picture shows "
-                    "the size of the updates alone. A full-size base takes minutes.",
+                    tooltip="The base model, a file in models/diffusion_models or 'miniature'. None: the plot shows "
+                    "only the size of the updates. A full-size base takes minutes.",
                 ),
             ],
             outputs=[

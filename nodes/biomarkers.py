@@ -43,13 +43,14 @@ class CCMBiomarkers(io.ComfyNode):
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="What the overlay is drawn on: one image a mask, of its size. Without it, the masks.",
+                    tooltip="What the overlay is drawn on: one image for each mask, of its size. Without it, the "
+                    "masks.",
                 ),
                 io.Mask.Input(
                     "valid",
                     optional=True,
                     tooltip="1 where there is image (from CCM Trace or CCM Load Image): lengths and numbers are per "
-                    "area that was seen. One, or one a mask. Without it, the whole mask.",
+                    "area that was seen. One, or one for each mask. Without it, the whole mask.",
                 ),
             ],
             outputs=[
@@ -57,7 +58,7 @@ class CCMBiomarkers(io.ComfyNode):
                     display_name="json",
                     tooltip="Every biomarker of every mask, with units in docs/reference/biomarkers.md, as JSON.",
                 ),
-                io.String.Output(display_name="csv", tooltip="The same as CSV, one line a mask."),
+                io.String.Output(display_name="csv", tooltip="The same as CSV, one line for each mask."),
                 io.Image.Output(
                     display_name="overlay",
                     tooltip="What was measured: trunks red, branches amber, free fibres blue, branch points ringed.",

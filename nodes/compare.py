@@ -37,20 +37,20 @@ class CCMCompareBiomarkers(io.ComfyNode):
             inputs=[
                 io.String.Input("group_a", force_input=True, tooltip="json of CCM Biomarkers for the first group."),
                 io.String.Input("group_b", force_input=True, tooltip="json of CCM Biomarkers for the second group."),
-                io.String.Input("name_a", default="A", tooltip="What the first group is called, such as masks."),
-                io.String.Input("name_b", default="B", tooltip="What the second group is called, such as painted."),
+                io.String.Input("name_a", default="A", tooltip="Name of the first group, such as masks."),
+                io.String.Input("name_b", default="B", tooltip="Name of the second group, such as painted."),
                 io.Boolean.Input(
                     "paired",
                     default=False,
                     optional=True,
-                    tooltip="On where image i of both groups belongs together, such as a mask and its picture. Off for "
+                    tooltip="On if image i of both groups belongs together, such as a mask and its picture. Off for "
                     "independent images.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="plot", tooltip="Every image a dot, beside its group's mean and SD."),
+                io.Image.Output(display_name="plot", tooltip="Every image as a dot, beside its group's mean and SD."),
                 io.String.Output(display_name="json", tooltip="The comparison as JSON."),
-                io.String.Output(display_name="csv", tooltip="The same as CSV, one line a biomarker."),
+                io.String.Output(display_name="csv", tooltip="The same as CSV, one line for each biomarker."),
             ],
         )
 

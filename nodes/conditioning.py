@@ -19,25 +19,25 @@ def _required_inputs() -> list[Any]:
         io.Vae.Input("vae", tooltip="The VAE of Qwen-Image."),
         io.Mask.Input(
             "mask",
-            tooltip="Nerve masks, 1 on nerve, cut at 0.5. Of a batch each mask becomes one picture of the "
-            "batch. At most 4 million pixels each.",
+            tooltip="Nerve masks, 1 on nerve, cut at 0.5. Each mask of a batch becomes one picture. At most 4 "
+            "million pixels each.",
         ),
         io.Combo.Input(
             "cohort",
             options=[*studies.cohorts(), TEXT_ONLY, NO_PROMPT],
             default="Control",
             tooltip="Clinical group whose prompts are used: healthy, type 1 diabetes without neuropathy, type "
-            "1 diabetes with neuropathy. STUDY: COHORT: of a study in models/ccm_studies. Text only: the text "
-            "below alone. No prompt: none at all, as prompt_dropout trains it. How severe the disease is acts on "
-            "the mask (CCM Degenerate); the prompt is the nearest cohort's.",
+            "1 diabetes with neuropathy. STUDY: COHORT is a cohort of a study in models/ccm_studies. Text only uses "
+            "only the text below. No prompt uses no words, as prompt_dropout trains it. The severity of the disease "
+            "acts on the mask (CCM Degenerate); the prompt is that of the nearest cohort.",
         ),
         io.Combo.Input(
             "variant",
             options=list(variants.CHOICES),
             default=variants.AUTO,
             tooltip="Which Qwen-Image-Edit the model is: the first (edit; also the miniature), 2509 or 2511. "
-            "It decides the template of the text and how references are numbered. Auto: as model and clip know it; "
-            "WDLoRA Load Qwen-Image-Edit tells them.",
+            "It decides the template of the text and how references are numbered. Auto asks model and clip; WDLoRA "
+            "Load Qwen-Image-Edit marks both.",
         ),
         io.String.Input(
             "text",
@@ -49,14 +49,14 @@ def _required_inputs() -> list[Any]:
             "negative_text",
             default="",
             multiline=True,
-            tooltip="What the picture shall not show. Empty: the cohort's own negative prompt. Without effect "
-            "where KSampler's cfg is 1.",
+            tooltip="What the picture should not show. Empty: the cohort's own negative prompt. No effect if "
+            "KSampler's cfg is 1.",
         ),
         io.Boolean.Input(
             "allow_empty",
             advanced=True,
             default=False,
-            tooltip="Accept a mask without any nerve. Off: refuse it, because it is mostly the wrong channel.",
+            tooltip="Accept a mask without any nerve. Off: refuse it, because usually the wrong channel was chosen.",
         ),
     ]
 
@@ -66,26 +66,26 @@ def _optional_inputs() -> list[Any]:
         io.Image.Input(
             "reference",
             optional=True,
-            tooltip="An image of the same patient or device, for its look; 2509 and 2511 only. One, or one a "
-            "mask, of the mask's size in pixels. Never the image that is to be painted.",
+            tooltip="An image of the same patient or device, for its look; 2509 and 2511 only. One image, or one "
+            "for each mask, of the mask's size in pixels. Never the image that is to be painted.",
         ),
         io.String.Input(
             "linked_cohort",
             optional=True,
             force_input=True,
-            tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
+            tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it replaces the choice above.",
         ),
         io.String.Input(
             "linked_variant",
             optional=True,
             force_input=True,
-            tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it takes the place of the choice above.",
+            tooltip="Variant from WDLoRA Load Qwen-Image-Edit; it replaces the choice above.",
         ),
         io.Model.Input(
             "model",
             optional=True,
             tooltip="The model that will paint, to know its variant, straight from its loader (GGUF, Load Diffusion "
-            "Model). Not needed where clip comes from WDLoRA Load Qwen-Image-Edit.",
+            "Model). Not needed if clip comes from WDLoRA Load Qwen-Image-Edit.",
         ),
     ]
 
@@ -100,8 +100,8 @@ class CCMConditioning(io.ComfyNode):
             display_name="CCM Conditioning",
             category=CATEGORY,
             description="Conditions Qwen-Image-Edit on nerve masks and a clinical cohort. Mask, reference and picture "
-            "share one pixel grid: nothing is rescaled. A mask whose sides are no multiples of 32 is extended at its "
-            "right and lower edge; CCM Crop To Mask cuts the decoded picture back.",
+            "share one pixel grid: nothing is rescaled. A mask whose sides are not multiples of 32 is extended at "
+            "its right and lower edge; CCM Crop To Mask cuts the decoded picture back.",
             search_aliases=["TextEncodeQwenImageEdit", "prompt", "cohort", "mask to image", "corneal", "encode", "dpn"],
             hidden=[io.Hidden.extra_pnginfo],
             inputs=[*_required_inputs(), *_optional_inputs()],
@@ -110,7 +110,8 @@ class CCMConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="The same with the negative prompt."),
                 io.Latent.Output(
                     display_name="latent",
-                    tooltip="Empty latents of the masks' size, sides extended to multiples of 32 pixels, one a mask.",
+                    tooltip="Empty latents of the masks' size, with sides extended to multiples of 32 pixels, one "
+                    "for each mask.",
                 ),
                 io.String.Output(display_name="prompt", tooltip="The prompt that was used."),
             ],
@@ -208,7 +209,9 @@ def checked_references(reference: Any, masks: list[Any]) -> list[Any]:
         return []
     tensors.check_image(reference, "reference")
     if len(reference) not in (1, len(masks)):
-        raise InputError(f"reference is a batch of {len(reference)} for {len(masks)} masks: link one, or one a mask")
+        raise InputError(
+            f"reference is a batch of {len(reference)} for {len(masks)} masks: link one, or one for each mask"
+        )
     height, width = masks[0].shape
     if tuple(reference.shape[1:3]) != (height, width):
         raise InputError(
@@ -267,8 +270,8 @@ class CCMCropToMask(io.ComfyNode):
             node_id="CCMCropToMask",
             display_name="CCM Crop To Mask",
             category=CATEGORY,
-            description="Cuts the rows and columns off again with which CCM Conditioning extended a mask whose sides "
-            "are no multiples of 32. Pictures that have the mask's size already pass unchanged.",
+            description="Cuts off the rows and columns that CCM Conditioning added to a mask whose sides are not "
+            "multiples of 32. Pictures that already have the mask's size pass unchanged.",
             search_aliases=["crop", "unpad", "trim", "size of mask"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures decoded by VAE Decode."),

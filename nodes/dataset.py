@@ -28,14 +28,14 @@ class CCMSaveDataset(io.ComfyNode):
             display_name="CCM Save Data Set",
             category=CATEGORY,
             description="Adds images with their masks, cohort, biomarkers and provenance (graph and file hashes) to a "
-            "data set in the output folder. Rows appear whole, also where several runs write at once; what the data "
-            "set holds already is not written again. Only pseudonyms are accepted.",
+            "data set in the output folder. Rows appear whole, even if several runs write at once; images that the "
+            "data set already contains are not written again. Only pseudonyms are accepted.",
             search_aliases=["save dataset", "export", "training data", "csv", "folder", "provenance", "labels"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Image.Input("images", tooltip="Images, kept as 8 bit PNG."),
-                io.Mask.Input("masks", tooltip="Their nerve masks, one an image, of its size in pixels."),
+                io.Mask.Input("masks", tooltip="Their nerve masks, one for each image, of its size in pixels."),
                 io.String.Input("folder", default="ccm_dataset", tooltip="Name of a folder below the output folder."),
                 io.Combo.Input(
                     "cohort", options=studies.cohorts(), tooltip="Label of all images: their clinical group."
@@ -44,17 +44,17 @@ class CCMSaveDataset(io.ComfyNode):
                     "patient",
                     default="",
                     tooltip="Pseudonym of the patient: letters, digits, - and _ with at least one digit, such as "
-                    "P0012. Empty: every image is a subject of its own, as synthetic images are.",
+                    "P0012. Empty: every image is a subject of its own, as for synthetic images.",
                 ),
                 io.Combo.Input(
                     "eye", options=[UNKNOWN, "OD", "OS"], default=UNKNOWN, tooltip="Right (OD) or left (OS) eye."
                 ),
                 io.String.Input(
-                    "visit", default="", advanced=True, tooltip="Short code of the visit, such as V1; no date."
+                    "visit", default="", advanced=True, tooltip="Short code of the visit, such as V1; not a date."
                 ),
                 pixel_size_input(),
                 io.Boolean.Input(
-                    "synthetic", default=True, tooltip="Whether the images are synthetic; kept as a column."
+                    "synthetic", default=True, tooltip="Whether the images are synthetic; written to a column."
                 ),
                 io.Boolean.Input(
                     "hash_models",
@@ -67,13 +67,13 @@ class CCMSaveDataset(io.ComfyNode):
                     "biomarkers",
                     optional=True,
                     force_input=True,
-                    tooltip="json of CCM Biomarkers, one an image. Without it the masks are measured here.",
+                    tooltip="json of CCM Biomarkers, one for each image. Without it the masks are measured here.",
                 ),
                 io.String.Input(
                     "linked_cohort",
                     optional=True,
                     force_input=True,
-                    tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it takes the place of the choice above.",
+                    tooltip="Cohort from CCM Sample Masks or CCM Degenerate; it replaces the choice above.",
                 ),
             ],
             outputs=[io.String.Output(display_name="report", tooltip="What was written where, as JSON.")],
@@ -177,10 +177,8 @@ class CCMLoadDataset(io.ComfyNode):
                     default=ALL,
                     tooltip="Only the images of this clinical group.",
                 ),
-                io.Int.Input(
-                    "start", default=0, min=0, max=10**9, tooltip="Number of images that are passed over first."
-                ),
-                io.Int.Input("count", default=1, min=1, max=256, tooltip="Number of images in the batch, at most."),
+                io.Int.Input("start", default=0, min=0, max=10**9, tooltip="Number of images to skip."),
+                io.Int.Input("count", default=1, min=1, max=256, tooltip="Greatest number of images in the batch."),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="Images, grey, of one size."),

@@ -21,8 +21,8 @@ class CCMDegenerate(io.ComfyNode):
             node_id="CCMDegenerate",
             display_name="CCM Degenerate",
             category=CATEGORY,
-            description="The same nerves at another severity: branches let go, fibres die back, trunks break; nothing "
-            "grows. A model of cross-sectional data, not of anybody's future.",
+            description="The same nerves at another severity: branches separate, fibres die back, trunks break; "
+            "nothing grows. It is a model of cross-sectional data and does not predict anybody's future.",
             search_aliases=["severity", "progression", "neuropathy", "disease", "decline", "DPN"],
             inputs=[
                 PLEXUS.Input("plexus", tooltip="Nerves as lines, from CCM Sample Masks or another CCM Degenerate."),
@@ -33,13 +33,13 @@ class CCMDegenerate(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Place on the axis of the cohorts (no unit): 0 Control, 1 type 1 diabetes without, 2 with "
-                    "neuropathy. Not below the severity at which the plexus was drawn.",
+                    tooltip="Place on the axis of the cohorts (no unit): 0 Control, 1 type 1 diabetes without "
+                    "neuropathy, 2 with neuropathy. Not below the severity at which the plexus was drawn.",
                 ),
             ],
             outputs=[
                 io.Mask.Output(display_name="masks", tooltip="Nerve masks, 1 on nerve."),
-                io.String.Output(display_name="cohort", tooltip="The nearest cohort, whose prompt fits."),
+                io.String.Output(display_name="cohort", tooltip="The nearest cohort, for the prompt."),
                 PLEXUS.Output(display_name="plexus", tooltip="The nerves at this severity."),
             ],
         )

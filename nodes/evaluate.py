@@ -26,9 +26,10 @@ class CCMEvaluate(io.ComfyNode):
             node_id="CCMEvaluate",
             display_name="CCM Evaluate",
             category=CATEGORY,
-            description="Whether synthetic images can be trusted: fidelity and diversity beside real against real, "
-            "biomarkers with a test of equivalence, and copies of patients. Each set is a batch of images or a data "
-            "set; at least 8 images a set, and 100 or more for an answer. Writes the report that the command writes.",
+            description="Can synthetic images be trusted? Compares fidelity and diversity with those of real "
+            "against real images, tests biomarkers for equivalence, and searches for copies of patients. Each set "
+            "is a batch of images or a data set of at least 8 images; an answer takes 100 or more. Writes the same "
+            "report as the command.",
             search_aliases=["FID", "KID", "equivalence", "TOST", "memorisation", "quality report", "real vs synthetic"],
             is_output_node=True,
             inputs=[
@@ -41,18 +42,19 @@ class CCMEvaluate(io.ComfyNode):
                 io.Boolean.Input(
                     "pairs",
                     default=False,
-                    tooltip="On where a synthetic image was painted from a real one's mask: image i of both batches, "
-                    "or images of one file name.",
+                    tooltip="On if each synthetic image was painted from the mask of a real one: image i of both "
+                    "batches, or images with the same file name.",
                 ),
                 pixel_size_input(),
                 io.String.Input(
                     "report_folder",
                     default="ccm_evaluation",
-                    tooltip="Where report.html and its tables go, below the output folder. Empty: none is written.",
+                    tooltip="Where report.html and its tables go, below the output folder. Empty: no report is "
+                    "written.",
                 ),
-                io.Image.Input("real_images", optional=True, tooltip="Real images, in the place of real_set."),
+                io.Image.Input("real_images", optional=True, tooltip="Real images, instead of real_set."),
                 io.Image.Input(
-                    "synthetic_images", optional=True, tooltip="Synthetic images, in the place of synthetic_set."
+                    "synthetic_images", optional=True, tooltip="Synthetic images, instead of synthetic_set."
                 ),
                 io.String.Input(
                     "real_records",
@@ -71,7 +73,7 @@ class CCMEvaluate(io.ComfyNode):
                 io.Image.Output(
                     display_name="plot", tooltip="Fidelity beside its baseline, biomarkers, map and copies."
                 ),
-                io.String.Output(display_name="json", tooltip="Every figure with its interval: report.json."),
+                io.String.Output(display_name="json", tooltip="Every figure with its interval, as in report.json."),
                 io.String.Output(display_name="answers", tooltip="The four answers in words."),
             ],
         )

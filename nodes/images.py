@@ -38,8 +38,8 @@ class CCMLoadImage(io.ComfyNode):
                     max=100.0,
                     step=0.0001,
                     round=0.0001,
-                    tooltip="Side of one pixel in µm; 0: as the file says. 1.0417 for the Heidelberg Rostock Cornea "
-                    "Module (400 µm in 384 pixels).",
+                    tooltip="Side of one pixel in µm; 0 takes it from the file. 1.0417 for the Heidelberg Rostock "
+                    "Cornea Module (400 µm in 384 pixels).",
                 ),
             ],
             outputs=[

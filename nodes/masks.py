@@ -32,15 +32,15 @@ class CCMSampleMasks(io.ComfyNode):
                     options=studies.cohorts(),
                     default="Control",
                     tooltip="Clinical group whose published nerve length, density and width the masks follow: "
-                    "healthy, type 1 diabetes without neuropathy, type 1 diabetes with neuropathy. STUDY: COHORT: one "
-                    "of a study in models/ccm_studies, with the nerves that it says.",
+                    "healthy, type 1 diabetes without neuropathy, type 1 diabetes with neuropathy. STUDY: COHORT is "
+                    "a cohort of a study in models/ccm_studies, with the anatomy that the study names.",
                 ),
                 io.Int.Input(
                     "count",
                     default=1,
                     min=1,
                     max=256,
-                    tooltip="Number of masks in the batch. Mask i has the seed: seed + i.",
+                    tooltip="Number of masks in the batch. Mask i has the seed 'seed + i'.",
                 ),
                 io.Int.Input(
                     "size",
@@ -49,7 +49,8 @@ class CCMSampleMasks(io.ComfyNode):
                     max=1024,
                     step=32,
                     tooltip="Side of the square mask in pixels of 1.04 µm: 384 is the field of 400 µm, a smaller mask "
-                    "shows a smaller field. Below 160 it is the middle of a field of 160, the least that is drawn.",
+                    "shows a smaller field. Below 160 it is the middle of a field of 160, the smallest field that "
+                    "is drawn.",
                 ),
                 io.Int.Input(
                     "seed",

@@ -29,16 +29,16 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
             category=CATEGORY,
             description="Loads Qwen-Image-Edit, -2509 or -2511 from single files, from a diffusers folder, or the "
             "miniature that comes with this pack and runs on any CPU. Other loaders of the same types (GGUF, Load "
-            "Diffusion Model) may take its place.",
+            "Diffusion Model) can replace it.",
             search_aliases=["Qwen", "load model", "checkpoint", "UNETLoader", "miniature", "diffusers", "unet", "clip"],
             inputs=model_inputs(),
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The transformer; link it to WDLoRA Apply."),
                 io.Clip.Output(display_name="clip", tooltip="Qwen2.5-VL, which reads prompt and mask."),
-                io.Vae.Output(display_name="vae", tooltip="The VAE, between pixels and latents."),
+                io.Vae.Output(display_name="vae", tooltip="The VAE, which converts between pixels and latents."),
                 io.String.Output(
                     display_name="variant",
-                    tooltip="edit, 2509 or 2511. CCM Conditioning knows it from model and clip without this link.",
+                    tooltip="edit, 2509 or 2511. CCM Conditioning gets it from model and clip without this link.",
                 ),
             ],
         )
@@ -124,14 +124,15 @@ def model_inputs() -> list[Any]:
             "variant",
             options=list(VARIANTS),
             default=AUTO,
-            tooltip="Which of the three models it is. Auto: as folder or file name tell; choose where they do not.",
+            tooltip="Which of the three models it is. Auto reads it from the folder or file name; choose it if they "
+            "do not tell.",
         ),
         io.Combo.Input(
             "dtype",
             options=list(WEIGHT_TYPES),
             default="default",
-            tooltip="How the transformer's weights are kept in memory. Default: as the file has them. fp8 takes "
-            "half the memory of bfloat16; adapters stay exact on it.",
+            tooltip="How the transformer's weights are kept in memory. Default: as in the file. fp8 takes half the "
+            "memory of bfloat16, and adapters stay exact.",
         ),
     ]
 

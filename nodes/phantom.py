@@ -22,8 +22,8 @@ class CCMPhantom(io.ComfyNode):
             node_id="CCMPhantom",
             display_name="CCM Phantom",
             category=CATEGORY,
-            description="A confocal image of known nerves by image formation alone, without a learned model: for "
-            "checking tracers and biomarkers against the truth, and as training material.",
+            description="Simulates a confocal image of known nerves, without a learned model: for checking tracers "
+            "and biomarkers against the truth, and as training material.",
             search_aliases=["phantom", "simulate", "ground truth", "synthetic nerves", "renderer"],
             inputs=[
                 PLEXUS.Input("plexus", tooltip="Nerves as lines, from CCM Sample Masks or CCM Degenerate."),
@@ -33,14 +33,14 @@ class CCMPhantom(io.ComfyNode):
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=True,
-                    tooltip="Seed of noise, cells, haze and light of the first image; image i has the seed: seed + i.",
+                    tooltip="Seed of noise, cells, haze and light of the first image; image i has the seed 'seed + i'.",
                 ),
                 io.Combo.Input(
                     "appearance",
                     options=["cohort", "common"],
                     default="cohort",
                     tooltip="Cohort: contrast, beading, haze and dendritic cells follow the severity (an assumption). "
-                    "Common: the same for all, so that an image tells no more of its cohort than its mask.",
+                    "Common: the same for all, so that only the mask tells the cohort.",
                 ),
                 io.Combo.Input(
                     "version",
@@ -48,7 +48,7 @@ class CCMPhantom(io.ComfyNode):
                     default=version_name(VERSION),
                     optional=True,
                     tooltip="Phantom 2: grain, light, widths, fine network, K-structures and cells as in real frames. "
-                    "Phantom 1: what older figures were made with.",
+                    "Phantom 1: the version on which older figures were taken.",
                 ),
             ],
             outputs=[
@@ -56,8 +56,8 @@ class CCMPhantom(io.ComfyNode):
                 io.Mask.Output(display_name="masks", tooltip="Their true nerve masks: what an expert annotates."),
                 io.Mask.Output(
                     display_name="all_fibres",
-                    tooltip="Everything that is there: the masks and the fine network, which experts do not annotate. "
-                    "Phantom 1 shows no fine network.",
+                    tooltip="Everything that is there: the masks and the fine network, which experts do not "
+                    "annotate. Phantom 1 has no fine network.",
                 ),
             ],
         )

@@ -23,8 +23,8 @@ class CCMTrace(io.ComfyNode):
             display_name="CCM Trace",
             category=CATEGORY,
             description="Traces corneal nerves in images: by a small network, by oriented line filters, or by a "
-            "network of your own. For comparing images with each other and with their masks; run validate-tracing on "
-            "annotated images of your own before you rely on it.",
+            "network of your own. Use it to compare images with each other and with their masks. Run "
+            "validate-tracing on your own annotated images before you rely on it.",
             search_aliases=["segment nerves", "nerve tracing", "ridge filter", "ACCMetrics", "image to mask", "ONNX"],
             inputs=[
                 io.Image.Input("images", tooltip="Confocal images; a batch is traced one by one."),
@@ -32,8 +32,9 @@ class CCMTrace(io.ComfyNode):
                 io.Mask.Input(
                     "valid",
                     optional=True,
-                    tooltip="1 where there is image (from CCM Load Image): leaves out a mosaic's black surroundings. "
-                    "One, or one an image. Without it, surroundings and an information bar are looked for.",
+                    tooltip="1 where there is image (from CCM Load Image): leaves out a mosaic's black "
+                    "surroundings. One, or one for each image. Without it, surroundings and an information bar are "
+                    "detected.",
                 ),
                 *tracers.tracer_inputs(),
             ],

@@ -23,16 +23,17 @@ def tracer_inputs() -> list[Any]:
             default=DEFAULT,
             optional=True,
             tooltip="network: the small network that comes with the pack. lines: oriented line filters, without "
-            "learned weights. A file in models/ccm_tracers: a network of your own, as ONNX or of python -m training "
-            "tracer.",
+            "learned weights. A file in models/ccm_tracers: a network of your own, in ONNX or from python -m "
+            "training tracer.",
         ),
         io.Combo.Input(
             "detail",
             options=list(DETAILS),
             default=ANNOTATED,
             optional=True,
-            tooltip="What a network draws. annotated: the nerves that experts draw, as wide as their pen. visible: all "
-            "that can be seen, fine connecting fibres too. The line filters and ONNX files know one detail, theirs.",
+            tooltip="What a network draws. annotated: the nerves that experts draw, as wide as their pen. visible: "
+            "everything that can be seen, with fine connecting fibres. The line filters and ONNX files have only "
+            "one detail.",
         ),
     ]
 

@@ -40,12 +40,10 @@ def _inputs() -> list[Any]:
             "data",
             options=[PHANTOMS, *datasets()],
             default=PHANTOMS,
-            tooltip="What is learned from: phantoms, drawn on the spot, or a data set folder (images, masks, "
+            tooltip="The training data: phantoms, which are drawn for the run, or a data set folder (images, masks, "
             "dataset.csv) below the input or output folder.",
         ),
-        io.Int.Input(
-            "phantoms_per_cohort", default=64, min=1, max=100000, tooltip="Phantoms: number for every cohort."
-        ),
+        io.Int.Input("phantoms_per_cohort", default=64, min=1, max=100000, tooltip="Phantoms: number for each cohort."),
         io.Combo.Input(
             "appearance",
             options=["cohort", "common"],
@@ -53,13 +51,13 @@ def _inputs() -> list[Any]:
             tooltip="Phantoms: whether contrast, beading, haze and cells follow the cohort or are the same.",
         ),
         pixel_size_input(),
-        io.Int.Input("steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0: as many as the preset says."),
+        io.Int.Input("steps", default=0, min=0, max=10**7, tooltip="Optimiser steps; 0 takes them from the preset."),
         io.String.Input(
             "settings",
             advanced=True,
             default="",
             multiline=True,
-            tooltip="Changes to the preset, one KEY=VALUE a line, such as learning_rate=5e-5 or rank=32.",
+            tooltip="Changes to the preset, one KEY=VALUE per line, such as learning_rate=5e-5 or rank=32.",
         ),
         io.Combo.Input(
             "device", options=["auto", "cpu", "cuda"], default="auto", advanced=True, tooltip="Where to compute."
@@ -68,7 +66,7 @@ def _inputs() -> list[Any]:
             "resume",
             advanced=True,
             default=True,
-            tooltip="Go on where a run of this name stopped. Off: refuse a name that is taken.",
+            tooltip="Continue where a run of this name stopped. Off: refuse a name that is taken.",
         ),
         io.Combo.Input(
             "study",
@@ -91,8 +89,8 @@ class WDLoRATrain(io.ComfyNode):
             display_name="WDLoRA Train",
             category=CATEGORY,
             description="Fine-tunes Qwen-Image-Edit on corneal confocal images in a process of its own, shows its loss "
-            "curve and sample sheets, and puts the adapter into models/loras. Stopping the run keeps a checkpoint; the "
-            "same settings go on from it. Models that ComfyUI holds are unloaded first.",
+            "curve and sample sheets, and puts the adapter into models/loras. Stopping the run keeps a checkpoint, "
+            "and the same settings continue from it. Models that ComfyUI holds are unloaded first.",
             search_aliases=["train", "fine-tune", "finetune", "lora training", "dora", "learn", "fit"],
             is_output_node=True,
             inputs=_inputs(),
@@ -323,7 +321,7 @@ def _wrong(
         wrong.append(InputError(sentence, input="name"))
     for line in filter(None, map(str.strip, settings.splitlines())):
         if not _SETTING.fullmatch(line):
-            sentence = f"the setting {line!r} is not KEY=VALUE: write one a line, such as rank=32"
+            sentence = f"the setting {line!r} is not KEY=VALUE: write one per line, such as rank=32"
             wrong.append(InputError(sentence, input="settings"))
     wrong += models.lacking(source, diffusion_model, text_encoder, vae, folder)
     return wrong + ([] if data == PHANTOMS else files.problems(dataset_folder, data))
