@@ -1,8 +1,8 @@
-"""Compare LoRA and WDLoRA on the miniature, the learning rate tuned for each method and rank.
+"""Compare LoRA and WDLoRA on the miniature, with the learning rate tuned for each method and rank.
 
-Every arm is tuned on tuning seeds over rates that bracket its optimum and then trained on fresh seeds; arms are
-paired by seed. Results are journalled: the same command goes on where it was stopped. Two processes share a folder
-with --shard 0/2 and --shard 1/2.
+Every arm is tuned on tuning seeds over rates on both sides of its optimum and then trained on fresh seeds; arms are
+paired by seed. Results are recorded at once: the same command continues where it was stopped. Two processes share a
+folder with --shard 0/2 and --shard 1/2.
 """
 
 import argparse
@@ -20,28 +20,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the study")
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature` (the default)")
-    parser.add_argument("--ranks", type=int, nargs="+", help="(default: 1 2 4 8; with --report those that are there)")
+    parser.add_argument("--ranks", type=int, nargs="+", help="(default: 1 2 4 8; with --report the existing ones)")
     parser.add_argument("--steps", type=int, default=200, help="steps of every run (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="pictures a step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures per step (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, default=64, help="side of the crops in pixels, a multiple of 32 (default: %(default)s)"
     )
-    parser.add_argument("--phantoms", type=int, default=32, help="phantoms a cohort (default: %(default)s)")
+    parser.add_argument("--phantoms", type=int, default=32, help="phantoms of each cohort (default: %(default)s)")
     parser.add_argument(
         "--rates",
         type=float,
         nargs="+",
         default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
-        help="learning rates to try first; further ones follow where the best is at an end (default: %(default)s)",
+        help="learning rates to try first; further ones follow if the best is at an end (default: %(default)s)",
     )
     parser.add_argument(
         "--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100 (default: %(default)s)"
     )
     parser.add_argument(
-        "--seeds", type=int, help="fresh seeds, counted from 0 (default: 5; with --report those that are there)"
+        "--seeds", type=int, help="fresh seeds, counted from 0 (default: 5; with --report the existing ones)"
     )
     parser.add_argument("--shard", default="0/1", help="this process's share, e.g. 0/2 (default: all)")
-    parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
+    parser.add_argument("--report", action="store_true", help="only print the tables of existing runs")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""Whether synthetic images help a network on real patients: regimes A (real), B (both) and C (synthetic alone).
+"""Test whether synthetic images help a network on real patients: regimes A (real), B (both) and C (synthetic only).
 
-An HMSViT-like network is trained for diagnosis and for segmentation under every regime, with the same number of steps
-and the same augmentation, and tested on held-out real patients. Seeds and splits are paired. Beside it stand chance, a
-logistic regression on the true biomarkers, one on the appearance, the shipped tracer, and regime A without
+An HMSViT-like network is trained for diagnosis and for segmentation in every regime, with the same number of steps and
+the same augmentation, and tested on held-out real patients. Seeds and splits are paired. The report also shows chance,
+a logistic regression on the true biomarkers, one on the appearance, the shipped tracer, and regime A without
 augmentation. Images from a held-out patient's mask, or from an adapter that was trained on one, are refused. The same
-command goes on where it was stopped. Writes OUT/report.html, OUT/report.json and the networks of the first seed.
+command continues where it was stopped. Writes OUT/report.html, OUT/report.json and the networks of the first seed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DATA",
-        help="data sets of synthetic images, one a generator",
+        help="data sets of synthetic images, one for each generator",
     )
     parser.add_argument(
         "--adapter",
@@ -42,18 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", choices=("diagnosis", "segmentation", "both"), default="both")
     pairs = parser.add_mutually_exclusive_group()
-    pairs.add_argument("--seeds", type=int, help="pairs of seed and split (default: 7; below 6 nothing is claimed)")
     pairs.add_argument(
-        "--folds", type=int, help="hold out each of so many folds of the patients once, instead of seeds"
+        "--seeds", type=int, help="pairs of seed and split (default: 7; with fewer than 6 nothing is claimed)"
+    )
+    pairs.add_argument(
+        "--folds", type=int, help="number of folds of the patients, each held out once, instead of seeds"
     )
     parser.add_argument(
-        "--split", type=Path, help="split.csv of the generator's training: who is held out (default: as the data say)"
+        "--split",
+        type=Path,
+        help="split.csv of the generator's training, with the held-out patients (default: as in the data)",
     )
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps of every training (default: 400)")
     parser.add_argument(
-        "--pretrain-steps", type=int, default=200, help="steps on masked blocks before them (default: 200; 0: none)"
+        "--pretrain-steps",
+        type=int,
+        default=200,
+        help="steps on masked blocks before the training (default: 200; 0: none)",
     )
-    parser.add_argument("--batch", type=int, default=8, help="tiles a step (default: 8)")
+    parser.add_argument("--batch", type=int, default=8, help="tiles per step (default: 8)")
     parser.add_argument("--size", type=int, default=96, help="side of the tiles in pixels (default: 96)")
     parser.add_argument(
         "--network", choices=("tiny", "small", "base", "paper"), default="tiny", help="its size (default: tiny)"
@@ -62,16 +69,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ratio", type=float, default=0.5, help="share of synthetic images in regime B's draws (default: 0.5)"
     )
     parser.add_argument(
-        "--test-share", type=float, default=0.3, help="patients held out where nothing says who (default: 0.3)"
+        "--test-share",
+        type=float,
+        default=0.3,
+        help="share of patients to hold out if no split is given (default: 0.3)",
     )
     parser.add_argument(
-        "--shuffled", action="store_true", help="also train on shuffled labels, which must be at chance"
+        "--shuffled", action="store_true", help="also train on shuffled labels, which must give chance level"
     )
     parser.add_argument(
-        "--features", default="texture-1", metavar="NAME", help="of the appearance probe, as in evaluate"
+        "--features", default="texture-1", metavar="NAME", help="features of the appearance probe, as in evaluate"
     )
     parser.add_argument(
-        "--pixel-size-um", type=float, metavar="SIZE", help="where the table of the data does not say it"
+        "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if the table of the data does not tell it"
     )
     parser.add_argument("--model", default="miniature", help="with --adapter: its base (default: miniature)")
     parser.add_argument("--cfg", type=float, help="with --adapter: guidance scale (default: the model's)")
@@ -79,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paint-size", type=int, help="with --adapter: paint crops of this side, not whole masks")
     parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
     parser.add_argument("--out", type=Path, default=Path("downstream"), metavar="DIR", help="(default: downstream)")
-    parser.add_argument("--json", action="store_true", help="print what report.json holds")
+    parser.add_argument("--json", action="store_true", help="print the content of report.json")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
 """Measure what an adapter has learned: on phantoms that nobody trained on, or on held-out patients of your own data.
 
-Without --data phantoms and painted pictures are compared by kernel distance and a classifier, traced with the same
-tracer, and painted again under other cohorts' prompts. With --data the masks of the held-out patients are painted and
-compared with their images, as `python -m wdlora evaluate --pairs` does; the model card of the run links the report.
+Without --data, phantoms and painted pictures are compared by kernel distance and a classifier, traced with the same
+tracer, and painted again with other cohorts' prompts. With --data, the masks of the held-out patients are painted and
+compared with their images, like `python -m wdlora evaluate --pairs`; the model card of the run links to the report.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         required=True,
-        help="the adapter file; or several that differ by their training seed, for intervals over training runs",
+        help="the adapter file; or several that differ in their training seed, for intervals over training runs",
     )
     parser.add_argument("--model", default="miniature", help="a diffusers folder, or `miniature` (the default)")
     parser.add_argument(
@@ -36,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="a data set whose held-out patients are painted, instead of phantoms")
     parser.add_argument(
-        "--split", type=Path, help="with --data: who was held out (default: split.csv beside the adapter)"
+        "--split", type=Path, help="with --data: the held-out patients (default: split.csv beside the adapter)"
     )
-    parser.add_argument("--pixel-size-um", type=float, help="with --data: where dataset.csv does not tell it")
+    parser.add_argument("--pixel-size-um", type=float, help="with --data: pixel size, if dataset.csv does not tell it")
     parser.add_argument(
-        "--count", type=int, help="masks a cohort, at least 4 (default: 96); with --data masks in all (default: all)"
+        "--count",
+        type=int,
+        help="masks of each cohort, at least 4 (default: 96); with --data total number of masks (default: all)",
     )
     parser.add_argument(
         "--size", type=int, help="side of the pictures in pixels (default: 128; with --data: whole images)"
@@ -48,16 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=700_000, help="first seed of masks and pictures (default: %(default)s)"
     )
-    parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
     parser.add_argument(
-        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; 1: older figures)"
+        "--appearance", choices=("cohort", "common"), help="appearance of the phantoms (default: cohort)"
+    )
+    parser.add_argument(
+        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; older figures: 1)"
     )
     parser.add_argument("--steps", type=int, default=12, help="sampler steps (default: 12)")
     parser.add_argument(
         "--sampler",
         choices=("heun", "euler"),
         default="heun",
-        help="heun computes the model twice a step; as few steps of euler paint smoother pictures than the model knows "
+        help="heun computes the model twice a step; the same number of euler steps paints smoother pictures than "
+        "the model has learned "
         "(default: heun)",
     )
     parser.add_argument("--cfg", type=float, help="guidance scale (default: the official one of the model)")
@@ -65,13 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp8", "nf4"),
-        help="of the frozen transformer (default: fp32 for `miniature`, else bf16)",
+        help="storage of the frozen transformer (default: fp32 for `miniature`, else bf16)",
     )
     parser.add_argument(
         "--offload",
         choices=("none", "model", "block"),
         default="none",
-        help="model: the parts take turns on a card that does not hold them together; block: the transformer's blocks "
+        help="model: the parts take turns on a card that cannot hold them together; block: the transformer's blocks "
         "as well (default: none)",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

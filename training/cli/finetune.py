@@ -1,9 +1,9 @@
 """Fine-tune Qwen-Image-Edit, or the miniature, on corneal confocal microscopy images.
 
 The data are a folder (images/, masks/ and dataset.csv with the columns file, cohort and patient) or phantoms.
-Everything goes to the output folder: checkpoints, log, sample sheets, the adapter and a model card. Ctrl-C saves
-and ends; the same command with --resume goes on where it stopped. On several GPUs or machines start it with
-`accelerate launch -m training finetune …`.
+Everything is written to the output folder: checkpoints, log, sample sheets, the adapter and a model card. Ctrl-C saves
+the run and ends it; the same command with --resume continues where it stopped. On several GPUs or machines start it
+with `accelerate launch -m training finetune …`.
 """
 
 import argparse
@@ -22,20 +22,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", required=True, help="name of a preset, or a TOML file; `list` shows them")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument(
-        "--data", default="phantoms:64", help="a data set folder, or phantoms:N, N a cohort (default: %(default)s)"
+        "--data",
+        default="phantoms:64",
+        help="a data set folder, or phantoms:N with N of each cohort (default: %(default)s)",
     )
-    parser.add_argument("--appearance", choices=("cohort", "common"), help="of the phantoms (default: cohort)")
     parser.add_argument(
-        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; 1: older figures)"
+        "--appearance", choices=("cohort", "common"), help="appearance of the phantoms (default: cohort)"
+    )
+    parser.add_argument(
+        "--phantom", type=int, choices=VERSIONS, help=f"version of the phantoms (default: {VERSION}; older figures: 1)"
     )
     parser.add_argument("--model", help="a diffusers folder, or `miniature`; or name single files:")
     parser.add_argument("--transformer", help="single file (ComfyUI's layout)")
     parser.add_argument("--text-encoder", help="single file")
     parser.add_argument("--vae", help="single file")
     parser.add_argument("--tokenizer", help="folder with the tokenizer, or a ComfyUI checkout")
-    parser.add_argument("--variant", choices=("edit", "2509", "2511"), help="where the files do not tell")
+    parser.add_argument("--variant", choices=("edit", "2509", "2511"), help="variant, if the files do not tell it")
     parser.add_argument(
-        "--pixel-size-um", type=float, help="of the images, where dataset.csv does not tell it; phantoms have 1.0417"
+        "--pixel-size-um",
+        type=float,
+        help="pixel size of the images, if dataset.csv does not tell it; phantoms have 1.0417",
     )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
@@ -56,11 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         type=Path,
         metavar="CSV",
-        help="who is held out: as split.csv of another run; new patients are drawn",
+        help="held-out patients, as in split.csv of another run; new patients are drawn",
     )
     parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -1,7 +1,7 @@
 """Train the miniature: a complete Qwen-Image-Edit of a few million parameters, from nothing, on a CPU.
 
-The stages: the VAE, a tokenizer and text encoder, the MMDiT, the files, and their measured figures. Each is
-resumable: the same command goes on where it was stopped. The whole takes three to four hours on a CPU.
+The stages are the VAE, a tokenizer and text encoder, the MMDiT, the files, and their measured figures. The same command
+continues where it was stopped. All stages together take three to four hours on a CPU.
 """
 
 import argparse

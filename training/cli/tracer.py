@@ -1,10 +1,10 @@
-"""Train the tracer's network on phantoms alone: no real image is learned from.
+"""Train the tracer's network on phantoms alone; no real image is used for training.
 
-Draws phantoms, trains, chooses from which probability on a nerve is drawn, and writes network_1.safetensors,
-recipe.json and metrics.json. The same command goes on where it was stopped. The whole takes about an hour on two
-CPU cores.
+Draws phantoms, trains, chooses the probability above which a nerve is drawn, and writes network_1.safetensors,
+recipe.json and metrics.json. The same command continues where it was stopped. The whole training takes about an hour on
+two CPU cores.
 
-The level of "visible" is chosen on phantoms too, or, with --choose-on, on images with annotations; recipe.json says on
+The level of "visible" is chosen on phantoms too, or, with --choose-on, on images with annotations; recipe.json states
 which. `trace(…, segmenter="OUT/network_1.safetensors")` uses the file.
 """
 
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--choose-on",
         type=Path,
         metavar="DIR",
-        help='images with annotations of all that can be seen, on which the level of "visible" is chosen',
+        help='images with annotations of everything that can be seen, on which the level of "visible" is chosen',
     )
-    parser.add_argument("--pixel-size-um", metavar="SIZE", help="µm a pixel of the images of --choose-on")
+    parser.add_argument("--pixel-size-um", metavar="SIZE", help="µm per pixel of the images of --choose-on")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of the training (default: 2)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw phantoms (default: 1)")
 

@@ -16,23 +16,23 @@ from ..errors import InputError
 from ..quiet import silence_kernel_warning
 
 COMMANDS = {
-    "inspect": "show what an adapter file holds and how far it moves its base",
+    "inspect": "show what an adapter file contains and how far it changes its base",
     "convert": "write an adapter in another dialect",
     "sample-masks": "draw nerve masks that match a cohort",
     "measure": "measure corneal nerve biomarkers in masks or images",
-    "validate-tracing": "compare the tracer with manual annotations of real images",
+    "validate-tracing": "compare the tracer with annotations of real images",
     "evaluate": "compare synthetic images with real ones: fidelity, biomarkers, copies",
-    "classify": "probabilities of cohorts by a trained network, for research",
+    "classify": "compute probabilities of cohorts with a trained network, for research",
     "convert-lite0": "write EfficientNet-Lite0's weights for evaluate",
     "convert-inception": "write FID's Inception weights for evaluate",
-    "import-dataset": "bring a public or your own data set into the folder layout of training",
+    "import-dataset": "convert a public or your own data set into the folder layout of training",
     "accept-masks": "accept masks that were corrected in a data set, and measure them",
     "pseudonymise": "replace names of input files in pictures and workflows, or check for them",
     "run": "run a workflow in this process, without ComfyUI",
     "batch": "run a workflow over many masks, cohorts and seeds, here or on ComfyUI servers",
-    "serve": "the ComfyUI front end with this pack's nodes, in a browser",
-    "demo": "three cohorts from mask to measured picture",
-    "doctor": "what is installed, which ComfyUI and model files are found",
+    "serve": "serve the ComfyUI front end with this pack's nodes, for a browser",
+    "demo": "show three cohorts from mask to measured picture",
+    "doctor": "print what is installed, and which ComfyUI and model files are found",
 }
 
 

@@ -1,5 +1,6 @@
-"""Accept masks that were corrected in a data set: they are measured, and the table, the records and the provenance say
-what they measure and what their hashes are. Until then a corrected mask is refused wherever the data set is read.
+"""Accept masks that were corrected in a data set: measure them and update table, records, provenance and hashes.
+
+Until then a corrected mask is refused wherever the data set is read.
 """
 
 import argparse

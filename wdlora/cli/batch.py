@@ -1,11 +1,12 @@
 """Run a workflow over many masks, cohorts and seeds: here, or on ComfyUI servers.
 
 WORKFLOW is a graph as for `run`. Every combination of masks, cohorts, seeds and --vary values is one job with one
-result in OUT/results; OUT/manifest.json names them all with their hashes. A batch that was killed or interrupted
-continues with the same command; other seeds, masks or cohorts add to the results that are there.
-Where masks are files, OUT is a data set too: images, masks and dataset.csv, with the patients of the masks' data set.
-Masks take the place of the graph's mask loader, or of its CCM Sample Masks.
-Results, manifest and the graphs in pictures hold pseudonyms, no names of input files (see `pseudonymise`).
+result in OUT/results; OUT/manifest.json lists them all with their hashes. The same command continues a batch that was
+killed or interrupted; other seeds, masks or cohorts add to the existing results. Masks replace the graph's mask loader,
+or its CCM Sample Masks.
+
+If masks are files, OUT is a data set too: images, masks and dataset.csv, with the patients of the masks' data set.
+Results, manifest and the graphs in pictures contain pseudonyms instead of names of input files (see `pseudonymise`).
 """
 
 import argparse
@@ -46,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--masks",
         metavar="DIR",
-        help="folder of mask pictures, nerves white, or one with a folder masks, as of sample-masks; one job each",
+        help="folder of masks with white nerves, or one that contains a folder masks, as from sample-masks; one job "
+        "for each mask",
     )
     parser.add_argument(
         "--cohort",
@@ -69,16 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="TITLE.INPUT",
-            help=f"where the {what} goes, if not where the graph says",
+            help=f"input for the {what} (default: as in the graph)",
         )
     parser.add_argument(
         "--server", action="append", default=[], metavar="URL", help="a ComfyUI server; repeat for more (default: here)"
     )
     parser.add_argument(
-        "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
+        "--miniature", action="store_true", help="replace the big models with the small one that ships with the pack"
     )
-    parser.add_argument("--attempts", type=int, default=3, help="tries for a job that fails (%(default)s)")
-    parser.add_argument("--keep-names", action="store_true", help="call masks by their file names in what is written")
+    parser.add_argument("--attempts", type=int, default=3, help="tries for a job that fails (default: %(default)s)")
+    parser.add_argument("--keep-names", action="store_true", help="write the file names of masks into the output")
     parser.add_argument(
         "--key", metavar="FILE", help="secret key of pseudonyms, of 16 bytes or more (default: your own)"
     )

@@ -1,7 +1,7 @@
-"""Probabilities of the cohorts for images, by a network that `python -m training downstream` trained for diagnosis.
+"""Compute probabilities of cohorts for images, with a network of `python -m training downstream`, for research.
 
-Research software, not a medical device: the probabilities are no diagnosis, and say nothing about a person. Images are
-numbered in the order given; file names appear in no output unless --keep-names asks for them.
+Research software, not a medical device: the probabilities are not a diagnosis and say nothing about a person. Images
+are numbered in the given order; file names appear in the output only with --keep-names.
 """
 
 import argparse
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILES", help="images, of any size")
     parser.add_argument("--model", required=True, metavar="FILE", help="a network for diagnosis (.safetensors)")
     parser.add_argument(
-        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+        "--pixel-size-um", metavar="SIZE", help='µm per pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
     parser.add_argument("--keep-names", action="store_true", help="write file names to outputs")
-    parser.add_argument("--csv", metavar="OUT", help="write a table with one row an image")
+    parser.add_argument("--csv", metavar="OUT", help="write a table with one row for each image")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 

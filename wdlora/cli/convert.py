@@ -1,6 +1,9 @@
-"""Write an adapter in another dialect. peft's (a folder, or one file) is what this project, peft and diffusers'
-`load_lora_adapter` read; diffusers' is for a pipeline's `load_lora_weights`; ComfyUI's is bound to the base given.
-An OUT that is there already is replaced only if it is an adapter, and never ADAPTER itself."""
+"""Write an adapter in another dialect.
+
+This project, peft and diffusers' `load_lora_adapter` read peft's dialect (a folder, or one file). A pipeline's
+`load_lora_weights` reads diffusers'. ComfyUI's is bound to the given base. An existing OUT is replaced only if it is an
+adapter, and never if it is ADAPTER itself.
+"""
 
 import argparse
 import json

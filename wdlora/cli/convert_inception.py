@@ -1,8 +1,8 @@
 """Write FID's own Inception weights as safetensors, for `evaluate --features inception:FILE`.
 
-FILE is pt_inception-2015-12-05-6726825d.pth (or torch-fidelity's copy, weights-inception-2015-12-05-6726825d.pth),
-which you bring yourself: no package holds it, and this program downloads nothing. It is read without running code from
-it, and must have the hash in its name. torchvision's Inception v3 is another network and gives other values.
+FILE is pt_inception-2015-12-05-6726825d.pth (or torch-fidelity's copy, weights-inception-2015-12-05-6726825d.pth). You
+must provide it: no package contains it, and this program downloads nothing. It is read without running code from it,
+and must have the hash in its name. torchvision's Inception v3 is a different network and gives other values.
 """
 
 import argparse

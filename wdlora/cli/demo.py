@@ -1,8 +1,8 @@
-"""Three cohorts from mask to measured picture, on a CPU, with nothing but this package.
+"""Three cohorts from mask to measured picture, on a CPU, with this package alone.
 
 Fine-tunes the miniature on phantoms, then runs the shipped workflow `ccm_synthesis` for each cohort: mask, picture,
 trace, biomarkers. Writes pictures, a contact sheet, the biomarkers and a report that opens without a network. A later
-run into the same folder, with as many steps and phantoms, takes the fine-tune that is there.
+run into the same folder, with the same steps and phantoms, uses the existing fine-tune.
 """
 
 import argparse
@@ -29,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: demo)")
     parser.add_argument("--steps", type=int, default=300, help="steps of the fine-tune (default: %(default)s)")
     parser.add_argument(
-        "--phantoms", type=int, default=24, help="phantoms a cohort to learn from (default: %(default)s)"
+        "--phantoms", type=int, default=24, help="phantoms of each cohort for the fine-tune (default: %(default)s)"
     )
-    parser.add_argument("--pictures", type=int, default=2, help="pictures a cohort (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=2, help="pictures of each cohort (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, default=384, help="side of the pictures in pixels, a multiple of 32 (default: %(default)s)"
     )
     parser.add_argument(
-        "--sampler-steps", type=int, default=12, help="steps of Heun's method a picture (default: %(default)s)"
+        "--sampler-steps", type=int, default=12, help="steps of Heun's method for each picture (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print the biomarkers as JSON")
 

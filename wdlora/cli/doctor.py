@@ -1,6 +1,6 @@
-"""What is installed, which ComfyUI and which device there are, which model files are found: for bug reports.
+"""Print what is installed, which ComfyUI and device there are, and which model files are found: for bug reports.
 
-Nothing is changed and nothing leaves this machine; the home folder is written `~`, so that no user's name is in it.
+Nothing is changed and nothing leaves this machine. The home folder is written as `~`, so that no user's name appears.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Compare a set of synthetic images with a real one: do they look alike, are the nerves the same, are patients copied?
+"""Compare synthetic images with real ones: do they look alike, are the nerves the same, are patients copied?
 
 --real and --synthetic are folders of grey images, or data sets (images/ and dataset.csv with file, cohort, patient).
---real holds images that the generator never saw; --train those that it was trained on, without which copying cannot be
-ruled out. Writes report.html, report.json, tables and plots into --out. Nothing leaves this machine, and no name of a
-file is in the report.
+--real contains images that the generator never saw; --train contains those on which it was trained. Without --train
+copying cannot be ruled out. Writes report.html, report.json, tables and plots into --out. Nothing leaves this machine,
+and the report contains no file name.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real", required=True, metavar="DIR", help="real images that the generator never saw")
     parser.add_argument("--synthetic", required=True, metavar="DIR", help="synthetic images")
     parser.add_argument("--train", metavar="DIR", help="the images that the generator was trained on")
-    parser.add_argument("--pairs", action="store_true", help="images of one file name have the same mask")
+    parser.add_argument("--pairs", action="store_true", help="images with the same file name have the same mask")
     parser.add_argument(
         "--features",
         default="texture-1",
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", default="cnfl,cnfd,cnbd,cnfw", metavar="NAMES", help="biomarkers to compare (default %(default)s)"
     )
     parser.add_argument(
-        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+        "--pixel-size-um", metavar="SIZE", help='µm per pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
     parser.add_argument(
         "--out", default="evaluation", metavar="DIR", help="where the report goes (default %(default)s)"
     )
     parser.add_argument("--cache", metavar="DIR", help="where features and traces are kept (default OUT/cache)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
-    parser.add_argument("--json", action="store_true", help="print what report.json holds")
+    parser.add_argument("--json", action="store_true", help="print the content of report.json")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,12 +1,13 @@
-"""Bring a public or your own data set into the folder layout that training reads, under pseudonyms.
+"""Convert a public or your own data set into the folder layout that training reads, with pseudonyms.
 
-Knows the layouts qilu (images/, annotations/), padova ({training,test}/images/, label2/), corn (train/LevelN/) and own
-(images/, masks/ and a CSV table with the columns file, patient, and eye, visit, cohort, split where known), and
-recognises them by their folders; --mask-suffix, --mask-prefix and --mask-folder tell masks by their names, anywhere in
-the folder. --columns and --labels say what your table calls its columns and cohorts; --dry-run shows what it would do.
---write-settings writes all of that, as guessed at a first look, into a file to correct, which --settings obeys.
-Writes images/, masks/, provenance/ and dataset.csv; no file name, folder, tag or patient of the data set gets there.
-Images that are there already are passed over, so an interrupted run goes on where it stopped.
+Known layouts are qilu (images/, annotations/), padova ({training,test}/images/, label2/), corn (train/LevelN/) and own
+(images/, masks/ and a CSV table with the columns file, patient and, if known, eye, visit, cohort, split). They are
+recognised by their folders. --mask-suffix, --mask-prefix and --mask-folder identify masks by their names, anywhere in
+the folder. --columns and --labels say what your table calls its columns and cohorts. --dry-run shows what would be
+done. --write-settings guesses all of this and writes it to a file for you to correct; --settings follows that file.
+
+Writes images/, masks/, provenance/ and dataset.csv, without any file name, folder, tag or patient of the data set.
+Images that were already imported are skipped, so an interrupted run continues where it stopped.
 """
 
 import argparse
@@ -36,12 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("folder", metavar="DIR", help="the data set as it was downloaded or exported")
     parser.add_argument("--out", metavar="DIR", help="folder for the data set in our layout")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be taken and what left out")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show what would be taken and what would be left out"
+    )
     parser.add_argument("--layout", metavar="NAME", help="qilu, padova, corn or own (default: by its folders)")
     parser.add_argument(
         "--pixel-size-um",
         metavar="SIZE",
-        help='µm a pixel, or "hrt" for 384 × 384 of a 400 µm field (default: metadata)',
+        help='µm per pixel, or "hrt" for 384 × 384 of a 400 µm field (default: metadata)',
     )
     parser.add_argument(
         "--cohort",
@@ -51,15 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a cohort of the study, or none (leave out), for all or for a group: a set of Qilu, a Level of CORN",
     )
     parser.add_argument(
-        "--study", metavar="TOML", help="of another disease: its cohorts and prompts (default: Control, T1NoDPN, T1DPN)"
+        "--study",
+        metavar="TOML",
+        help="study of another disease: its cohorts and prompts (default: Control, T1NoDPN, T1DPN)",
     )
-    parser.add_argument("--roster", metavar="CSV", help="which patient, eye, visit and cohort each file belongs to")
+    parser.add_argument(
+        "--roster", metavar="CSV", help="table that says which patient, eye, visit and cohort each file belongs to"
+    )
     parser.add_argument(
         "--columns",
         action="append",
         default=[],
         metavar="OURS=THEIRS,…",
-        help="what the roster calls file, patient, eye, visit, cohort and split",
+        help="what the roster calls the columns file, patient, eye, visit, cohort and split",
     )
     parser.add_argument(
         "--labels",
@@ -68,9 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL=COHORT,…",
         help="which cohort, or none (leave out), each label in the roster's column of cohorts is",
     )
-    parser.add_argument("--mask-suffix", default="", metavar="TEXT", help="masks are called as their image, then this")
-    parser.add_argument("--mask-prefix", default="", metavar="TEXT", help="masks are called this, then as their image")
-    parser.add_argument("--mask-folder", default="", metavar="DIR", help="masks lie below this folder of the data set")
+    parser.add_argument(
+        "--mask-suffix", default="", metavar="TEXT", help="text after the image's name in the names of masks"
+    )
+    parser.add_argument(
+        "--mask-prefix", default="", metavar="TEXT", help="text before the image's name in the names of masks"
+    )
+    parser.add_argument(
+        "--mask-folder", default="", metavar="DIR", help="folder of the data set that contains the masks"
+    )
     parser.add_argument(
         "--write-settings", metavar="TOML", help="only look, and write a settings file for you to correct"
     )
@@ -85,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--line-width-um",
         type=float,
         metavar="UM",
-        help="draw centrelines, such as padova's label2, this wide (default: as is); refused where there are none",
+        help="draw centrelines, such as padova's label2, this wide (default: unchanged); refused if there are none",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -1,5 +1,7 @@
-"""Show what an adapter file holds: dialect, rank, layers, parameters, metadata. With its base model also how far
-each block's rows turned (degrees) and their magnitudes changed (%)."""
+"""Show what an adapter file contains: dialect, rank, layers, parameters, metadata.
+
+With its base model it also shows how far each block's rows turned (degrees) and how much their magnitudes changed (%).
+"""
 
 import argparse
 import json

@@ -1,8 +1,8 @@
 """Measure corneal nerve biomarkers in nerve masks or, with --image, in images that are traced first.
 
-Prints one line an image; --csv, --patients and --nerves write tables, --overlay a picture of each. Images are numbered
-in the order given, or carry the pseudonyms of a roster; file names appear in no output unless --keep-names asks for
-them. An image without nerves is a result, not an error.
+Prints one line for each image; --csv, --patients and --nerves write tables, --overlay a picture of each image. Images
+are numbered in the given order, or have the pseudonyms of a roster. File names appear in the output only with
+--keep-names. An image without nerves is a result, not an error.
 """
 
 import argparse
@@ -47,19 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", action="store_true", help="the files are images: trace the nerves, then measure")
     tracer_options.add(parser)
     parser.add_argument(
-        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+        "--pixel-size-um", metavar="SIZE", help='µm per pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
     parser.add_argument(
         "--rules", default="acc_like", metavar="NAME", help="acc_like (default), keep_all or chain_code"
     )
-    parser.add_argument("--roster", metavar="CSV", help="which patient, eye and visit each file belongs to")
+    parser.add_argument(
+        "--roster", metavar="CSV", help="table that says which patient, eye and visit each file belongs to"
+    )
     parser.add_argument(
         "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
     )
     parser.add_argument("--keep-names", action="store_true", help="write file names (and a roster's names) to outputs")
-    parser.add_argument("--csv", metavar="OUT", help="write a table with one row an image")
-    parser.add_argument("--patients", metavar="OUT", help="write a table with one row a patient, eye and visit")
-    parser.add_argument("--nerves", metavar="OUT", help="write a table with one row a nerve")
+    parser.add_argument("--csv", metavar="OUT", help="write a table with one row for each image")
+    parser.add_argument("--patients", metavar="OUT", help="write a table with one row for each patient, eye and visit")
+    parser.add_argument("--nerves", metavar="OUT", help="write a table with one row for each nerve")
     parser.add_argument("--overlay", metavar="DIR", help="write an annotated picture of each image")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 

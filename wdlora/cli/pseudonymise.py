@@ -2,13 +2,13 @@
 
 ComfyUI's Save Image writes the whole graph into every PNG, with the names of the files that it loads. This command
 rewrites the texts of PNG files, and workflows in JSON (of the front end or in API format), in place: names of input
-files become pseudonyms, pixels stay bit for bit. PATHS are files and folders. Where the input file is at hand
-(--input, or the folder "input" beside an "output" that holds PATHS) its pseudonym is the SHA-256 of its content, else
-a keyed hash of its name; the key is made at the first use and lies in your home folder. The pseudonyms are printed:
-keep that list apart from the pictures.
+files become pseudonyms, and pixels stay the same bit for bit. PATHS are files and folders. If the input file is
+available (--input, or the folder "input" beside an "output" that contains PATHS), its pseudonym is the SHA-256 of its
+content, otherwise a keyed hash of its name. The key is created at the first use, in your home folder. The pseudonyms
+are printed: keep that list apart from the pictures.
 
-Titles, notes, prompts and prefixes are changed only where such a name, or one of --names, stands in them. Other kinds
-of files are searched, not changed. The status is 1 where names were found (--check) or are left.
+Titles, notes, prompts and prefixes are changed only if they contain such a name or one of --names. Other kinds of files
+are searched, not changed. The exit status is 1 if names were found (--check) or are left.
 """
 
 import argparse
@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", action="append", default=[], metavar="DIR", help="folder with the input files (repeatable)"
     )
     parser.add_argument(
-        "--names", metavar="FILE", help="more identifiers, one a line, such as names of patients; replaced everywhere"
+        "--names", metavar="FILE", help="more identifiers, one per line, such as names of patients; replaced everywhere"
     )
     parser.add_argument("--key", metavar="FILE", help="secret key of at least 16 bytes, instead of your own")
-    parser.add_argument("--check", action="store_true", help="change nothing; say what is found")
+    parser.add_argument("--check", action="store_true", help="change nothing; only report what is found")
     parser.add_argument(
         "--list", metavar="DIR", help="print pseudonym and name of every file in a folder as CSV, to find images again"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON; it holds the names")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON; it contains the names")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""Run a workflow in this process: no ComfyUI, no server, no GPU needed.
+"""Run a workflow in this process, without ComfyUI, server or GPU.
 
-WORKFLOW is an API-format JSON file (ComfyUI: File → Export (API)), a shipped workflow of the front end's format, whose
-API twin is then used, or a PNG that Save Image wrote. Pictures are read from DATA/input, models from DATA/models.
+WORKFLOW is an API-format JSON file (ComfyUI: File → Export (API)), a shipped workflow in the front end's format (its
+API version is then used), or a PNG that Save Image wrote. Pictures are read from DATA/input, models from DATA/models.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="TITLE.INPUT=VALUE", help="change a value (repeatable)"
     )
     parser.add_argument(
-        "--miniature", action="store_true", help="put the small model that ships with the pack in place of the big ones"
+        "--miniature", action="store_true", help="replace the big models with the small one that ships with the pack"
     )
     parser.add_argument(
         "--input",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy a file that the graph loads to the input folder first",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for results (default: DATA/output)")
-    parser.add_argument("--json", action="store_true", help="print what came out as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     add_host_arguments(parser)
 
 

@@ -1,11 +1,11 @@
 """Draw nerve masks whose biomarkers follow a cohort's published distributions.
 
-Writes masks/NAME.png (0 and 255), with --phantoms images/NAME.png beside them, and manifest.json with what was drawn,
-what was measured, the seeds and the files' hashes; with phantoms also dataset.csv, so that the folder is a data set.
-Masks show what an expert annotates. Phantoms of recipe 2 show the fine network that is there beside it too (--target
-fine_share=0.5 for more of it, 0 for none); all_fibres/NAME.png is the mask with it. What is there already is kept, so
-an interrupted run goes on where it stopped. Masks follow --seed and their number alone: more of them later continue
-the same series, and the manifest lists all of it. Another series needs another folder.
+Writes masks/NAME.png (0 and 255) and manifest.json with what was drawn, what was measured, the seeds and the files'
+hashes. With --phantoms it also writes images/NAME.png and dataset.csv, so that the folder is a data set. Masks show
+what an expert annotates. Phantoms of recipe 2 also show the fine network (--target fine_share=0.5 for more of it, 0 for
+none); all_fibres/NAME.png is the mask with the fine network. Existing files are kept, so an interrupted run continues
+where it stopped. Masks depend only on --seed and their number: a later call with a larger --count continues the same
+series, and the manifest lists all of it. Another series needs another folder.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the series (default 0)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the masks and the manifest")
     parser.add_argument("--size", default="384", metavar="PIXELS", help="side, or HEIGHTxWIDTH (default 384)")
-    parser.add_argument("--pixel-size-um", type=float, metavar="UM", help="µm a pixel (default 400/384)")
+    parser.add_argument("--pixel-size-um", type=float, metavar="UM", help="µm per pixel (default 400/384)")
     parser.add_argument("--severity", type=float, metavar="S", help="0 Control … 2 T1DPN instead of the cohort's own")
     parser.add_argument(
         "--target",
@@ -57,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shift", action="append", default=[], metavar="NAME=VALUE", help="move the cohort's mean of a biomarker"
     )
-    parser.add_argument("--whorl", action="store_true", help="turn the nerves about a centre as in the inferior whorl")
-    parser.add_argument("--phantoms", action="store_true", help="image every mask as a confocal microscope would")
+    parser.add_argument("--whorl", action="store_true", help="turn the nerves around a centre as in the inferior whorl")
+    parser.add_argument("--phantoms", action="store_true", help="simulate a confocal image of every mask")
     parser.add_argument(
         "--recipe",
         type=int,
         choices=RECIPES,
         default=RECIPE,
-        help=f"version of masks and phantoms: {RECIPE} (default), or 1 to go on with an older series",
+        help=f"version of masks and phantoms: {RECIPE} (default), or 1 to continue an older series",
     )
     parser.add_argument("--json", action="store_true", help="print the manifest")
 

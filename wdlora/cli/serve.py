@@ -1,7 +1,7 @@
-"""Serve the ComfyUI front end with this pack's nodes, on this machine and for this machine.
+"""Serve the ComfyUI front end with this pack's nodes, on this machine and for this machine only.
 
-It needs no ComfyUI and no GPU, and asks nothing of any other machine. Pictures to load go to input, results to
-output, models to models/diffusion_models, text_encoders, vae and loras, all below the folder given by --data.
+It needs no ComfyUI and no GPU, and sends no request to another machine. Below the folder of --data, pictures to load
+belong in input and models in models/diffusion_models, text_encoders, vae and loras; results are written to output.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DATA = "wdlora-data"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, and the folders."""
     parser.add_argument(
-        "--port", type=int, default=8188, help="port to listen on, 0: any that is free (default: %(default)s)"
+        "--port", type=int, default=8188, help="port to listen on, or 0 for any free port (default: %(default)s)"
     )
     parser.add_argument(
         "--listen", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: this machine only)"
@@ -39,7 +39,7 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", action="append", default=[], metavar="DIR", help="another models folder, such as ComfyUI's"
     )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: CUDA where there is one)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 … (default: CUDA if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,12 +11,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segmenter",
         metavar="NAME",
-        help=f"network, lines, or a file: .safetensors of `python -m training tracer` or .onnx (default {DEFAULT})",
+        help=f"network, lines, or a file: .safetensors from `python -m training tracer` or .onnx (default {DEFAULT})",
     )
     parser.add_argument(
         "--detail",
         choices=DETAILS,
-        help="what a network draws: the nerves that experts annotate (default), or all that can be seen",
+        help="what a network draws: the nerves that experts annotate (default), or everything that can be seen",
     )
 
 

@@ -1,10 +1,10 @@
-"""Compare the tracer with annotations of real images: what to run before a tracing is relied on.
+"""Compare the tracer with annotations of real images. Run this before you rely on a tracing.
 
-DIR holds images/ and masks/ (or annotations/, or images beside a table) with files of the same names, or is one of the
-public data sets that import-dataset reads. Precision, recall and clDice within a tolerance; CNFL, CNFD and CNBD with
-Bland & Altman's limits and ICC(2,1). Intervals resample patients where a table tells them (--roster, or a CSV beside
-the images), else images. --out writes report.html, report.json, images.csv and a sheet of the ten worst images, which
-shows real images. Images that a tracer was tuned on prove nothing about it.
+DIR contains images/ and masks/ (or annotations/, or images beside a table) with files of the same names, or is one of
+the public data sets that import-dataset reads. Prints precision, recall and clDice within a tolerance, and the
+agreement of CNFL, CNFD and CNBD with Bland & Altman's limits and ICC(2,1). Intervals resample patients if a table names
+them (--roster, or a CSV beside the images), otherwise images. --out writes report.html, report.json, images.csv and a
+sheet of the ten worst images, which shows real images. Images on which a tracer was tuned prove nothing about it.
 """
 
 import argparse
@@ -26,11 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("folder", metavar="DIR", help="folder with images/ and masks/, or a public data set")
     parser.add_argument(
-        "--pixel-size-um", metavar="SIZE", help='µm a pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
+        "--pixel-size-um", metavar="SIZE", help='µm per pixel, or ROW,COLUMN, or "hrt" for 384 × 384 of a 400 µm field'
     )
-    parser.add_argument("--roster", metavar="CSV", help="which patient each file belongs to, for the intervals")
     parser.add_argument(
-        "--tolerance-um", type=float, default=3.0, metavar="UM", help="how far apart lines of one nerve lie (default 3)"
+        "--roster", metavar="CSV", help="table that says which patient each file belongs to, for the intervals"
+    )
+    parser.add_argument(
+        "--tolerance-um",
+        type=float,
+        default=3.0,
+        metavar="UM",
+        help="how far apart two lines of one nerve may lie (default 3)",
     )
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)")
     tracer_options.add(parser)
