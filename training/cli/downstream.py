@@ -45,14 +45,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument(
         "--seeds", type=int, help="pairs of seed and split (default: 7; with fewer than 6 nothing is claimed)"
     )
-    pairs.add_argument(
-        "--folds", type=int, help="number of folds of the patients, each held out once, instead of seeds"
-    )
+    pairs.add_argument("--folds", type=int, help="number of folds of the patients, each held out once; no seeds then")
     parser.add_argument(
         "--split",
         type=Path,
-        help="split.csv of the generator's training, with the held-out patients (default: as in the data)",
+        help="split.csv of the generator's training (default: as in the data)",
     )
+    _add_steps(parser)
+    parser.add_argument(
+        "--ratio", type=float, default=0.5, help="share of synthetic images in regime B's draws (default: 0.5)"
+    )
+    parser.add_argument(
+        "--test-share",
+        type=float,
+        default=0.3,
+        help="share of patients to hold out, without a split (default: 0.3)",
+    )
+    parser.add_argument(
+        "--shuffled", action="store_true", help="also train on shuffled labels, which must give chance level"
+    )
+    parser.add_argument(
+        "--features", default="texture-1", metavar="NAME", help="features of the appearance probe, as in evaluate"
+    )
+    parser.add_argument(
+        "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if the table of the data does not tell it"
+    )
+    _add_painting(parser)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
+    parser.add_argument("--out", type=Path, default=Path("downstream"), metavar="DIR", help="(default: downstream)")
+    parser.add_argument("--json", action="store_true", help="print the content of report.json")
+
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    """How a network is trained."""
     parser.add_argument("--steps", type=int, default=400, help="optimiser steps of every training (default: 400)")
     parser.add_argument(
         "--pretrain-steps",
@@ -65,31 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network", choices=("tiny", "small", "base", "paper"), default="tiny", help="its size (default: tiny)"
     )
-    parser.add_argument(
-        "--ratio", type=float, default=0.5, help="share of synthetic images in regime B's draws (default: 0.5)"
-    )
-    parser.add_argument(
-        "--test-share",
-        type=float,
-        default=0.3,
-        help="share of patients to hold out if no split is given (default: 0.3)",
-    )
-    parser.add_argument(
-        "--shuffled", action="store_true", help="also train on shuffled labels, which must give chance level"
-    )
-    parser.add_argument(
-        "--features", default="texture-1", metavar="NAME", help="features of the appearance probe, as in evaluate"
-    )
-    parser.add_argument(
-        "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if the table of the data does not tell it"
-    )
+
+
+def _add_painting(parser: argparse.ArgumentParser) -> None:
+    """How adapters paint."""
     parser.add_argument("--model", default="miniature", help="with --adapter: its base (default: miniature)")
     parser.add_argument("--cfg", type=float, help="with --adapter: guidance scale (default: the model's)")
     parser.add_argument("--sampler-steps", type=int, default=12, help="with --adapter (default: 12)")
     parser.add_argument("--paint-size", type=int, help="with --adapter: paint crops of this side, not whole masks")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
-    parser.add_argument("--out", type=Path, default=Path("downstream"), metavar="DIR", help="(default: downstream)")
-    parser.add_argument("--json", action="store_true", help="print the content of report.json")
 
 
 def run(args: argparse.Namespace) -> None:

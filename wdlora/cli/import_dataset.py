@@ -61,6 +61,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--roster", metavar="CSV", help="table that says which patient, eye, visit and cohort each file belongs to"
     )
+    _add_names(parser)
+    parser.add_argument(
+        "--write-settings", metavar="TOML", help="only look, and write a settings file for you to correct"
+    )
+    parser.add_argument(
+        "--settings", metavar="TOML", help="pixel size, roster, columns, labels and names of masks from such a file"
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
+    )
+    parser.add_argument("--trace", action="store_true", help="draw masks that are missing with this pack's tracer")
+    parser.add_argument(
+        "--line-width-um",
+        type=float,
+        metavar="UM",
+        help="draw centrelines, such as padova's label2, this wide (default: unchanged); refused if there are none",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    """What the export calls things."""
     parser.add_argument(
         "--columns",
         action="append",
@@ -84,23 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask-folder", default="", metavar="DIR", help="folder of the data set that contains the masks"
     )
-    parser.add_argument(
-        "--write-settings", metavar="TOML", help="only look, and write a settings file for you to correct"
-    )
-    parser.add_argument(
-        "--settings", metavar="TOML", help="pixel size, roster, columns, labels and names of masks from such a file"
-    )
-    parser.add_argument(
-        "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
-    )
-    parser.add_argument("--trace", action="store_true", help="draw masks that are missing with this pack's tracer")
-    parser.add_argument(
-        "--line-width-um",
-        type=float,
-        metavar="UM",
-        help="draw centrelines, such as padova's label2, this wide (default: unchanged); refused if there are none",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
