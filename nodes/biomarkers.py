@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..wdlora.anatomy.biomarkers.units import UNITS
 from ..wdlora.errors import InputError
 from . import engine, tensors
+from .outlines import outline_note
 from .watching import watched
 
 CATEGORY = "CCM/biomarkers"
@@ -86,7 +87,10 @@ class CCMBiomarkers(io.ComfyNode):
             drawn.append(overlay(ground, found))
             progress.advance()
         text = json.dumps(measured, indent=1)
-        under_node = {"ccm_table": [biomarker_table(measured)], "text": [text]}
+        table = biomarker_table(measured)
+        if note := outline_note(arrays, pixel_size_um):
+            table["caption"] += f"; {note}"
+        under_node = {"ccm_table": [table], "text": [text]}
         return io.NodeOutput(text, as_csv(measured), tensors.as_image(drawn), ui=under_node)
 
 

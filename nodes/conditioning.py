@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
 from . import engine, studies, tensors, variants
+from .outlines import outline_note
 
 CATEGORY = "CCM/conditioning"
 TEXT_ONLY, NO_PROMPT = "text only", "no prompt"
@@ -153,10 +154,8 @@ class CCMConditioning(io.ComfyNode):
         for index, pair in enumerate(shown if references else ()):
             pair.append(references[index % len(references)])
         progress = host.progress(sum(1 + len(pair) for pair in shown))
-        height, width = masks[0].shape
-        if pictures[0].shape[1:3] != (height, width):
-            new = f"{pictures[0].shape[2]} × {pictures[0].shape[1]}"
-            progress.text(f"mask of {width} × {height} extended to {new}: link CCM Crop To Mask after VAE Decode")
+        if told := _noted(masks, pictures[0].shape[1:3]):
+            progress.text(told)
         # What one part of the model does comes together: on a small GPU they change places as little as can be.
         grids: list[Any] = []
         extra = {
@@ -165,11 +164,11 @@ class CCMConditioning(io.ComfyNode):
             "reference_latents_method": "index_timestep_zero" if variant == "2511" else "index",
         }
 
-        def encoded(words: str, told: Callable[[], None]) -> list[Any]:
+        def encoded(words: str, one_more: Callable[[], None]) -> list[Any]:
             parts = []
             for pair in shown:
                 parts.append(host.encode(clip, words, pair, variant))
-                told()
+                one_more()
             return joined(parts, extra)
 
         positive = encoded(prompt, progress.advance)
@@ -181,6 +180,16 @@ class CCMConditioning(io.ComfyNode):
                 progress.advance()
         grids += map(torch.cat, latents)
         return io.NodeOutput(positive, without, {"samples": torch.zeros_like(grids[0])}, prompt)
+
+
+def _noted(masks: list[Any], sides: Any) -> str:
+    """What is to be said of masks that are painted on a grid of `sides` (height, width); empty where nothing is."""
+    notes = [note] if (note := outline_note(masks)) else []
+    height, width = masks[0].shape
+    if tuple(sides) != (height, width):
+        new = f"{sides[1]} × {sides[0]}"
+        notes.append(f"mask of {width} × {height} extended to {new}: link CCM Crop To Mask after VAE Decode")
+    return "; ".join(notes)
 
 
 def checked_masks(mask: Any, allow_empty: bool) -> list[Any]:

@@ -10,6 +10,7 @@ from ..wdlora.errors import InputError
 from . import engine, files, studies, tensors
 from .biomarkers import pixel_size_input
 from .dataset_folders import dataset_folder, datasets
+from .outlines import outline_note
 from .watching import watched
 
 CATEGORY = "CCM/dataset"
@@ -147,6 +148,11 @@ class CCMSaveDataset(io.ComfyNode):
             "written": [one.image.name for one in written if one.new],
             "already_there": [one.image.name for one in written if not one.new],
         }
+        said = f"{len(report['written'])} written, {len(report['already_there'])} there already"
+        if note := outline_note(arrays, pixel_size_um):
+            report["note"] = note
+            said += f"; {note}"
+        progress.text(said)
         listed = [{"filename": one.image.name, "subfolder": f"{folder}/images", "type": "output"} for one in written]
         text = json.dumps(report, indent=1)
         return io.NodeOutput(text, ui={"images": listed, "text": [text]})
@@ -216,13 +222,16 @@ class CCMLoadDataset(io.ComfyNode):
         if not chosen:
             raise InputError(f"{dataset} holds {len(records)} such images, so there is none from number {start} on")
         progress = engine.current().progress(len(chosen))
-        pictures, masks = [], []
+        pictures, masks, notes = [], [], {}
         for record in chosen:
             picture = read_image(record.image).pixels
             try:
-                mask = read_mask(record.mask).mask
+                read = read_mask(record.mask, record.pixel_size_um)
             except InputError as problem:
                 raise InputError(f"the mask of {record.file}: {str(problem).replace(str(record.mask), 'it')}") from None
+            mask = read.mask
+            if read.notes:
+                notes[record.file] = "; ".join(read.notes)
             if picture.shape != mask.shape:
                 raise InputError(f"{record.file} and its mask have different sizes: they must lie on one pixel grid")
             if pictures and picture.shape != pictures[0].shape:
@@ -240,9 +249,13 @@ class CCMLoadDataset(io.ComfyNode):
                 "eye": one.eye,
                 "visit": one.visit,
                 "pixel_size_um": one.pixel_size_um,
+                **({"note": notes[one.file]} if one.file in notes else {}),
             }
             for one in chosen
         ]
+        if notes:
+            file, said = next(iter(notes.items()))
+            progress.text(f"mask of {file}{f' and {len(notes) - 1} more' if len(notes) > 1 else ''}: {said}")
         first = studies.told(study, chosen[0].cohort)
         images = torch.stack(pictures)[..., None].expand(-1, -1, -1, 3)
         return io.NodeOutput(images, tensors.as_mask(masks), json.dumps(values, indent=1), first, len(records))

@@ -1,7 +1,9 @@
 """The node that evaluates synthetic images against real ones."""
 
 import json
+import threading
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ..wdlora.errors import InputError
 from . import engine, files, tensors
 from .biomarkers import pixel_size_input
 from .dataset_folders import dataset_folder, datasets
+from .watching import watched
 
 CATEGORY = "CCM/evaluation"
 CACHE = "ccm_evaluation"
@@ -113,12 +116,19 @@ class CCMEvaluate(io.ComfyNode):
         training = None if training_set == files.NONE else read_set(dataset_folder(training_set), "training")
         place = _report_place(report_folder)
         options = Options(pairs=pairs, cache=Path(folder_paths.get_directory_by_type("temp")) / CACHE)
-        found = compare_sets(real, synthetic, training, options, Crew(1, _progress(5 if pairs else 2)))
+        bar = engine.current().progress(5 if pairs else 2)
+        stopped = threading.Event()
+        crew = Crew(1, _shown(bar, 5 if pairs else 2, stopped))
+        try:
+            found = watched(partial(compare_sets, real, synthetic, training, options, crew))
+        finally:  # also where the user stops: then the work is to end at its next image
+            stopped.set()
         values = record(found) if place is None else write_evaluation(found, place)
         said = answers(found)
         lines = [f"{one.question} {one.short}: {one.sentence}" for one in said]
         lines += [f"Note: {note}" for note in (*found.notes, *found.copies.cannot)]
         text = "\n".join(lines)
+        bar.text(f"{len(real)} real and {len(synthetic)} synthetic images compared")
         caption = f"{len(real)} real, {len(synthetic)} synthetic images"
         if place is not None:
             caption += f"; report.html is in output/{report_folder.strip()}"
@@ -186,19 +196,23 @@ def _stamp(chosen: Any) -> str:
     return "" if chosen in (None, files.NONE) else files.stamp(dataset_folder(chosen))
 
 
-def _progress(stages: int) -> Any:
-    """Stages as a bar on the node, and what is done as its text; hears the user's interruption at every image."""
-    bar, done = engine.current().progress(stages), 0
+def _shown(bar: Any, stages: int, stopped: threading.Event) -> Any:
+    """Stages as a bar on the node, and what is done as its text; ends the work at the next image once `stopped`."""
+    done = 0
 
-    def watched(results: Iterable[Any], title: str, total: int) -> Iterator[Any]:
+    def shown(results: Iterable[Any], title: str, total: int) -> Iterator[Any]:
         nonlocal done
         for number, one in enumerate(results, 1):
+            if stopped.is_set():
+                raise InterruptedError
             bar.text(f"{title}: {number} of {total}")
             bar.update(min(done + number / total, stages))
             yield one
         done += 1
+        if done == stages:
+            bar.text("comparing the sets")
 
-    return watched
+    return shown
 
 
 NODES = [CCMEvaluate]

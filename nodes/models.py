@@ -82,6 +82,7 @@ class WDLoRALoadQwenImageEdit(io.ComfyNode):
         progress.text("VAE")
         decoder = host.load_vae(str(autoencoder))
         progress.advance()
+        progress.text(f"Qwen-Image-Edit ({which}) is loaded")
         return io.NodeOutput(model, clip, decoder, which)
 
 

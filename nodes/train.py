@@ -192,7 +192,9 @@ class WDLoRATrain(io.ComfyNode):
         host.unload()
         process = TrainingProcess(arguments, out)
         log = watch(process, host, name)
-        return _output(process.result(), log, out, name)
+        result = process.result()
+        host.progress(1).text(f"training ended after step {result['step']}")
+        return _output(result, log, out, name)
 
 
 def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: str) -> Any:

@@ -16,7 +16,7 @@ def watched(work: Callable[[], Result]) -> Result:
     """The result of `work`, or what it raises; raises the host's interruption within a moment.
 
     The work runs in a thread of its own. After an interruption that thread ends by itself and its result is dropped, so
-    `work` must neither write files nor compute on a model that the host moves.
+    `work` must neither write files, but for those of a cache, nor compute on a model that the host moves.
     """
     host = engine.current()
     outcome: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,13 @@ from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.phantoms.versions import VERSION
 from wdlora.anatomy.scale import pixel_sides
 from wdlora.clinic.images import as_uint8, read_image, read_mask
+from wdlora.clinic.masks import OUTLINED, drawn_as_outlines
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.errors import InputError
 from wdlora.study import Study, shipped_study
+
+log = logging.getLogger(__name__)
 
 DARK = 32
 """An image of more than 8 bits whose brightest pixel is below this, of 255, shows nothing."""
@@ -72,13 +76,17 @@ def folder_examples(folder: str | Path) -> list[Example]:
 def check_pictures(examples: Sequence[Example], size: int | None) -> list[Example]:
     """Load every picture and mask once, with a progress bar, before a model is; returns the examples with `pixels`.
 
-    Raises InputError as `load`, for images smaller than a crop of `size` pixels, for the same pixels under two
-    patients and for a named reference of the same pixels.
+    Masks that seem to hold the outlines of nerves are told in the log. Raises InputError as `load`, for images smaller
+    than a crop of `size` pixels, for the same pixels under two patients and for a named reference of the same pixels.
     """
     checked: list[Example] = []
     first: dict[str, Example] = {}
+    hollow: list[str] = []
     for example in tqdm(examples, "checking pictures", unit="picture", disable=None):
-        image, _ = example.load()
+        image, mask = example.load()
+        size_um = example.pixel_size_um
+        if drawn_as_outlines(mask, None if size_um is None else (size_um, size_um)):
+            hollow.append(example.identity)
         draw_view(image.shape, size, False, 0, example.identity, 0)
         pixels = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
         other = first.setdefault(pixels, example)
@@ -88,6 +96,8 @@ def check_pictures(examples: Sequence[Example], size: int | None) -> list[Exampl
                 f"split could keep the patients apart: remove one, or correct {TABLE}."
             )
         checked.append(dataclasses.replace(example, pixels=pixels))
+    if hollow:
+        log.warning("The masks of %d of %d images, first %s: %s.", len(hollow), len(checked), hollow[0], OUTLINED)
     pixels_of = {example.identity: example.pixels for example in checked}
     for example in checked:
         if pixels_of.get(example.reference) == example.pixels:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from wdlora.batch.masks import find_masks
 from wdlora.cli import main
+from wdlora.clinic.masks import OUTLINED
 
 from .conftest import GRAPH, write_masks
 
@@ -49,6 +50,19 @@ def test_images_beside_masks_are_no_masks(place, capsys):
         "masks/T1DPN_0_00000.png",
         "masks/deeper/mask00.png",
     ]
+
+
+def test_masks_drawn_as_outlines_are_told_before_the_first_job(place, capsys):
+    (place / "drawn").mkdir()
+    mask = np.zeros((96, 96), np.uint8)
+    for left in (10, 40, 70):
+        mask[6:90, left : left + 8] = 255
+    Image.fromarray(mask).save(place / "drawn" / "filled.png")
+    for left in (10, 40, 70):
+        mask[7:89, left + 1 : left + 7] = 0
+    Image.fromarray(mask).save(place / "drawn" / "hollow.png")
+    assert batch("--masks", "drawn") == 0
+    assert f"note: 1 of 2 masks: {OUTLINED}" in capsys.readouterr().err
 
 
 def test_a_grey_picture_is_refused_by_name_before_the_first_job(place, capsys):

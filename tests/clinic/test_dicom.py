@@ -114,14 +114,64 @@ def test_the_shape_of_the_presentation_is_obeyed(tmp_path, picture):
     assert (read_image(said_twice).pixels == 255 - picture).all()
 
 
-def test_a_look_up_table_is_applied(tmp_path, picture):
+def table(entries, first=0, bits=16, packed=False):
+    """A look-up table; `packed`: as bytes."""
     from pydicom.dataset import Dataset
 
-    table = Dataset()
-    table.add_new("LUTDescriptor", "US", [256, 0, 16])
-    table.add_new("LUTData", "US", [257 * (255 - value) for value in range(256)])
-    file = dicom(tmp_path, picture, ModalityLUTSequence=[table])
+    made = Dataset()
+    made.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    if packed:
+        made.add_new("LUTData", "OW", np.asarray(entries).astype("<u2").tobytes())
+    else:
+        made.add_new("LUTData", "US", [int(value) for value in entries])
+    return [made]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_look_up_table_is_applied(tmp_path, picture, packed):
+    falling = table(257 * (255 - np.arange(256)), packed=packed)
+    file = dicom(tmp_path, picture, ModalityLUTSequence=falling)
     assert (read_image(file).pixels == 257 * (255 - picture.astype(int))).all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_table_for_display_is_applied(tmp_path, picture, packed):
+    """Of 8 and of 16 bits, after a table of the modality or a slope, and turned round where the largest is black."""
+    square = np.arange(256) ** 2
+    bent = read_image(dicom(tmp_path, picture, VOILUTSequence=table(square, packed=packed))).pixels
+    assert (bent == picture.astype(int) ** 2).all()
+    narrow = table(square // 256, bits=8, packed=packed)
+    assert (read_image(dicom(tmp_path, picture, VOILUTSequence=narrow)).pixels == picture.astype(int) ** 2 // 256).all()
+    turned = dicom(tmp_path, picture, VOILUTSequence=narrow, PhotometricInterpretation="MONOCHROME1")
+    assert (read_image(turned).pixels == 255 - picture.astype(int) ** 2 // 256).all()
+    falling = {"RescaleSlope": -1, "RescaleIntercept": 255}
+    assert (
+        read_image(dicom(tmp_path, picture, VOILUTSequence=table(square), **falling)).pixels
+        == (255 - picture.astype(int)) ** 2
+    ).all()
+    both = dicom(tmp_path, picture, ModalityLUTSequence=table(255 - np.arange(256)), VOILUTSequence=table(square))
+    assert (read_image(both).pixels == (255 - picture.astype(int)) ** 2).all()
+
+
+def test_a_table_of_many_entries_and_few_bits(tmp_path, picture):
+    """12 bits to 8: an index of more than 255, the ends for what lies beyond, and a first value below 0."""
+    twelve = picture.astype(np.uint16) * 16
+    stored = dicom(tmp_path, twelve, BitsStored=12, HighBit=11, VOILUTSequence=table(np.arange(4096) // 16, bits=8))
+    assert (read_image(stored).pixels == picture).all()
+    ends = dicom(tmp_path, picture, VOILUTSequence=table([7, *range(101, 150), 200], first=100, bits=8))
+    assert (read_image(ends).pixels == np.select([picture <= 100, picture >= 150], [7, 200], picture.astype(int))).all()
+    below = picture.astype(np.int16) - 120
+    shifted = table(range(256), first=-120, bits=8)
+    assert (read_image(dicom(tmp_path, below, PixelRepresentation=1, VOILUTSequence=shifted)).pixels == picture).all()
+
+
+def test_tables_to_choose_from_and_damaged_ones_are_refused(tmp_path, picture):
+    with pytest.raises(InputError, match=r"a\.dcm holds 2 look-up tables for display"):
+        read_image(dicom(tmp_path, picture, VOILUTSequence=[*table(range(256)), *table(range(256))]))
+    short = table(range(256))
+    short[0].LUTDescriptor = [300, 0, 16]
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_image(dicom(tmp_path, picture, VOILUTSequence=short))
 
 
 def test_colour_is_the_same_grey_as_rgb_and_as_ybr(tmp_path):

@@ -58,6 +58,39 @@ def test_a_small_second_class_is_refused(grey):
         binary_mask(pixels)
 
 
+@pytest.mark.parametrize("grey", [230, 240, 250, 254])
+@pytest.mark.parametrize("shape", ["cells", "a line", "a line of one pixel"])
+def test_a_class_beside_white_that_is_almost_white_is_refused(grey, shape):
+    """Rims of smoothed nerves are as bright, but have other greys beside them."""
+    pixels = np.array(nerves(width=3))
+    added = np.zeros_like(pixels)
+    if shape == "cells":
+        added[10:18, 72:80] = added[90:98, 72:80] = added[170:178, 72:80] = grey
+    else:
+        added[:, 30 : 33 if shape == "a line" else 31] = grey
+    binary_mask(pixels)
+    with pytest.raises(InputError, match=rf"about {grey} of 255\), as a second class is"):
+        binary_mask(np.maximum(pixels, added))
+
+
+def test_a_class_of_cells_that_is_almost_white_is_refused_in_jpeg():
+    pixels = np.array(nerves(width=8))
+    for row in (10, 60, 110, 160):
+        pixels[row : row + 20, 70:90] = 236
+    memory = io.BytesIO()
+    Image.fromarray(pixels).save(memory, "JPEG", quality=90)
+    with Image.open(memory) as stored, pytest.raises(InputError, match=r"about 23[4-8] of 25\d\), as a second class"):
+        binary_mask(np.asarray(stored))
+
+
+@pytest.mark.parametrize("white", [240, 252])
+def test_nerves_that_are_not_quite_white_are_no_second_class(white):
+    """Scaled with overshoots they reach higher at their rims."""
+    drawn = Image.fromarray((np.array(nerves(width=6)) // 255 * white).astype(np.uint8))
+    pixels = np.array(drawn.resize((300, 300), Image.Resampling.LANCZOS))
+    assert pixels.max() > white and binary_mask(pixels).any() and binary_mask(np.array(drawn)).any()
+
+
 def test_a_ground_that_is_not_black_is_no_second_class():
     pixels = np.maximum(np.array(nerves()), 30)
     assert (binary_mask(pixels) == (np.array(nerves()) > 0)).all()

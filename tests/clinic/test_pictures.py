@@ -130,3 +130,29 @@ def test_a_pixel_size_that_cannot_be_used_is_said(tmp_path, picture):
     Image.fromarray(picture).save(tmp_path / "b.tif", dpi=(204, 98))
     with pytest.raises(InputError, match=r"its pixels are 2\.08 times as high as wide"):
         read_image(tmp_path / "b.tif").require_pixel_size()
+
+
+def imagej(tmp_path, pixels, *lines, **form):
+    """A TIFF with the text that ImageJ writes."""
+    file = tmp_path / "j.tif"
+    tifffile.imwrite(file, pixels, description="\n".join(("ImageJ=1.53t", *lines, "")), metadata=None, **form)
+    return file
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_calibration_of_imagejs_that_rises_in_a_line_changes_nothing(tmp_path, picture, compression):
+    """As of signed values, which ImageJ keeps as unsigned ones, and the function None."""
+    for lines in (("cf=0", "c0=-32768", "c1=1", "vunit=Gray Value"), ("cf=20",), ("min=0", "max=200")):
+        assert (read_image(imagej(tmp_path, picture, *lines, compression=compression)).pixels == picture).all()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+    "lines", [("cf=0", "c0=255", "c1=-1"), ("cf=0",), ("cf=21",), ("cf=8", "c0=1", "c1=2"), ("cf=1",)]
+)
+def test_a_calibration_of_imagejs_that_bends_or_falls_is_refused(tmp_path, picture, lines, deep):
+    """Optical density, curves, falling lines, and a line without its slope; also where tifffile reads the file."""
+    pixels = np.stack([picture, np.full_like(picture, 255)], -1).astype(np.uint16) * 257 if deep else picture
+    form = {"extrasamples": ["unspecified"], "photometric": "minisblack", "planarconfig": "contig"} if deep else {}
+    with pytest.raises(InputError, match=r"j\.tif says that its grey values stand for others .*, cf="):
+        read_image(imagej(tmp_path, pixels, *lines, **form))

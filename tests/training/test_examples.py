@@ -28,6 +28,7 @@ from training.prepare import Preparer
 from training.validation import VIEWS, evenly
 from wdlora.adapter import Adapter
 from wdlora.anatomy import phantom, sample_mask
+from wdlora.clinic.masks import OUTLINED
 from wdlora.cohorts import COHORTS
 from wdlora.errors import InputError
 from wdlora.qwen.encode import encode
@@ -134,6 +135,24 @@ def test_no_image_is_paired_with_a_copy_of_itself(data):
     assert references["Control-0-0.png"] == references["Control-0-1.png"] == "Control-1-0.png"
     assert references["Control-1-0.png"] == "Control-1-1.png"
     assert [one.reference for one in pair_references(checked[:2])] == ["", ""]
+
+
+def test_masks_drawn_as_outlines_are_told_in_the_log(data, caplog):
+    """Two of four: whoever trains on them learns that nerves are hollow."""
+    hollow = np.zeros((64, 96), np.uint8)
+    hollow[4:60, 20:28] = hollow[4:60, 40:48] = 255
+    check_pictures(folder_examples(data), None)
+    assert not caplog.records
+    for name in ("Control-0-1.png", "T1DPN-1-1.png"):
+        Image.fromarray(hollow).save(data / "masks" / name)
+    check_pictures(folder_examples(data), None)
+    assert not caplog.records
+    hollow[5:59, 21:27] = hollow[5:59, 41:47] = 0
+    for name in ("Control-0-1.png", "T1DPN-1-1.png"):
+        Image.fromarray(hollow).save(data / "masks" / name)
+    check_pictures(folder_examples(data), None)
+    (record,) = caplog.records
+    assert record.getMessage() == f"The masks of 2 of 12 images, first Control-0-1.png: {OUTLINED}."
 
 
 def test_a_named_reference_of_the_same_pixels_is_refused(data):

@@ -7,7 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..clinic.images import binary_mask, decode
+import numpy as np
+
+from ..clinic.images import decode
+from ..clinic.masks import OUTLINED, binary_mask, drawn_as_outlines
 from ..clinic.pictures import Decoded
 from ..errors import InputError
 from ..files import sha256
@@ -109,11 +112,12 @@ def _load_instead(graph: Graph, sampler: str) -> None:
     }
 
 
-def check_masks(graph: Graph, masks: Sequence[Mask], at: Place, stated: Collection[Place]) -> None:
-    """Raise InputError for what is no mask, and where a file's own pixel size is not what the graph measures with.
+def check_masks(graph: Graph, masks: Sequence[Mask], at: Place, stated: Collection[Place]) -> str:
+    """A note on masks that are drawn as outlines, or nothing.
 
     `at` is the place of the masks; `stated` are places whose value the caller gave, which counts whatever a file says.
-    What cannot be read is left to the host that runs the job.
+    Raises InputError for what is no mask, and where a file's own pixel size is not what the graph measures with. What
+    cannot be read is left to the host that runs the job.
     """
     used = {
         id: float(size)
@@ -123,18 +127,21 @@ def check_masks(graph: Graph, masks: Sequence[Mask], at: Place, stated: Collecti
         and Place(id, _PIXEL_SIZE) not in stated
     }
     taken = _taken_for_mask(graph, at.node)
+    hollow = 0
     for mask in masks:
         try:
             picture = decode(mask.path)
         except InputError:
             continue
         if taken:
-            _check_mask(mask, picture, taken)
+            hollow += drawn_as_outlines(_checked(mask, picture, taken), picture.pixel_size_um)
         if picture.pixel_size_um is not None:
             _check_pixel_size(graph, mask, picture.pixel_size_um, used)
+    return f"{hollow} of {len(masks)} masks: {OUTLINED}" if hollow else ""
 
 
-def _check_mask(mask: Mask, picture: Decoded, channels: Collection[str]) -> None:
+def _checked(mask: Mask, picture: Decoded, channels: Collection[str]) -> np.ndarray:
+    """bool [H, W] of what is nerve. Raises InputError where that is not what the graph takes."""
     pixels = picture.pixels
     if pixels.ndim == 3:
         drawn = pixels.max(2) > pixels.max() / 2
@@ -147,7 +154,7 @@ def _check_mask(mask: Mask, picture: Decoded, channels: Collection[str]) -> None
                 )
         pixels = pixels.max(2)
     try:
-        binary_mask(pixels)
+        return binary_mask(pixels)
     except InputError:
         raise InputError(f"{mask.path} is no mask of nerves, white on black: take it out of the folder") from None
 

@@ -230,8 +230,8 @@ def _plan(
         axes.append(Axis("seed", places_of(graph, "seed", args.seed_input), tuple(seeds)))
     design = Design(masks, at, axes)
     check_places(graph, stated, design)
-    if at is not None:
-        check_masks(graph, masks, at, stated.union(*(axis.places for axis in axes)))
+    if at is not None and (note := check_masks(graph, masks, at, stated.union(*(axis.places for axis in axes)))):
+        print(f"note: {note}", file=sys.stderr)
     planned = plan(graph, design, names)
     if len({job.id for job in planned}) < len(planned):
         raise InputError("two jobs are the same: two masks with the same content, or a value that is given twice")

@@ -15,9 +15,10 @@ def decode_dicom(file: Path) -> Decoded:
     """The picture of a DICOM file: grey, or uint8 in colour (RGB and YBR alike).
 
     Grey is turned round where the largest value is black: by MONOCHROME1 or PresentationLUTShape, and by a negative
-    RescaleSlope. A modality look-up table is applied; a positive slope and display windows leave the stored values as
-    they are. The pixel size is PixelSpacing, else that of the functional groups, else ImagerPixelSpacing or
-    NominalScannedPixelSpacing. Raises InputError for several frames, palettes, and what is damaged or too large.
+    RescaleSlope. Look-up tables, of the modality and for display, are applied; a positive slope and display windows
+    leave the stored values as they are. The pixel size is PixelSpacing, else that of the functional groups, else
+    ImagerPixelSpacing or NominalScannedPixelSpacing. Raises InputError for several frames, palettes, tables for display
+    to choose from, and what is damaged or too large.
     """
     try:
         import pydicom
@@ -55,8 +56,6 @@ def decode_dicom(file: Path) -> Decoded:
 
 def _pixels(data: Any, sense: str, file: Path) -> np.ndarray:
     """Grey [H, W] or uint8 [H, W, 3]."""
-    from pydicom.pixels import apply_modality_lut
-
     pixels = np.asarray(data.pixel_array)  # YBR comes as RGB
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         if pixels.dtype != np.uint8:
@@ -66,15 +65,43 @@ def _pixels(data: Any, sense: str, file: Path) -> np.ndarray:
         raise InputError(f"{file} is {pixels.ndim}-dimensional: give one grey image a file")
     falls = sense == "MONOCHROME1" or str(data.get("PresentationLUTShape", "")) == "INVERSE"
     bits, signed = int(data.get("BitsStored") or 16), bool(data.get("PixelRepresentation"))
+    slope, tables = float(data.get("RescaleSlope") or 1), data.get("VOILUTSequence") or []
+    if len(tables) > 1:
+        raise InputError(
+            f"{file} holds {len(tables)} look-up tables for display (VOI LUT) to choose from: export it with one"
+        )
     if data.get("ModalityLUTSequence"):
-        bits = int(data.ModalityLUTSequence[0].LUTDescriptor[2])
-        pixels, signed = np.asarray(apply_modality_lut(pixels, data)), False
-    elif float(data.get("RescaleSlope") or 1) < 0:
+        pixels, bits, signed = *_looked_up(pixels, data.ModalityLUTSequence[0], signed), False
+    elif tables:  # whose input is what the slope gives
+        pixels = pixels * slope + float(data.get("RescaleIntercept") or 0)
+    elif slope < 0:
         falls = not falls
+    if tables:
+        pixels, bits, signed = *_looked_up(pixels, tables[0], signed), False
     values = turned_round(pixels, bits, signed, str(file)) if falls else pixels
     if values.dtype.kind != "f" and values.min() >= 0 and values.max() < 256:
         return values.astype(np.uint8)
     return as_grey(values, str(file))
+
+
+def _looked_up(values: np.ndarray, table: Any, signed: bool) -> tuple[np.ndarray, int]:
+    """Values through a look-up table of DICOM (PS3.3 C.11.1.1), and its bits; beyond its ends its ends count.
+
+    pydicom's own takes the index in the type of the table's output, or of the stored values: it loses tables of 8 bits
+    with more than 256 entries, and of 12 bits.
+    """
+    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    count = count or 2**16
+    if signed and first >= 2**15:  # written as if it had no sign
+        first -= 2**16
+    stored = table.LUTData
+    if isinstance(stored, bytes):
+        stored = np.frombuffer(stored, np.uint8 if len(stored) < 2 * count else "<u2")
+    entries = np.atleast_1d(np.asarray(stored)).astype(np.int64)[:count]
+    if len(entries) < count or not 1 <= bits <= 16:
+        raise ValueError(f"a look-up table of {len(entries)} entries of {bits} bits instead of {count}")
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
+    return entries[index], bits
 
 
 def _size(data: Any) -> tuple[tuple[float, float] | None, str]:

@@ -15,6 +15,12 @@ RIM_PIXELS = 2
 COLOURED = 40
 """A pixel whose channels differ by more is coloured; JPEG leaves less on grey."""
 
+FEW = 4
+"""Values of a picture that is drawn in classes; JPEG and smoothing leave more."""
+
+EVEN = 8 / 255
+"""Greys of one class differ by no more inside it, after JPEG."""
+
 _HUES = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 """By which channels are bright: 1 for red, 2 for green, 4 for blue."""
 
@@ -45,6 +51,7 @@ def binary_mask(pixels: np.ndarray) -> np.ndarray:
         raise InputError(f"its values {named} are labels, not a mask of nerves: make nerves 255 and all else 0")
     share = pixels / largest
     _refuse_second_class(share, largest)
+    _refuse_class_beside_white(share, largest)
     if np.mean((share > 0.2) & (share < 0.8)) > 0.1:
         raise InputError("this is a grey image, not a mask of nerves: trace it first, as measure --image does")
     nerve = share > 0.5
@@ -125,6 +132,33 @@ def _refuse_second_class(share: np.ndarray, largest: float) -> None:
     if near[peak] > 0.35 * len(between):
         grey = float(np.median(between[np.abs(255 * between - peak) < 5]))
         raise _second_class(len(between) / drawn.sum(), grey * largest, largest)
+
+
+def _refuse_class_beside_white(share: np.ndarray, largest: float) -> None:
+    """Raise InputError where areas of one grey, almost white, lie beside white ones: two classes, and no rims.
+
+    In a picture of few values the pixels of a class have nothing but themselves, black and white around them, whereas
+    a rim has other greys beside it. In others, as JPEG leaves them, a class is told where 5 × 5 pixels are even.
+    """
+    nearly = (share > 0.9) & (share < 1)
+    if not nearly.any():
+        return
+    if len(np.unique(share)) <= FEW:
+        grey = (share > share.min()) & (share < 1)
+        highest = ndimage.maximum_filter(np.where(grey, share, 0), 3)
+        lowest = ndimage.minimum_filter(np.where(grey, share, 1), 3)
+        pure = highest <= lowest  # one grey around; where there is none, 0 and 1
+        second, white = nearly & pure, (share == 1) & pure
+    else:
+        even = ndimage.maximum_filter(share, 5) - ndimage.minimum_filter(share, 5) <= EVEN
+        second, white = nearly & even & (share < 0.955), even & (share > 0.98)
+    drawn = int((share > 0.2).sum())
+    if min(second.sum(), white.sum()) <= 0.02 * drawn:
+        return
+    values = share[second]
+    grey_level = float(np.median(values))
+    if np.mean(np.abs(values - grey_level) < 5 / 255) > 0.8:
+        raise _second_class(second.sum() / drawn, grey_level * largest, largest)
 
 
 def _second_class(part: float, grey: float, largest: float) -> InputError:

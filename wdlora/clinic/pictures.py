@@ -39,6 +39,9 @@ _WITH_ALPHA = ("L", "LA", "P", "PA", "RGB", "RGBA")
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC, _BITS, _SAMPLES, _FORMAT, _ORIENTATION, _TEXT = 262, 258, 277, 339, 274, 270
+_STRAIGHT_LINE, _NO_CALIBRATION = "0", "20"
+"""Numbers of the functions in ImageJ's Calibration.java; others are curves and optical density."""
+
 _UNITS_UM = {"µm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "inch": 25400.0}
 
 
@@ -57,8 +60,8 @@ def decode_picture(file: Path) -> Decoded:
     """The picture in a BMP, TIFF, PNG or JPEG file.
 
     EXIF and TIFF orientation, TIFF's sense of brightness (0 is white) and signed values are obeyed. Raises InputError
-    for several frames (also ImageJ's stacks behind one directory), transparency in parts, values that are not finite,
-    and what is damaged or too large.
+    for several frames (also ImageJ's stacks behind one directory), a calibration of ImageJ's by which grey values stand
+    for others, transparency in parts, values that are not finite, and what is damaged or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -153,6 +156,7 @@ def _decoded(image: Any, file: Path) -> Decoded:
     frames = getattr(image, "n_frames", 1)
     text = _description(image) if image.format == "TIFF" else ""
     _check_frames(file, frames, text)
+    _check_calibration(file, text)
     turn = _orientation(image)
     size, unusable = _tiff_size(_tags(image), text) if image.format == "TIFF" else _picture_size(image)
     image.load()
@@ -177,6 +181,23 @@ def _check_frames(file: Path, frames: int, text: str) -> None:
         frames = max([frames, *named])
     if frames > 1:
         raise InputError(f"{file} holds {frames} frames: save each as a file of its own")
+
+
+def _check_calibration(file: Path, text: str) -> None:
+    """Refuse grey values that stand for others by a curve or a falling line, as ImageJ's Calibrate… states it.
+
+    A rising line, as of signed values, leaves the picture as it is.
+    """
+    if not text.startswith("ImageJ"):
+        return
+    told = dict(re.findall(r"^(cf|c0|c1)=(.+)$", text, re.MULTILINE))
+    kind = told.get("cf", _NO_CALIBRATION).strip()
+    if kind == _NO_CALIBRATION or (kind == _STRAIGHT_LINE and _number(told.get("c1")) > 0):
+        return
+    raise InputError(
+        f"{file} says that its grey values stand for others (a calibration of ImageJ's, cf={kind}), so that it is "
+        "unclear what is bright: choose the function None in Analyze › Calibrate…, and save it again"
+    )
 
 
 def _orientation(image: Any) -> int:
@@ -222,6 +243,7 @@ def _by_tifffile(file: Path) -> Decoded:
             values, axes, extra = page.asarray(), page.axes, tuple(page.extrasamples)
             sense, bits, signed = int(page.photometric), int(page.bitspersample), page.sampleformat == 2
             text = page.description or ""
+            _check_calibration(file, text)
     except InputError:
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files, and for codecs that are not installed
