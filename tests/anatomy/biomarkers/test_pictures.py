@@ -1,5 +1,7 @@
 """The annotated picture and the overlay."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -30,6 +32,19 @@ def test_picture_shows_what_was_measured(h):
     trunk, branch = (near(picture, c) - near(empty, c) for c in (COLOURS["trunk"], COLOURS["branch"]))
     assert 2 < trunk / branch < 12  # two trunks of 384 px against one branch of about 150
     assert trunk > 1000
+
+
+@pytest.mark.parametrize("points", [6, 9, 160, 16000])
+def test_numbers_stay_on_their_cards(h, points):
+    """CTBD of 37.5, 56.25, 1000 and 100000 per mm²: between its card and the picture's edge nothing is drawn."""
+    mask, result = h
+    result = dataclasses.replace(result, ctbd=points / 0.16)
+    picture = annotated_picture(result, mask)
+    cards = np.round(1600 * (0.548 + 0.11 * np.arange(4))).astype(int)  # left edges; each is 160 pixels wide
+    for left in cards:  # in the height of the numbers
+        gap = picture[160:240, left + 162 : left + 174].astype(int)
+        assert np.abs(gap - gap[0, 0]).max() == 0
+        assert (picture[160:240, left + 10 : left + 150] > 200).any()
 
 
 def test_picture_of_an_image_keeps_its_brightness_order(h):

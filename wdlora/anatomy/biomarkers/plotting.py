@@ -174,6 +174,16 @@ def _headline(picture: Any, biomarkers: Biomarkers, title: str | None) -> None:
     picture.text(0.978, 0.945, basis, color=QUIET, fontsize=12, va="center", ha="right")
 
 
+def _fitting_size(texts: list[str], width: float) -> float:
+    """The one size in points, at most 27, at which each of `texts` in bold is at most `width` points wide."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    bold = FontProperties(weight="bold")
+    longest = max(TextPath((0, 0), text, size=27, prop=bold).get_extents().width for text in texts)
+    return min(27.0, 27 * width / longest)
+
+
 def _numbers(picture: Any, biomarkers: Biomarkers) -> None:
     """The panel's numbers: the first four on cards, the rest in a column."""
     from matplotlib.patches import FancyBboxPatch
@@ -182,16 +192,18 @@ def _numbers(picture: Any, biomarkers: Biomarkers) -> None:
         value = getattr(biomarkers, name)
         return form.format(value) if math.isfinite(value) else "–"
 
-    left, right, gap = 0.548, 0.978, 0.01
+    left, right, gap, inset = 0.548, 0.978, 0.01, 0.012
     wide = (right - left - 3 * gap) / 4
     rounded = "round,pad=0,rounding_size=0.008"
+    points = (wide - 2 * inset) * 72 * picture.get_figwidth()
+    size = _fitting_size([formatted(name, form) for name, _, form in NUMBERS[:4]], points)
     for k, (name, label, form) in enumerate(NUMBERS[:4]):
         x = left + k * (wide + gap)
         card = FancyBboxPatch((x, 0.655), wide, 0.235, boxstyle=rounded, fc=PANEL, ec=EDGE, mutation_aspect=16 / 9)
         picture.add_artist(card)
-        picture.text(x + 0.012, 0.853, label, color=QUIET, fontsize=14, va="center")
-        picture.text(x + 0.012, 0.770, formatted(name, form), color=TEXT, fontsize=27, weight="bold", va="center")
-        picture.text(x + 0.012, 0.692, CAPTIONS[name], color=QUIET, fontsize=12, va="center")
+        picture.text(x + inset, 0.853, label, color=QUIET, fontsize=14, va="center")
+        picture.text(x + inset, 0.770, formatted(name, form), color=TEXT, fontsize=size, weight="bold", va="center")
+        picture.text(x + inset, 0.692, CAPTIONS[name], color=QUIET, fontsize=12, va="center")
     x, top, step = 0.884, 0.5606, 0.0859
     for k, (name, label, form) in enumerate(NUMBERS[4:]):
         y = top - k * step
