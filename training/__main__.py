@@ -15,7 +15,7 @@ COMMANDS = {
     "finetune": "adapt Qwen-Image-Edit, or the miniature, to corneal confocal microscopy",
     "evaluate": "measure what an adapter has learned, beside every baseline",
     "compare": "LoRA against WDLoRA, the learning rate tuned for each",
-    "peers": "train SPADE on the same data, and paint masks with it",
+    "peers": "train SPADE or MAISI-2D on the same data, and paint masks with them",
     "downstream": "whether synthetic images help a network on held-out real patients",
     "miniature": "train the miniature from nothing",
     "tracer": "train the tracer's network on phantoms",

@@ -28,8 +28,10 @@ needs_monai = pytest.mark.skipif(
 
 TINY = {
     "spade": ["channels=8,8", "hidden=8", "style=4", "discriminator_channels=8"],
+    "maisi": ["channels=8,32", "encoder_channels=8,8", "encoder_steps=8", "sampler_steps=3"],
 }
-SHORT = ["size=64", "steps=20", "batch=2", "save_every=8", "log_every=5", "sample_every=0", "ema_decay=0.9"]
+STEPS = {"spade": 20, "maisi": 12}
+SHORT = ["size=64", "batch=2", "save_every=8", "log_every=5", "sample_every=0", "ema_decay=0.9"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def clinic(tmp_path_factory):
 
 
 def train(peer, clinic, out, *changes):
-    settings = [*SHORT, *TINY[peer], *changes]
+    settings = [*SHORT, f"steps={STEPS[peer]}", *TINY[peer], *changes]
     return main(["peers", "train", peer, "--data", str(clinic), "--out", str(out), "--set", *settings])
 
 
@@ -68,11 +70,28 @@ def test_the_shipped_presets_load_and_say_the_paper_s_rates(peer):
         ({"kl_weight": -1}, "kl_weight must be 0 or more"),
         ({"depth": 3}, "unknown key depth"),
         ({"channels": "8,a"}, "channels"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(changes, told):
     with pytest.raises(InputError, match=told):
         load_recipe("spade", "small", changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"control": "after"}, "needs control_steps"),
+        ({"control_steps": 9}, '"together" has none'),
+        ({"sampler": "ddpm"}, "set sampler_steps to it"),
+        ({"sampler_steps": 1001}, "at most timesteps"),
+        ({"channels": "32,40"}, "multiples of 32, not 40"),
+        ({"encoder_channels": "12,32"}, "multiples of 8, not 12"),
+    ],
+)
+def test_a_recipe_of_maisi_that_cannot_be_is_refused(changes, told):
+    with pytest.raises(InputError, match=told):
+        load_recipe("maisi", "small", changes)
 
 
 def test_levels_and_signed_numbers_are_one_to_one():
@@ -173,12 +192,63 @@ def test_a_training_that_was_stopped_ends_as_the_uninterrupted_one(trained, clin
         patch.setattr(course, "StopRequest", Impatient)
         assert train(peer, clinic, tmp_path / "run") == 130
     assert not (tmp_path / "run" / "peer.safetensors").exists()
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000013"]
+    (left,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert left.name in ("step-000012", "step-000013")  # asked before each lesson, and after each step
     assert train(peer, clinic, tmp_path / "run") == 0
     one, other = (load_file(folder / "peer.safetensors") for folder in (whole, tmp_path / "run"))
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+@needs_monai
+@pytest.mark.parametrize("control", ["together", "after"])
+def test_a_controlnet_changes_what_is_predicted_only_once_it_has_learned(control):
+    """It begins at zero; `after` leaves the U-Net as it was."""
+    from training.peers.data import PeerBatch
+    from training.peers.maisi import Maisi
+
+    steps = {"control": control, "control_steps": 2 if control == "after" else 0}
+    settings = {"size": 64, "channels": (8, 32), "encoder_channels": (8, 8), "encoder_steps": 1, "sampler_steps": 3}
+    peer = Maisi(load_recipe("maisi", "small", settings | steps), 2)
+    images, masks = torch.rand(2, 1, 64, 64), (torch.rand(2, 1, 64, 64) < 0.2).float()
+    batch = PeerBatch(images, masks, torch.tensor([0, 1]))
+    noisy, levels = torch.randn(2, 4, 32, 32), torch.tensor([10, 900])
+    *_, last = peer.lessons()
+    assert [one.name for one in peer.lessons()][1:] == (
+        ["diffusion"] if control == "together" else ["diffusion", "control"]
+    )
+    torch.nn.init.normal_(peer.unet.out[2].conv.weight)  # which begins at zero, too
+    free = peer.predicted(noisy, levels, batch.cohorts, None)
+    assert torch.equal(peer.predicted(noisy, levels, batch.cohorts, masks), free)
+    before = {name: value.clone() for name, value in peer.unet.state_dict().items()}
+    optimiser = torch.optim.Adam([{"params": some, "lr": 1e-2} for some, _ in last.groups])
+    for _ in range(2):
+        last.advance(batch, optimiser)
+    kept = all(torch.equal(value, before[name]) for name, value in peer.unet.state_dict().items())
+    assert kept == (control == "after")
+    under, other = (peer.predicted(noisy, levels, batch.cohorts, one) for one in (masks, 1 - masks))
+    assert not torch.allclose(under, other, atol=1e-6)
+
+
+@needs_monai
+@pytest.mark.parametrize("steps", [4, 1000])
+def test_a_sampling_knows_the_noise_it_meets(steps):
+    """With the true noise of one image DDIM ends at the image, whatever the number of its steps."""
+    from training.peers import maisi
+
+    recipe = load_recipe("maisi", "small", {"sampler_steps": steps})
+    scheduler = maisi._scheduler(recipe)
+    levels = maisi.sampled_levels(scheduler, recipe)
+    assert levels == {4: [999, 749, 499, 249], 1000: list(range(999, -1, -1))}[steps]
+    clean, noise = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
+    latent = scheduler.add_noise(clean, noise, torch.tensor([999]))
+    for level, lower in zip(levels, [*levels[1:], None], strict=True):
+        latent, _ = scheduler.step(noise, level, latent)
+        if lower is not None:  # what comes out lies at the level that the next step takes it for
+            expected = scheduler.add_noise(clean, noise, torch.tensor([lower]))
+            torch.testing.assert_close(latent, expected, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(latent, clean, atol=5e-2, rtol=5e-2)
 
 
 @needs_monai

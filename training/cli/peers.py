@@ -1,7 +1,7 @@
-"""A peer of the paper's Table IX on your data: SPADE, a conditional GAN.
+"""The peers of the paper's Table IX on your data: SPADE, a conditional GAN, and "MAISI-2D", a latent diffusion.
 
 `train` learns from the training patients of a data set and writes a file; the same command goes on where it was
-stopped, to the bit. `paint` paints masks with it, any size, into a data set that every command reads. It needs the
+stopped, to the bit. `paint` paints masks with it, any size, into a data set that every command reads. Both need the
 packages monai and einops (the extra "peers").
 """
 

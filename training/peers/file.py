@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.peers.data import as_levels
 from training.peers.lesson import Peer
-from training.peers.recipe import PeerRecipe, SpadeRecipe, recipe_of
+from training.peers.recipe import MaisiRecipe, PeerRecipe, SpadeRecipe, recipe_of
 from wdlora.errors import InputError
 from wdlora.files import sha256, write_tensors
 
@@ -55,10 +55,13 @@ class TrainedPeer:
 
 def built_peer(peer: str, recipe: PeerRecipe, cohorts: int) -> Peer:
     """A peer with new weights. Raises InputError where its packages are missing."""
+    from training.peers.maisi import Maisi
     from training.peers.spade import Spade
 
-    assert isinstance(recipe, SpadeRecipe)
-    return Spade(recipe, cohorts)
+    if isinstance(recipe, SpadeRecipe):
+        return Spade(recipe, cohorts)
+    assert isinstance(recipe, MaisiRecipe)
+    return Maisi(recipe, cohorts)
 
 
 def save_peer(path: Path, network: Peer, facts: PeerFacts) -> None:

@@ -31,6 +31,8 @@ RECIPE = "recipe.json"
 DEPARTURES = {
     "spade": "feature matching and pixels in the place of the perceptual loss, whose weights would be fetched; cohorts "
     "are planes of the label map; hinge loss, sizes and weights are ours",
+    "maisi": "AutoencoderKL in the place of MAISI's own, which is for volumes; feature matching in the place of the "
+    "perceptual loss, whose weights would be fetched; cohorts are classes; sizes are ours",
 }
 """What is not as the paper or the peer's authors have it, or is not known."""
 

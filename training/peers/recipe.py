@@ -13,9 +13,9 @@ from wdlora.temporaries import visible
 
 PRESETS = Path(__file__).parent / "presets"
 
-PEERS = (SPADE,) = ("spade",)
+SPADE, MAISI = PEERS = ("spade", "maisi")
 
-PUBLISHED_MILLIONS = {SPADE: 34.15}
+PUBLISHED_MILLIONS = {SPADE: 34.15, MAISI: 99.34}
 """Trainable parameters in the paper's Table IX, whose heading says MB."""
 
 _SHOWN = ("save_every", "sample_every", "log_every")
@@ -106,7 +106,63 @@ class SpadeRecipe(PeerRecipe):
         return 2 ** len(self.channels)
 
 
-KINDS: dict[str, type[PeerRecipe]] = {SPADE: SpadeRecipe}
+@dataclass(frozen=True)
+class MaisiRecipe(PeerRecipe):
+    """An autoencoder, a diffusion U-Net on its latents and a ControlNet that reads the mask (MAISI, Guo et al. 2025,
+    arXiv 2409.11169, in two dimensions).
+
+    The autoencoder makes `encoder_steps` at `encoder_rate` first. `control`: the ControlNet learns with the U-Net, or
+    `after` it, for `control_steps` on the frozen U-Net, as MAISI has it. Noise levels are `timesteps`; pictures are
+    painted in `sampler_steps` of the `sampler`.
+    """
+
+    encoder_channels: tuple[int, ...] = (64, 128, 256)
+    latent: int = 4
+    encoder_steps: int = 0
+    encoder_rate: float = 1e-4
+    adversarial_weight: float = 0.1
+    feature_weight: float = 1.0
+    kl_weight: float = 1e-6
+    channels: tuple[int, ...] = (64, 128, 256)
+    blocks: int = 2
+    attention: int = 1
+    control: Literal["together", "after"] = "after"
+    control_steps: int = 0
+    timesteps: int = 1000
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    sampler_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, ("latent", "encoder_steps", "blocks", "timesteps", "sampler_steps"))
+        _check_weights(self, ("adversarial_weight", "feature_weight", "kl_weight"))
+        if self.encoder_rate <= 0:
+            raise InputError(f"encoder_rate must be positive, not {self.encoder_rate}")
+        if (self.control == "after") != bool(self.control_steps):
+            raise InputError('control = "after" needs control_steps, and "together" has none')
+        if self.sampler == "ddpm" and self.sampler_steps != self.timesteps:
+            raise InputError(f"ddpm makes all {self.timesteps} steps: set sampler_steps to it, or the sampler to ddim")
+        if self.sampler_steps > self.timesteps:
+            raise InputError(f"sampler_steps must be at most timesteps, {self.timesteps}, not {self.sampler_steps}")
+        if not 0 <= self.attention <= len(self.channels):
+            raise InputError(f"attention must be 0 to {len(self.channels)} levels, not {self.attention}")
+        if odd := [n for n in (*self.channels, *self.encoder_channels) if n % 8]:
+            raise InputError(f"channels must be multiples of 8, not {odd[0]}")
+        if odd := [n for n in self.channels[len(self.channels) - max(self.attention, 1) :] if n % 32]:
+            raise InputError(f"channels of levels with attention must be multiples of 32, not {odd[0]}")
+
+    @property
+    def shrink(self) -> int:
+        """How many pixels a latent pixel is wide."""
+        return 2 ** (len(self.encoder_channels) - 1)
+
+    @property
+    def multiple(self) -> int:
+        """The halvings of the autoencoder and of the U-Net."""
+        return self.shrink * 2 ** (len(self.channels) - 1)
+
+
+KINDS: dict[str, type[PeerRecipe]] = {SPADE: SpadeRecipe, MAISI: MaisiRecipe}
 
 
 def recipe_names(peer: str) -> list[str]:
