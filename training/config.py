@@ -7,7 +7,6 @@ A preset is a TOML file of `training/presets`. Every field it sets says where th
 import dataclasses
 import hashlib
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wdlora.errors import InputError
 from wdlora.temporaries import visible
+from wdlora.toml_file import read_toml
 
 if TYPE_CHECKING:
     from wdlora.qwen.sampling import Sampling
@@ -32,6 +32,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "mapping": ("img_in", "txt_in", "proj_out"),
 }
 """Groups of linear layers of QwenImageTransformer2DModel, by the ends of their names."""
+
+WIDTH = 3072
+"""Of its residual streams: no update of a layer has a larger rank."""
 
 _AT_LEAST_ONE = (
     *("rank", "steps", "batch_size", "accumulation", "views"),
@@ -154,6 +157,8 @@ class TrainingConfig:
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} leave no patients to "
                 "train on."
             )
+        if self.rank > WIDTH:
+            raise InputError(f"rank must be at most {WIDTH}, the width of the model's layers, not {self.rank}.")
         if self.seed >= 2**63:
             raise InputError(f"seed must be below 2^63, not {self.seed}.")
         if self.foreground_weight == self.background_weight == 0:
@@ -256,10 +261,7 @@ def _entries(path: Path) -> dict[str, Any]:
     """The entries of a preset's file."""
     if not path.is_file():
         raise InputError(f"There is no preset {path.name.removesuffix('.toml')!r}; there are {', '.join(presets())}.")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"The preset {path.name} is not valid TOML: {error}.") from None
+    return read_toml(path, "the preset")
 
 
 def configured(values: dict[str, Any], origin: str) -> TrainingConfig:

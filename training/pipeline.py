@@ -103,9 +103,12 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     parts = parts_of(examples, config, job.of_phantoms, _splits(job))
     if job.resume:
         check_start(out, job.init_adapter)
+    start = None
     if job.resume and list_checkpoints(out / "checkpoints"):
         _check_settings(job, source)
-    data = _Data(sides_of(examples, parts), parts, source, pixel_size, study)
+    elif job.init_adapter:
+        start = read_start(job.init_adapter, study, config)
+    data = _Data(sides_of(examples, parts), parts, source, pixel_size, study, start)
     main = accelerator.is_main_process
     with at_work(out) if main else contextlib.nullcontext():
         _check_folder(job, out)  # what ran here a moment ago may have left a run
@@ -114,13 +117,16 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Data:
-    """What is trained on: the examples by their part of the split, the parts by patient, a sentence, µm a pixel."""
+    """What is trained on: the examples by their part of the split, the parts by patient, a sentence, µm a pixel; and
+    the adapter to start from.
+    """
 
     sides: Sides[Example]
     parts: Any
     sentence: str
     pixel_size_um: float
     study: Study
+    start: Adapter | None
 
 
 def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: torch.device) -> dict[str, Any]:
@@ -136,9 +142,8 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     made_of = origins(model, job.model, config, job.preset, data.study)
     run = FineTune(config, model, views.learned, cache, out, monitor, accelerator, made_of)
     resumed = job.resume and run.resume()
-    if job.init_adapter and not resumed:
-        adapter = read_start(job.init_adapter, data.study)
-        run.start_from(starting_values(run.transformer, adapter, job.init_adapter.name))
+    if job.init_adapter and data.start and not resumed:
+        run.start_from(starting_values(run.transformer, data.start, job.init_adapter.name))
     if main:
         write_parts(out / SPLIT, data.parts)
         record(

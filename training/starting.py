@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.adaptation import parameters_of
+from training.config import TrainingConfig
 from wdlora.adapter import Adapter
 from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.errors import InputError
@@ -19,15 +20,28 @@ from wdlora.weights.rows import weight_rows
 log = logging.getLogger(__name__)
 
 
-def read_start(path: Path, study: Study) -> Adapter:
-    """The adapter to start from. Raises InputError for what is none, and for one decomposed over the input axis."""
+def read_start(path: Path, study: Study, config: TrainingConfig) -> Adapter:
+    """The adapter to start from. Raises InputError for what is none, for one decomposed over the input axis, of another
+    rank than the run, or with magnitudes that a plain LoRA cannot hold.
+
+    Whether its layers are the run's shows only in the model; see `starting_values`.
+    """
     adapter = Adapter.load(path)
     if any(layer.axis == "input" for layer in adapter.layers.values()):
         raise InputError(f"{path} is decomposed over the input axis, which is not trained here: start from another one")
+    if config.method == "lora" and any(layer.magnitude is not None for layer in adapter.layers.values()):
+        raise InputError(f"{path.name} has magnitudes, which a plain LoRA does not hold: train with method=wdlora")
+    for name, layer in adapter.layers.items():
+        if config.extra_rank == "none" and layer.rank != config.rank:
+            raise _of_another_rank(path.name, name, layer.rank, config.rank, adapter.rank)
     known = adapter.metadata
     if known.study_sha256 not in (None, study.sha256):
         log.warning("%s was trained on the study %s, and this run is on %s.", path.name, known.study, study.label)
     return adapter
+
+
+def _of_another_rank(file: str, layer: str, rank: int, own: int, usual: int) -> InputError:
+    return InputError(f"{file} has rank {rank} in {layer} and this run {own}: set rank={usual}, or start anew")
 
 
 def split_beside(adapter: Path) -> Path | None:
@@ -41,8 +55,7 @@ def starting_values(transformer: Any, adapter: Adapter, name: str) -> dict[str, 
     """What the parameters of an injected transformer are to be, by name.
 
     A plain LoRA becomes weight-decomposed where the run is: m = ‖W₀ + sBA‖, so that its gain is 1. Where the scalings
-    differ, B makes up for it. Raises InputError where layers or ranks differ, and for magnitudes that a plain LoRA
-    cannot hold.
+    differ, B makes up for it. Raises InputError where layers or ranks differ.
     """
     own = {key: value for key, value in transformer.named_parameters() if ".lora_" in key}
     layers = {key.partition(".lora_A.")[0] for key in own if ".lora_A." in key}
@@ -58,12 +71,8 @@ def starting_values(transformer: Any, adapter: Adapter, name: str) -> dict[str, 
         module = modules[layer]
         rank, scaling = module.r["default"], float(module.scaling["default"])
         if held.rank != rank:
-            raise InputError(
-                f"{name} has rank {held.rank} in {layer} and this run {rank}: set rank={adapter.rank}, or start anew"
-            )
+            raise _of_another_rank(name, layer, held.rank, rank, adapter.rank)
         magnitude = f"{layer}.lora_magnitude_vector.default.weight"
-        if held.magnitude is not None and magnitude not in own:
-            raise InputError(f"{name} has magnitudes, which a plain LoRA does not hold: train with method=wdlora")
         values = parameters_of(Adapter({layer: held}))
         if held.scaling != scaling:
             values[f"{layer}.lora_B.default.weight"] = held.lora_b.float() * (held.scaling / scaling)

@@ -19,7 +19,6 @@ A data set of a study carries it as `study.toml`.
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -29,6 +28,7 @@ from typing import Any
 
 from .errors import InputError
 from .files import write_text
+from .toml_file import read_toml
 
 FILE = "study.toml"
 """Its name in a data set."""
@@ -101,12 +101,7 @@ def study_of(folder: str | PathLike) -> Study:
 def read_study(path: str | PathLike) -> Study:
     """Read a study. Raises InputError, naming the entry, for what is no study."""
     file = Path(path)
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"the study {file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the study {file.name} is no valid TOML: {error}") from None
+    table = read_toml(file, "the study")
     where = f"the study {file.name}"
     _check(table, _TOP, ("name", "version", "cohorts"), where)
     size = table.get("pixel_size_um")

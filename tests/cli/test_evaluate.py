@@ -13,7 +13,7 @@ from scipy import ndimage
 from wdlora.cli import main
 from wdlora.evaluation.pillars import Options, compare_sets
 from wdlora.evaluation.report.plots import DARK, PLOTS
-from wdlora.evaluation.report.sentences import answers
+from wdlora.evaluation.report.sentences import answers, decided_by
 from wdlora.evaluation.report.tables import decides
 from wdlora.evaluation.sets import set_of_arrays
 
@@ -138,8 +138,31 @@ def test_the_page_stands_alone(report):
 def test_no_number_of_the_page_is_broken_at_the_end_of_a_line(report):
     text = (report / "out" / "report.html").read_text(encoding="utf-8")
     assert "±10\u00a0%" in text and " %" not in text.partition("</style>")[2]
-    assert decides("undecided", 415_881, "") == "415\u00a0881 a group"
+    assert decides("undecided", 9_881, "") == "9\u00a0881 a group"
+    assert decides("undecided", 415_881, "") == "more than 10\u00a0000 a group"
     assert decides("undecided", None, "") == "beyond ±10 %" and decides("equivalent", 12, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        ([120], "1 of these would be decided by 120 patients a group"),
+        ([9_000, 120], "2 of these would be decided by 120 to 9\u00a0000 patients a group"),
+        (
+            [120, 415_881],
+            "1 of these would be decided by 120 patients a group, 1 only by more than 10\u00a0000",
+        ),
+        ([415_881], "1 of these would be decided only by more than 10\u00a0000 patients a group"),
+    ],
+)
+def test_numbers_of_patients_that_no_study_has_are_not_printed(needed, said):
+    assert decided_by(needed) == said
+
+
+def test_c_t_is_explained_where_it_stands(report):
+    text = (report / "out" / "report.html").read_text(encoding="utf-8")
+    (said,) = re.findall(r"C_T asks whether[^<]*", text)
+    assert "0 where both lie alike and below about −2 where synthetic ones lie nearer, as copies do; here it is" in said
 
 
 def table(report, name):

@@ -200,6 +200,50 @@ def test_inverted_masks_are_left_out(tmp_path, capsys):
     assert "1_Jones_OS.png: nerves cover 94% of the mask" in capsys.readouterr().err and len(read_folder(out)) == 2
 
 
+def another_hospital(root):
+    """Pictures of its own, and a list that calls its first patient P001 as well."""
+    source = trees.own(root)
+    for path in (*(source / "images").iterdir(), *(source / "masks").iterdir()):
+        with Image.open(path) as picture:
+            turned = np.asarray(picture)[:, ::-1].copy()
+        Image.fromarray(turned).save(path)
+    return source
+
+
+def test_numbers_of_two_lists_are_not_one_person(tmp_path, capsys):
+    """P001 of another hospital, with none of the images that are there, is refused; of the same list it goes on."""
+    source, out = trees.own(tmp_path / "in"), tmp_path / "out"
+    assert run(source, out) == 0
+    assert run(another_hospital(tmp_path / "other"), out) == 2
+    said = capsys.readouterr().err
+    assert "2 patients, first P001, are in" in said and "with none of the images given now" in said
+    assert "import both with one --key" in said and len(read_folder(out)) == 3
+    table = next(source.glob("*.csv"))
+    name = next((source / "images").iterdir())
+    for part in ("images", "masks"):
+        first = next(path for path in (source / part).iterdir() if path.stem == name.stem)
+        with Image.open(first) as picture:
+            Image.fromarray(np.asarray(picture)[::-1].copy()).save(first.with_stem("later"))
+    row = next(line for line in table.read_text().splitlines() if name.name in line or name.stem in line)
+    with open(table, "a") as file:
+        file.write(row.replace(name.name, f"later{name.suffix}").replace(name.stem, "later") + "\n")
+    assert run(source, out) == 0 and len(read_folder(out)) == 4
+
+
+def test_with_one_key_two_lists_are_one_set_of_people_and_with_another_key_refused(tmp_path, capsys):
+    source, out = trees.own(tmp_path / "in"), tmp_path / "out"
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(name.encode() * 8)
+    keyed = ["--key", str(tmp_path / "one")]
+    assert run(source, out, *keyed) == 0
+    assert run(another_hospital(tmp_path / "other"), out, *keyed) == 0
+    assert [len(read_folder(out)), len({record.patient for record in read_folder(out)})] == [6, 2]
+    for more in ([], ["--key", str(tmp_path / "two")]):
+        assert run(source, out, *more) == 2
+        assert "was imported with another key" in capsys.readouterr().err
+    assert b"oneone" not in (out / "import.json").read_bytes()
+
+
 def test_other_settings_and_other_folders_are_refused(tmp_path, capsys):
     source, out = trees.qilu(tmp_path / "in"), tmp_path / "out"
     assert run(source, out, "--cohort", "Control") == 0

@@ -26,8 +26,8 @@ def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsy
 
     given = ("import-dataset", str(root), "--settings", str(file))
     assert main([*given, "--dry-run"]) == 2
-    assert "leave open what DM+, DM−, HC in labels is: write it in place of ?" in capsys.readouterr().err
-    text = file.read_text(encoding="utf-8").replace('# pixel_size_um = "hrt"', "pixel_size_um = 1.0417")
+    assert "leave open pixel_size_um, DM+, DM−, HC: write what each is in place of ?" in capsys.readouterr().err
+    text = file.read_text(encoding="utf-8").replace('pixel_size_um = "?"', "pixel_size_um = 1.0417")
     for label, cohort in (("HC", "Control"), ("DM+", "T1DPN"), ("DM−", "T1NoDPN")):
         text = text.replace(f'"{label}" = "?"', f'"{label}" = "{cohort}"')
     file.write_text(text, encoding="utf-8")
@@ -46,21 +46,21 @@ def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):
             pixels[number, ::2] = 255 if kind == "drawn" else 120
             Image.fromarray(pixels).save(tmp_path / "in" / kind / f"{name.format(number)}.png")
     assert look(tmp_path / "in", tmp_path / "one.toml") == 0
-    assert tomllib.loads((tmp_path / "one.toml").read_text()) == {"masks": {"folder": "drawn"}}
+    assert tomllib.loads((tmp_path / "one.toml").read_text()) == {"pixel_size_um": "?", "masks": {"folder": "drawn"}}
     for path in (tmp_path / "in" / "drawn").iterdir():
         path.rename(path.with_name(f"m-{path.name}"))
     assert look(tmp_path / "in", tmp_path / "two.toml") == 0
-    assert tomllib.loads((tmp_path / "two.toml").read_text()) == {"masks": {"prefix": "m-"}}
+    assert tomllib.loads((tmp_path / "two.toml").read_text()) == {"pixel_size_um": "?", "masks": {"prefix": "m-"}}
 
 
 @pytest.mark.parametrize(
     ("text", "more", "sentence"),
     [
-        ("roster = ", [], "the settings s.toml are no valid TOML"),
+        ("roster = ", [], "the settings file s.toml is no valid TOML"),
         ("rooster = 'a'", [], "the unknown entry rooster; there are roster, study"),
         ("roster = 3", [], "roster must be a text in quotation marks, not 3"),
         ("pixel_size_um = true", [], "pixel_size_um must be a text in quotation marks, not True"),
-        ("pixel_size_um = '?'", [], "leave open what pixel_size_um is"),
+        ("pixel_size_um = '?'", [], "leave open pixel_size_um: write what each is in place of ?"),
         ("masks = 'm'", [], "masks must be a table, [masks]"),
         ("[masks]\nending = '_m'", [], "masks has no 'ending'; it has prefix, suffix, folder"),
         ("[columns]\nfile = 2", [], "file in columns must be a text in quotation marks, not 2"),

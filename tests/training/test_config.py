@@ -84,6 +84,7 @@ def test_large_seeds_stay_exact():
         ({"rnak": 4}, "unknown key rnak"),
         ({"rank": "four"}, "rank must be int, not 'four'"),
         ({"rank": 0}, "rank must be at least 1"),
+        ({"rank": 99999}, "rank must be at most 3072, the width of the model.s layers, not 99999"),
         ({"extra_rank": "match_wdlora"}, "extra_rank is only for method=lora: with wdlora leave it at none"),
         ({"timesteps": "uniform"}, r"timestep_mean is only for .* with uniform leave it at 0\.0"),
         ({"timestep_shift": 3}, "timestep_shift is only for timesteps=shifted"),
@@ -163,7 +164,7 @@ def test_a_preset_must_name_its_sources(tmp_path):
     with pytest.raises(InputError, match="rank must be a table"):
         load_preset(str(path))
     path.write_text("rank = \n")
-    with pytest.raises(InputError, match="not valid TOML"):
+    with pytest.raises(InputError, match="no valid TOML"):
         load_preset(str(path))
     with pytest.raises(InputError, match="no preset 'papr'"):
         load_preset("papr")

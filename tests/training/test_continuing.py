@@ -79,8 +79,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(finished, plain, cache, tmp_
     ):
         with pytest.raises(InputError, match=sentence):
             finetune(started(tmp_path / "out", cache, trained, **changes))
-    with pytest.raises(InputError):
-        finetune(started(tmp_path / "out", cache, tmp_path / "absent.safetensors"))
+    with pytest.raises(InputError, match=r"absent\.safetensors does not exist"):
+        finetune(started(tmp_path / "early", tmp_path / "nothing", tmp_path / "absent.safetensors"))
+    with pytest.raises(InputError, match=r"has rank 2 in .* and this run 4"):
+        finetune(started(tmp_path / "early", tmp_path / "nothing", trained, rank=4))
+    assert not (tmp_path / "early").exists() and not (tmp_path / "nothing").exists()  # before anything is encoded
     copied = tmp_path / "copied"
     shutil.copytree(finished[0], copied)
     with pytest.raises(InputError, match=r"was not begun from .* leave out --init-adapter to go on"):

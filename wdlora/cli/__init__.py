@@ -76,7 +76,7 @@ def dispatch(prog: str, commands: dict[str, str], package: str, argv: Sequence[s
         _refuse_empty(argv)
         return module.run(args) or 0
     except InputError as error:
-        print(f"{prog} {name}: {error}", file=sys.stderr)
+        print(f"{prog} {name}: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{prog} {name}: interrupted", file=sys.stderr)

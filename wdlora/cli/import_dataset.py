@@ -212,6 +212,8 @@ def _dry_run(args: argparse.Namespace, choices: "Choices") -> int:
         patients = {row["patient"] for row in taken if row["cohort"] == cohort and row["patient"]}
         count = sum(row["cohort"] == cohort for row in taken)
         print(f"{cohort}: {count} images" + (f" of {len(patients)} patients" if patients else ""))
+    if unknown := sum(not row["pixel_um"] for row in taken):
+        print(f"the pixel size of {unknown} images is unknown, so they would not be measured: give --pixel-size-um")
     print(
         f"{len(taken)} images would be taken, {len(rows) - len(taken) + len(left)} files left out; nothing was written"
     )

@@ -58,7 +58,7 @@ def parse_pixel_size(text: str) -> tuple[float, float] | str:
         raise InputError(
             f"{text!r} would be pixels of {values[0]:g} by {values[1]:g} µm: write decimals with a point, such as 1.04"
         )
-    return values[0], values[-1]
+    return pixel_sides(values[0] if len(values) == 1 else (values[0], values[1]))
 
 
 def read_image(path: str | PathLike, pixel_size_um: float | tuple[float, float] | str | None = None) -> ClinicImage:

@@ -27,7 +27,7 @@ CALLED = {
 }
 """What tables call the columns whose content does not tell them, in letters and digits alone."""
 
-_PIXEL_SIZE = '# pixel_size_um = "hrt"   # or a number of µm; hrt: 384 × 384 pixels of 400 µm (Heidelberg HRT III)'
+_PIXEL_SIZE = 'a number of µm, or "hrt" for 384 × 384 pixels of 400 µm (Heidelberg HRT III)'
 
 
 def first_look(folder: Path, roster: Path | None, study_file: Path | None, name: str) -> str:
@@ -84,8 +84,9 @@ def _pixel_size(files: Sequence[Path]) -> list[str]:
         size = decode(files[0]).pixel_size_um
     except InputError:
         size = None
-    told = f"the first file says {size[0]:.4g} µm itself" if size else "the first file does not say it"
-    return [f"{_PIXEL_SIZE}; {told}"]
+    if size:
+        return [f"# pixel_size_um = {size[0]:.5g}   # {_PIXEL_SIZE}; the first file says {size[0]:.5g} itself"]
+    return [f"pixel_size_um = {toml_string(OPEN)}   # {_PIXEL_SIZE}; the first file does not say it"]
 
 
 def guessed_masks(folder: Path, files: Sequence[Path]) -> MaskNames | None:

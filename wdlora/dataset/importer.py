@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_json
+from ..privacy.pseudonym import keyed
 from ..study import Study
 from . import writer
 from .corrections import Correction, Labels, correct, superseded
@@ -65,14 +66,16 @@ def import_dataset(
     A mask that was corrected at its source takes the place of the imported one (see `corrections`).
     `progress` wraps the images that are still to do. An image that cannot be read is left out and reported. Raises
     InputError, before anything is written, for an unknown layout, images without annotation, cohort or roster line,
-    a line width without centrelines, a key without roster, and an `out` that holds another data set or was imported
-    with other settings.
+    a line width without centrelines, a key without roster, and an `out` that holds another data set, was imported
+    with other settings, or has patients of whom nobody can tell whether they are the roster's.
     """
     layout, items, passed_over = planned(folder, choices)
     place, roster = Path(out), choices.roster or layout.table
     _claim(place, _settings(layout, choices))
     held = _held(place)
     _check_unchanged(place, items, held)
+    if choices.key is None:
+        _check_numbers(place, items, held)
     wanted: dict[tuple[str, str], list[Labels]] = {}
     for item in items:
         wanted.setdefault(item.hashes, []).append((item.patient, item.eye, item.visit, item.cohort))
@@ -114,33 +117,36 @@ def import_dataset(
 def preview_import(folder: str | PathLike, choices: Choices) -> tuple[list[dict[str, str]], list[str]]:
     """What `import_dataset` would do: a row an image, and a sentence on each file that would be left out.
 
-    Rows have `file`, `mask`, `patient` (the pseudonym), `eye`, `visit`, `cohort`, `split` and `fault`, why the image
-    would be left out, or "". Raises InputError as `import_dataset`; reads all pictures and writes nothing.
+    Rows have `file`, `mask`, `patient` (the pseudonym), `eye`, `visit`, `cohort`, `split`, `pixel_um`, the side of a
+    pixel, or "" where it is not known, and `fault`, why the image would be left out, or "". Raises InputError as
+    `import_dataset`; reads all pictures and writes nothing.
     """
     _, items, passed_over = planned(folder, choices)
     rows = []
     for item in items:
-        fault = ""
+        fault = size = ""
         try:
-            _pictures(item, choices)
+            stated = _pictures(item, choices)[0].pixel_size_um
+            size = f"{stated[0]:.5g}" if stated else ""
         except InputError as error:
             fault = str(error)
         mask = item.source.annotation
         named = {"file": item.source.image.name, "mask": mask.name if mask else "traced", "patient": item.patient}
-        told = {"eye": item.eye, "visit": item.visit, "cohort": item.cohort, "split": item.split, "fault": fault}
-        rows.append(named | told)
+        told = {"eye": item.eye, "visit": item.visit, "cohort": item.cohort, "split": item.split}
+        rows.append(named | told | {"pixel_um": size, "fault": fault})
     return rows, passed_over
 
 
 def _settings(layout: Layout, choices: Choices) -> dict[str, Any]:
     """What all images of one import share; nothing of the roster, whose hash would confirm a guess at its names."""
-    size = choices.pixel_size_um
+    size, key = choices.pixel_size_um, choices.key
     return {
         "layout": layout.name,
         "pixel_size_um": list(size) if isinstance(size, tuple) else size,
         "cohorts": dict(sorted(choices.cohorts.items())),
         "trace": choices.trace,
         "line_width_um": choices.line_width_um,
+        "key": None if key is None else keyed("key", "", key),
         **({} if choices.study.ships else {"study": choices.study.sha256}),
     }
 
@@ -152,6 +158,7 @@ def _claim(place: Path, settings: dict[str, Any]) -> None:
             held = json.loads((place / SETTINGS).read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{place / SETTINGS} is damaged: remove the folder and import again") from error
+        held = {"key": settings["key"]} | held  # imports of earlier versions do not tell their key
         if changed := sorted(name for name in settings if held.get(name) != settings[name]):
             raise InputError(
                 f"{place} was imported with another {' and '.join(changed)}; choose another --out, or remove the folder"
@@ -186,6 +193,24 @@ def _check_unchanged(place: Path, items: Sequence[ImportItem], held: Mapping[tup
         raise InputError(
             f"{changed} images in {place} have another patient, eye, visit or cohort by now; choose another --out, or "
             "remove the folder (without --key patients are numbered as the roster has them: add new ones at its end)"
+        )
+
+
+def _check_numbers(place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[Labels]]) -> None:
+    """Raise InputError for new images of a numbered patient who is in the table already, and of whom no image there is
+    among these: the number may be another person's.
+    """
+    images_of: dict[str, set[str]] = {}
+    for (image, _), labels in held.items():
+        for patient, *_ in labels:
+            images_of.setdefault(patient, set()).add(image)
+    found: dict[str, set[str]] = {}
+    for item in items:
+        found.setdefault(item.patient, set()).add(item.hashes[0])
+    if doubtful := sorted(one for one in found if one and one in images_of and not images_of[one] & found[one]):
+        raise InputError(
+            f"{len(doubtful)} patients, first {doubtful[0]}, are in {place} already, with none of the images given "
+            "now: numbers may be of other people in another roster; import both with one --key, or choose another --out"
         )
 
 

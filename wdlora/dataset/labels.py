@@ -32,7 +32,11 @@ def resolved(labels: Iterable[str], given: Mapping[str, str], study: Study) -> d
     for given labels that nothing bears, or that are given no cohort.
     """
     counts = Counter(label.strip() for label in labels if label.strip())
-    chosen = {_plain(label): _cohort_named(study, label, name) for label, name in given.items()}
+    chosen: dict[str, str] = {}
+    for label, name in given.items():
+        group = _cohort_named(study, label, name)
+        if chosen.setdefault(_plain(label), group) != group:
+            raise InputError(f"--labels gives {label} twice, as {chosen[_plain(label)]} and as {group}: leave one out")
     there = {_plain(label) for label in counts}
     if idle := [label for label in given if _plain(label) not in there]:
         raise InputError(

@@ -23,6 +23,13 @@ class MaskNames:
     suffix: str = ""
     folder: str = ""
 
+    def described(self) -> str:
+        """As a part of a sentence: "a picture whose name has '_mask' after that of its image"."""
+        parts = [f"begins with {self.prefix!r}"] if self.prefix else []
+        parts += [f"ends with {self.suffix!r}"] if self.suffix else []
+        named = f" whose name {' and '.join(parts)}" if parts else ""
+        return f"a picture{named}" + (f" in its folder {self.folder!r}" if self.folder else "")
+
     def image_of(self, file: Path) -> str | None:
         """The stem of the image that a file is a mask of; None where its name is none of a mask."""
         name, prefix, suffix = stem(file), one_form(self.prefix), one_form(self.suffix)
@@ -45,11 +52,12 @@ def pairs(root: Path, names: MaskNames) -> tuple[list[tuple[Path, Path | None]],
     """Every image with its mask, or None, sorted by path; and a sentence on each file that is neither.
 
     A mask belongs to the image of its name in its own folder, else to the only one below `root`. Raises InputError
-    for a mask folder that is not there, and for an image or a mask that has two partners.
+    for a mask folder that is not there or not below `root`, where no file is called like a mask, and for an image or a
+    mask that has two partners.
     """
     inside = root / names.folder if names.folder else root
-    if not inside.is_dir():
-        raise InputError(f"there is no folder {inside}: --mask-folder names one below the data set")
+    if names.folder and ("\0" in names.folder or not inside.is_dir() or root.resolve() not in inside.resolve().parents):
+        raise InputError(f"there is no folder {names.folder!r} below {root}: --mask-folder names one of the data set")
     images: list[Path] = []
     masks: dict[str, list[Path]] = {}
     left: list[str] = []
@@ -61,6 +69,8 @@ def pairs(root: Path, names: MaskNames) -> tuple[list[tuple[Path, Path | None]],
             images.append(file)
         elif file.suffix.lower() not in TABLES:
             left.append(f"{file.relative_to(root)}: neither an image nor a mask by its name")
+    if images and not masks:
+        raise InputError(f"{root} holds no mask, {names.described()}: correct it, or leave it out and give --trace")
     found = [(image, _partner(image, masks.get(stem(image), []))) for image in images]
     taken = [mask for _, mask in found if mask is not None]
     if double := sorted({mask for mask in taken if taken.count(mask) > 1}):

@@ -71,7 +71,11 @@ def planned(folder: str | PathLike, choices: Choices) -> tuple[Layout, list[Impo
         )
     layout = named_layout(folder, choices.masks) if choices.masks else read_layout(folder, choices.layout)
     if not choices.trace:
-        require_annotations(layout.sources, "add them, or give --trace to draw them with this pack's tracer")
+        require_annotations(
+            layout.sources,
+            "add them, say how masks are named (--mask-suffix, --mask-prefix, --mask-folder), or give --trace to draw "
+            "them with this pack's tracer",
+        )
     else:
         refuse_unmatched(folder, layout)
     if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:

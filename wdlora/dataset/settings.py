@@ -15,14 +15,14 @@ file = "Datei"
 HC = "Control"
 """
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..toml_file import read_toml
 from .naming import MaskNames
 
 OPEN = "?"
@@ -57,17 +57,16 @@ def read_settings(path: str | PathLike, folder: str | PathLike) -> Settings:
     Raises InputError, naming the entry, for what is no settings file and for what is still to be said.
     """
     file = Path(path)
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"the settings {file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the settings {file.name} are no valid TOML: {error}") from None
+    table = read_toml(file, "the settings file")
     known = (*_TEXTS, "pixel_size_um", *_TABLES)
     if unknown := sorted(set(table) - set(known)):
         raise InputError(f"the settings {file.name} have the unknown entry {unknown[0]}; there are {', '.join(known)}")
     for name, value in table.items():
         _check(file, name, value)
+    if still := [*_open(table)]:
+        raise InputError(
+            f"the settings {file.name} leave open {', '.join(still)}: write what each is in place of {OPEN}"
+        )
     masks = table.get("masks", {})
     if unknown := sorted(set(masks) - set(_MASKS)):
         raise InputError(f"the settings {file.name}: masks has no {unknown[0]!r}; it has {', '.join(_MASKS)}")
@@ -84,7 +83,7 @@ def read_settings(path: str | PathLike, folder: str | PathLike) -> Settings:
 
 
 def _check(file: Path, name: str, value: Any) -> None:
-    """Raise InputError for an entry of the wrong kind, and for one that is still open."""
+    """Raise InputError for an entry of the wrong kind."""
     where = f"the settings {file.name}"
     if name in _TABLES:
         if not isinstance(value, dict):
@@ -92,11 +91,14 @@ def _check(file: Path, name: str, value: Any) -> None:
         for key, inner in value.items():
             if not isinstance(inner, str):
                 raise InputError(f"{where}: {key} in {name} must be a text in quotation marks, not {inner!r}")
-        if still := [key for key, inner in value.items() if inner.strip() == OPEN]:
-            raise InputError(f"{where} leave open what {', '.join(still)} in {name} is: write it in place of {OPEN}")
     elif name == "pixel_size_um" and isinstance(value, int | float) and not isinstance(value, bool):
         return
     elif not isinstance(value, str):
         raise InputError(f"{where}: {name} must be a text in quotation marks, not {value!r}")
-    elif value.strip() == OPEN:
-        raise InputError(f"{where} leave open what {name} is: write it in place of {OPEN}")
+
+
+def _open(table: Mapping[str, Any]) -> Iterator[str]:
+    """The entries that a first look could not tell and nobody has written since."""
+    for name, value in table.items():
+        inside = value.items() if isinstance(value, dict) else [(name, value)]
+        yield from (key for key, inner in inside if isinstance(inner, str) and inner.strip() == OPEN)

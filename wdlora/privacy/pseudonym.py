@@ -57,7 +57,10 @@ def read_key(path: str | os.PathLike) -> bytes:
     """The bytes of a key file without line ends. Raises InputError where it is absent or shorter than 16 bytes."""
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"there is no key file {file}: make one of random bytes and keep it secret")
+        raise InputError(
+            f"there is no key file {file}: make one of random bytes, such as with python -c "
+            f"'import secrets; print(secrets.token_hex(32))' > {file.name}, and keep it secret"
+        )
     key = file.read_bytes().strip()
     if len(key) < 16:
         raise InputError(f"the key file {file} has {len(key)} bytes; give at least 16 random ones")

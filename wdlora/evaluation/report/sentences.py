@@ -11,7 +11,7 @@ from ..estimate import Estimate
 from ..fidelity import Beside
 from ..pairs import PHANTOM
 from ..pillars import SetComparison
-from .tables import number_text, whole_number
+from .tables import REACHABLE, beyond_reach, number_text, whole_number
 
 Tone = Literal["good", "bad", "open"]
 
@@ -110,16 +110,26 @@ def _nerves(found: SetComparison) -> Answer:
         f"{total} comparisons of biomarkers: {verdicts['equivalent']} equivalent within ±10 %, "
         f"{verdicts['different']} different, {verdicts['undecided']} undecided"
     )
-    wanted = sorted(one.needed for one in found.biomarkers if one.needed)
-    if wanted:
-        least, most = (whole_number(n) for n in (wanted[0], wanted[-1]))
-        enough = least if least == most else f"{least} to {most}"
-        said += f" ({len(wanted)} of these would be decided by {enough} patients a group)"
+    if wanted := [one.needed for one in found.biomarkers if one.needed]:
+        said += f" ({decided_by(wanted)})"
     if verdicts["different"]:
         return Answer(question, "some differ", f"{said}.", "bad")
     if verdicts["undecided"]:
         return Answer(question, "not shown", f"{said}. Undecided means too few patients, not equality.", "open")
     return Answer(question, "equivalent", f"{said}.", "good")
+
+
+def decided_by(needed: list[int]) -> str:
+    """How many patients would decide the undecided comparisons."""
+    near = sorted(n for n in needed if n <= REACHABLE)
+    far = len(needed) - len(near)
+    if not near:
+        return f"{far} of these would be decided only by {beyond_reach()} patients a group"
+    least, most = whole_number(near[0]), whole_number(near[-1])
+    said = (
+        f"{len(near)} of these would be decided by {least if least == most else f'{least} to {most}'} patients a group"
+    )
+    return said + (f", {far} only by {beyond_reach()}" if far else "")
 
 
 def copying(found: Findings) -> Answer:
@@ -205,7 +215,9 @@ def copies_notes(found: Findings) -> list[str]:
     ]
     if math.isfinite(images.c_t):
         notes.append(
-            f"C_T is {number_text(images.c_t, 1)}: below about −2 synthetic images lie nearer than {other} do."
+            f"C_T asks whether synthetic images lie nearer to the {name} images than {other} do: it is 0 where both "
+            f"lie alike and below about −2 where synthetic ones lie nearer, as copies do; here it is "
+            f"{number_text(images.c_t, 1)}."
         )
     if found.membership:
         auc, control = found.membership.auc, found.membership.control

@@ -29,6 +29,9 @@ LABELS = {
 DIGITS = {"fid": 2, "psnr": 1}
 """Decimals of figures; the others have three."""
 
+REACHABLE = 10_000
+"""Patients a group, above which the number alone matters to nobody: the difference lies just inside the margin."""
+
 METRICS = {
     "cnfl": ("CNFL", 2),
     "cnfd": ("CNFD", 2),
@@ -143,7 +146,12 @@ def decides(verdict: str, needed: int | None, reason: str) -> str:
         return ""
     if needed is None:
         return reason or f"beyond ±{100 * MARGIN:.0f} %"
-    return f"{whole_number(needed)} a group"
+    return f"{whole_number(needed)} a group" if needed <= REACHABLE else f"{beyond_reach()} a group"
+
+
+def beyond_reach() -> str:
+    """What is said of a count that no study has."""
+    return f"more than {whole_number(REACHABLE)}"
 
 
 def whole_number(value: int) -> str:
