@@ -11,8 +11,8 @@ from PIL import Image
 from tests.anatomy import foreign_phantom
 from wdlora.anatomy import phantom, sample_mask, trace
 from wdlora.anatomy.biomarkers.plotting import annotated_picture
-from wdlora.anatomy.phantoms.imaging import ImageModel
-from wdlora.anatomy.tracing.choices import LINES
+from wdlora.anatomy.phantoms.cornea.model import CorneaModel
+from wdlora.anatomy.tracing.choices import NAMES
 from wdlora.cohorts import COHORTS
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -66,14 +66,15 @@ def phantoms() -> Image.Image:
 
 
 def tracing() -> Image.Image:
-    """Both image models at three nerve amplitudes, and their tracings: seed 40 (phantom 1)."""
+    """Both image models at three nerve amplitudes, and what the network and the filters draw of them: seed 40."""
     own, other = sample_mask("Control", 40), foreign_phantom.spline_plexus(40)
     rows = []
     for truth, images in (
-        (own.mask, [phantom(own, 40, model=ImageModel(nerve_amplitude=a)) for a in AMPLITUDES]),
+        (own.mask, [phantom(own, 40, model=CorneaModel(nerve_amplitude=a)) for a in AMPLITUDES]),
         (other.mask, [foreign_phantom.foreign_image(other, 40, a) for a in AMPLITUDES]),
     ):
-        rows += [images, [marked(image, trace(image, segmenter=LINES), truth) for image in images]]
+        traced = [[marked(image, trace(image, segmenter=name), truth) for image in images] for name in NAMES]
+        rows += [images, *traced]
     return sheet(rows, 300)
 
 

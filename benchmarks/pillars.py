@@ -29,7 +29,7 @@ from wdlora.evaluation.sets import ImageSet, set_of_arrays
 
 TITLE = "What the three pillars see"
 
-VERSION = 1
+VERSION = 2
 """Of the phantoms."""
 
 FIRST, EACH = 3_000_000, 120

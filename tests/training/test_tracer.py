@@ -60,7 +60,7 @@ def test_another_instrument_moves_everything_alike(seed):
         profile = ndimage.gaussian_filter1d(image.mean(0), 1.5)
         near = np.abs(np.arange(384) - columns.mean()) <= 12
         assert abs(np.flatnonzero(near)[profile[near].argmax()] - columns.mean()) <= 2
-    assert visibility.max() <= 8 * 2.2 * 1.4 + 1e-3
+    assert visibility.max() <= 8 * 3.0 * 2.2 * 1.4 + 1e-3
 
 
 def test_nerves_wind_without_leaving():

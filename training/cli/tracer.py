@@ -1,11 +1,11 @@
 """Train the tracer's network on phantoms alone; no real image is used for training.
 
-Draws phantoms, trains, chooses the probability above which a nerve is drawn, and writes network_1.safetensors,
-recipe.json and metrics.json. The same command continues where it was stopped. The whole training takes about an hour on
+Draws phantoms, trains, chooses the probability above which a nerve is drawn, and writes network.safetensors,
+recipe.json and metrics.json. The same command continues where it was stopped. The whole training takes half an hour on
 two CPU cores.
 
 The level of "visible" is chosen on phantoms too, or, with --choose-on, on images with annotations; recipe.json states
-which. `trace(…, segmenter="OUT/network_1.safetensors")` uses the file.
+which. `trace(…, segmenter="OUT/network.safetensors")` uses the file.
 """
 
 import argparse

@@ -19,7 +19,7 @@ CROP, BATCH = 160, 8
 SEAMS, OUTLINES = 0.25, 0.12
 """Shares of the frames with the seam of another tile across them, and with a mosaic's black surroundings."""
 
-OTHERS = 0.6
+OTHERS = 1.0
 """For every frame so many more as another instrument takes it."""
 
 GAIN, SHIFT = (0.8, 1.25), 0.1

@@ -48,7 +48,7 @@ class TracerRecipe:
     held_out: int = 40
     usual: int = 40
     judged: int = 60
-    name: str = "network-1"
+    name: str = "network-2"
     channels: tuple[int, ...] = CHANNELS
     budget: Budget = field(
         default_factory=lambda: Budget(
@@ -60,7 +60,7 @@ class TracerRecipe:
 def train_tracer(
     out: Path, work: Path, recipe: TracerRecipe, crew: Crew, chosen_on: tuple[str, list[Annotated]] | None = None
 ) -> Path:
-    """Train, choose levels, and write `network_1.safetensors`, `recipe.json` and `metrics.json` into `out`.
+    """Train, choose levels, and write `network.safetensors`, `recipe.json` and `metrics.json` into `out`.
 
     Frames and checkpoints go to `work`, from where an interrupted run goes on. `chosen_on`: name and images of a set
     on which the level of "visible" is chosen in the place of phantoms.
@@ -86,7 +86,7 @@ def train_tracer(
         name, pairs = chosen_on
         levels[VISIBLE] = best_overlap(VISIBLE, [Judged(tracer.probabilities(a)[index], b) for a, b in pairs])
         chosen[VISIBLE] = name
-    path = out / "network_1.safetensors"
+    path = out / "network.safetensors"
     rules = {detail: RULES[detail](level) for detail, level in levels.items()}
     save_network(path, tracer.network, recipe.name, PIXEL_SIZE_UM, rules)
     write_json(out / "recipe.json", _record(recipe, levels, chosen, tracer.network))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .network import NerveNetwork
 
 FOLDER = Path(__file__).parent / "shipped"
-SHIPPED = FOLDER / "network_1.safetensors"
+SHIPPED = FOLDER / "network.safetensors"
 """The network that ships; `recipe.json` and `metrics.json` beside it say how it was trained and what it reaches."""
 
 KEY = "ccm_tracer"

@@ -56,7 +56,7 @@ def _safetensors(path: str | os.PathLike) -> "LearnedTracer | TrainedHmsvit":
 
 
 def tracer_name(segmenter: Choice = DEFAULT, detail: str = ANNOTATED) -> str:
-    """The tracer as tables, figures and metadata name it, such as "lines-2" or "network-1 annotated".
+    """The tracer as tables, figures and metadata name it, such as "lines-2" or "network-2 annotated".
 
     A file's name carries the first digits of its hash; it stands without its folder. Raises InputError as
     `find_segmenter` does.
