@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from wdlora.evaluation.copies.audit import Searched, audit, binomial_limits, c_t, exceedance, threshold
 from wdlora.evaluation.copies.membership import membership
 from wdlora.evaluation.copies.planted import COUNT, planted
-from wdlora.evaluation.copies.search import SIDE, coarse, coarse_mask, nearest_images, turned
+from wdlora.evaluation.copies.search import SIDE, coarse, coarse_mask, nearest_images, paired_repeats, turned
 
 
 def pictures(count: int, seed: int, side: int = 96) -> np.ndarray:
@@ -68,6 +68,17 @@ def test_masks_are_compared_by_dice():
     line = np.zeros((384, 384), bool)
     line[100:103] = True
     assert coarse_mask(line).sum() == SIDE
+
+
+def test_repeats_are_counted_in_pairs():
+    """A hub that resembles four others makes two repeats; five copies of an image make four, two of another two."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(SIDE * SIDE, 8)))[0].T.reshape(8, SIDE, SIDE)  # turns of noise are unlike
+    hub = basis[:4].sum(0) / 2  # correlation .5 with each of four, which have 0 with one another
+    star = np.stack([hub, *basis[:4]])
+    assert paired_repeats(star, 0.4) == 2 and paired_repeats(star, 0.6) == 0
+    copies = np.stack([basis[5]] * 5 + [turned(basis[6], 3), basis[6], basis[7]])
+    assert paired_repeats(copies, 0.9) == 4 + 2
 
 
 def test_planted_copies_are_found_and_few_others():

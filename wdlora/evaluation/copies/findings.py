@@ -11,7 +11,7 @@ from ..sets import ImageSet
 from .audit import Copies, Searched, audit
 from .membership import Membership, membership
 from .planted import COUNT, planted
-from .search import Nearest, coarse, nearest_images
+from .search import Nearest, coarse, nearest_images, paired_repeats
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Findings:
     """`images` and `masks` compare the synthetic set with the originals: the training set, or the real one.
 
     `trained`: the originals are a training set, so the real images are a hold-out. `identical` synthetic images equal
-    an original pixel by pixel. `repeats`: synthetic images as near to another synthetic one as to be its copy.
-    `selftest`: planted copies found and planted. `as_planted`: synthetic images at least as similar to an original as
-    the least similar planted copy. `cannot`: what cannot be concluded.
+    an original pixel by pixel. `repeats`: synthetic images as near to another synthetic one as to be its copy, each
+    with a partner of its own. `selftest`: planted copies found and planted. `as_planted`: synthetic images at least as
+    similar to an original as the least similar planted copy. `cannot`: what cannot be concluded.
     """
 
     images: Copies
@@ -85,7 +85,7 @@ def find_copies(
         masks=parts["mask"],
         trained=training is not None,
         identical=sum(one.key in known for one in synthetic.readings),
-        repeats=_repeats(synthetic, images.threshold),
+        repeats=paired_repeats(synthetic.searched("image").images, images.threshold),
         selftest=selftest,
         as_planted=int((images.found.similarity >= max(least, images.threshold)).sum()),
         membership=members,
@@ -103,11 +103,6 @@ def _selftest(originals: Read, reader: ImageReader, level: float) -> tuple[tuple
     keys = np.array([one.key for one in originals.readings])  # the same picture may be there twice
     seen = (found.similarity > level) & (keys[found.place] == keys[chosen])
     return (int(seen.sum()), len(chosen)), float(found.similarity[seen].min()) if seen.any() else np.inf
-
-
-def _repeats(synthetic: Read, level: float) -> int:
-    values = synthetic.searched("image").images
-    return int((nearest_images(values, values, ~np.eye(len(values), dtype=bool)).similarity > level).sum())
 
 
 def _cannot(real: Read, synthetic: Read, training: Read | None, paired: bool) -> tuple[str, ...]:

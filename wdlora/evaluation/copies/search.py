@@ -5,6 +5,7 @@ was turned, restyled or made noisy still correlates with its original, while two
 shifts are not found.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,26 +63,51 @@ def nearest_images(images: NDArray, others: NDArray, different: NDArray | None =
 
     `different` bool [n, m] says which of them may be compared; an image with none gets the place −1 and −inf.
     """
+    found: list[tuple[NDArray, ...]] = []
+    for start, by_turn in _likeness(images, others):
+        turn, best = by_turn.argmax(1), by_turn.max(1)
+        if different is not None:
+            best = np.where(different[start : start + BLOCK], best, -np.inf)
+        rows = np.arange(len(best))
+        place = best.argmax(1)
+        similarity = best[rows, place]
+        best[rows, place] = -np.inf
+        found.append((np.where(np.isfinite(similarity), place, -1), similarity, turn[rows, place], best.max(1)))
+    return Nearest(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def paired_repeats(images: NDArray, level: float) -> int:
+    """How many of `images` [n, 48, 48] have a partner among them that is nearer than `level`, each partner used once.
+
+    The nearest pairs are taken first. So twelve copies of one image are twelve repeats, while one plain image that
+    resembles eleven others makes two.
+    """
+    pairs: list[tuple[NDArray, NDArray, NDArray]] = []
+    for start, by_turn in _likeness(images, images):
+        best = by_turn.max(1)
+        first, second = np.nonzero(best > level)
+        once = first + start < second
+        pairs.append((best[first[once], second[once]], first[once] + start, second[once]))
+    similarity, first, second = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    taken = np.zeros(len(images), bool)
+    for place in np.argsort(-similarity, kind="stable"):
+        if not (taken[first[place]] or taken[second[place]]):
+            taken[first[place]] = taken[second[place]] = True
+    return int(taken.sum())
+
+
+def _likeness(images: NDArray, others: NDArray) -> Iterator[tuple[int, NDArray]]:
+    """For every `BLOCK` of images its start, and the likeness [b, 8, m] to the turns of the others."""
     mask = images.dtype == bool
     variants = np.stack([np.stack([turned(one, turn) for one in others]) for turn in range(8)])
     flat = variants.reshape(8 * len(others), -1).astype(np.float32)
-    found: list[tuple[NDArray, ...]] = []
     for start in range(0, len(images), BLOCK):
         block = images[start : start + BLOCK].reshape(-1, flat.shape[1]).astype(np.float32)
         likeness = block @ flat.T
         if mask:
             total = block.sum(1)[:, None] + flat.sum(1)[None]
             likeness = np.divide(2 * likeness, total, out=np.zeros_like(likeness), where=total > 0)
-        by_turn = likeness.reshape(len(block), 8, len(others))
-        turn, best = by_turn.argmax(1), by_turn.max(1)
-        if different is not None:
-            best = np.where(different[start : start + BLOCK], best, -np.inf)
-        rows = np.arange(len(block))
-        place = best.argmax(1)
-        similarity = best[rows, place]
-        best[rows, place] = -np.inf
-        found.append((np.where(np.isfinite(similarity), place, -1), similarity, turn[rows, place], best.max(1)))
-    return Nearest(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        yield start, likeness.reshape(len(block), 8, len(others))
 
 
 def _square(image: NDArray) -> NDArray:

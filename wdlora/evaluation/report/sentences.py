@@ -197,7 +197,7 @@ def repeats_note(found: Findings) -> str:
     """Whether the synthetic set repeats itself."""
     return (
         f"{found.repeats} of {found.images.n} synthetic images are as near to another synthetic image as copies would "
-        "be; about 1 in 100 are by chance."
+        "be, each counted with one partner; about 1 in 100 are by chance."
     )
 
 
