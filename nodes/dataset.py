@@ -216,7 +216,7 @@ class CCMLoadDataset(io.ComfyNode):
 
         NAMED.note(dataset_folder(dataset))
         study = study_of(dataset_folder(dataset))
-        every = read_folder(dataset_folder(dataset))
+        every = watched(partial(read_folder, dataset_folder(dataset)))
         records = [one for one in every if cohort in (ALL, studies.shown(study, one.cohort))]
         chosen = records[start : start + count]
         if not chosen:

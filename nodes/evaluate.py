@@ -105,7 +105,7 @@ class CCMEvaluate(io.ComfyNode):
     ) -> Any:
         import folder_paths
 
-        from ..wdlora.evaluation import Crew, Options, compare_sets, read_set
+        from ..wdlora.evaluation import Crew, Options, compare_sets
         from ..wdlora.evaluation.report import record, write_evaluation
         from ..wdlora.evaluation.report.overview import overview
         from ..wdlora.evaluation.report.sentences import answers
@@ -113,7 +113,7 @@ class CCMEvaluate(io.ComfyNode):
         _check_choices(real_set, synthetic_set, training_set, report_folder)
         real = _one_set("real", real_set, real_images, real_records, pixel_size_um)
         synthetic = _one_set("synthetic", synthetic_set, synthetic_images, synthetic_records, pixel_size_um)
-        training = None if training_set == files.NONE else read_set(dataset_folder(training_set), "training")
+        training = _training(training_set)
         place = _report_place(report_folder)
         options = Options(pairs=pairs, cache=Path(folder_paths.get_directory_by_type("temp")) / CACHE)
         bar = engine.current().progress(5 if pairs else 2)
@@ -155,12 +155,19 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
     if images is None:
         if records is not None:
             raise InputError(f"{role}_records belongs to {role}_images, but a data set is chosen: take the link away")
-        return read_set(dataset_folder(chosen), role)
+        return watched(partial(read_set, dataset_folder(chosen), role))
     arrays = tensors.grey_arrays(images, f"{role}_images")
     if records is None:
         return set_of_arrays(role, arrays, pixel_size_um=pixel_size_um)
     cohorts, patients = _records(records, f"{role}_records", len(arrays))
     return set_of_arrays(role, arrays, cohorts, patients, pixel_size_um)
+
+
+def _training(chosen: str) -> Any:
+    """The images that the generator saw, None where none are chosen."""
+    from ..wdlora.evaluation import read_set
+
+    return None if chosen == files.NONE else watched(partial(read_set, dataset_folder(chosen), "training"))
 
 
 def _records(text: str, name: str, count: int) -> tuple[list[str], list[str] | None]:

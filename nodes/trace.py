@@ -65,14 +65,19 @@ class CCMTrace(io.ComfyNode):
 
         choice = tracers.chosen(segmenter)
         arrays = tensors.grey_arrays(images, "images")
-        if valid is None:
-            areas = [None if (area := valid_area(array)[0]).all() else area for array in arrays]
-        else:
-            areas = seen_areas(valid, arrays, "images")
+        given = [None] * len(arrays) if valid is None else seen_areas(valid, arrays, "images")
+
+        def traced(array: Any, area: Any) -> tuple[Any, Any]:
+            if valid is None and not (found := valid_area(array)[0]).all():
+                area = found
+            return trace(array, pixel_size_um, choice, area, detail=detail), area
+
         progress = engine.current().progress(len(arrays))
-        masks = []
-        for array, area in zip(arrays, areas, strict=True):
-            masks.append(watched(partial(trace, array, pixel_size_um, choice, area, detail=detail)))
+        masks, areas = [], []
+        for array, area in zip(arrays, given, strict=True):
+            mask, area = watched(partial(traced, array, area))
+            masks.append(mask)
+            areas.append(area)
             progress.advance()
         seen = [np.ones(array.shape, bool) if area is None else area for array, area in zip(arrays, areas, strict=True)]
         return io.NodeOutput(tensors.as_mask(masks), tensors.as_mask(seen), tracer_name(choice, detail))

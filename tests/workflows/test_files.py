@@ -232,10 +232,10 @@ def on_link(flow, link):
         )
 
 
-@pytest.mark.parametrize("name", ["quickstart_cpu", "ccm_synthesis"])
-def test_what_a_reader_opens_first_reads_from_left_to_right(name):
-    """All in the first view, larger than the least that shows texts; every link goes to the right or down a column, and
-    none crosses a group that it has nothing to do with."""
+@pytest.mark.parametrize("name", NAMES)
+def test_every_workflow_reads_from_left_to_right(name):
+    """The first view is larger than the least that shows texts; every link goes to the right or down a column, and none
+    crosses a group that it has nothing to do with."""
     flow = ui(name)
     nodes = {node["id"]: node for node in flow["nodes"]}
     assert flow["extra"]["ds"]["scale"] >= 0.6

@@ -26,7 +26,7 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
     """Masks of a cohort → images → biomarkers → a data set."""
     flow = Flow("cohort_dataset", info, version)
     loader, fast, adapter, shift, norm = parts.add_model(flow)
-    masks = flow.add("CCMSampleMasks", cohort="T1DPN", count=4, size=384, seed=0)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="T1DPN", count=4, size=384, seed=0)
     words = parts.add_conditioning(flow, loader, masks)
     paint = parts.add_painting(flow, norm["patched_model"], words, seed=0)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
@@ -60,15 +60,20 @@ def cohort_dataset(info: dict[str, Any], version: str) -> Flow:
     )
     note = flow.note(NOTE, 400, 660)
     flow.place(0, 0, note)
-    flow.rows(
-        480,
-        0,
-        [[loader, fast], [adapter, shift, norm], [masks], [words], [paint, decode, crop]],
-        [[trace, own, found], [compare, plot], [save]],
+    parts.place_synthesis(
+        flow,
+        ([loader, fast], [adapter, shift, norm]),
+        ([masks, own], [words], [paint, decode, crop], [trace, found]),
+        low=640,
     )
-    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, norm)
-    flow.group("2  Masks and cohort", parts.GREEN, masks, words)
-    flow.group("3  Pictures", parts.VIOLET, paint, crop)
-    flow.group("4  Biomarkers", parts.AMBER, trace, found, compare, plot)
-    flow.group("5  Data set", parts.BLUE, save)
+    beside = parts.COLUMNS[4] + found.width + 80
+    below = flow.place(beside, 780, compare)
+    flow.place(beside + compare.width + 80, 400, plot)
+    flow.place(beside, below + 140, save)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, shift, norm)
+    flow.group("2  Masks and cohort", parts.GREEN, masks, own, words)
+    flow.group("3  Pictures", parts.VIOLET, paint, decode, crop)
+    flow.group("4  Biomarkers", parts.AMBER, trace, found)
+    flow.group("5  Masks against pictures", parts.AMBER, compare, plot)
+    flow.group("6  Data set", parts.BLUE, save)
     return flow

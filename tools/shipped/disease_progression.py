@@ -22,7 +22,7 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
     """One plexus at three severities, as a strip."""
     flow = Flow("disease_progression", info, version)
     loader, fast, adapter, shift, norm = parts.add_model(flow)
-    masks = flow.add("CCMSampleMasks", "The Plexus", width=380, cohort="Control", count=1, size=384, seed=5)
+    masks = flow.add("CCMSampleMasks", "The Plexus", width=340, cohort="Control", count=1, size=384, seed=5)
     rows = []
     for severity in (0, 1, 2):
         name = f"Severity {severity}"
@@ -52,23 +52,22 @@ def disease_progression(info: dict[str, Any], version: str) -> Flow:
     )
     note = flow.note(NOTE, 400, 600)
     flow.place(0, 0, note)
+    parts.place_synthesis(flow, ([loader, fast], [adapter, shift, norm]), ([], [masks], [], []), low=640)
     flow.rows(
-        480,
+        parts.COLUMNS[3],
         0,
-        [[loader, fast], [adapter, shift, norm], [masks]],
         *(
             [[declined, grey], [words], [paint], [decode, crop, trace], [found]]
             for declined, grey, words, paint, decode, crop, trace, found in rows
         ),
     )
-    side = rows[0][0].pos[1] - 30
-    for column, nodes in enumerate((*strips, [strip])):
-        flow.place(2660 + 370 * column, side, *nodes)
-    flow.place(2660, side + 2 * (strip.height + 80) + 20, save)
-    flow.group("1  Model, adapter and plexus", parts.BLUE, loader, fast, adapter, norm, masks)
-    for number, row in enumerate(rows):
-        flow.group(f"2{'abc'[number]}  Severity {number}", (parts.GREEN, parts.VIOLET, parts.AMBER)[number], *row)
-    flow.group("3  Strip", parts.BLUE, *strips[0], *strips[1], strip, save)
+    beside = rows[0][-1].pos[0] + rows[0][-1].width + 140
+    flow.place(beside, 0, *strips[0], *strips[1])
+    flow.place(beside + strip.width + 80, 0, strip, save)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, shift, norm)
+    flow.group("2  Plexus", parts.GREEN, masks)
+    flow.group("3  Severity 0, 1 and 2, from above", parts.VIOLET, *(node for row in rows for node in row))
+    flow.group("4  Strip", parts.AMBER, *strips[0], *strips[1], strip, save)
     return flow
 
 

@@ -27,8 +27,8 @@ def evaluate_cohort(info: dict[str, Any], version: str) -> Flow:
     """Masks of a cohort → pictures, and images of the same masks → the evaluation."""
     flow = Flow("evaluate_cohort", info, version)
     loader, fast, adapter, shift, norm = parts.add_model(flow)
-    masks = flow.add("CCMSampleMasks", cohort="Control", count=16, size=384, seed=0)
-    images = flow.add("CCMPhantom", "Real Images (stand-in)", plexus=masks["plexus"], seed=1)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="Control", count=16, size=384, seed=0)
+    images = flow.add("CCMPhantom", "Real Images (stand-in)", width=380, plexus=masks["plexus"], seed=1)
     words = parts.add_conditioning(flow, loader, masks)
     paint = parts.add_painting(flow, norm["patched_model"], words, seed=0)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
@@ -45,14 +45,16 @@ def evaluate_cohort(info: dict[str, Any], version: str) -> Flow:
     plot = flow.add("PreviewImage", "Figures Of The Report", width=520, room=620, images=judged["plot"])
     note = flow.note(NOTE, 400, 680)
     flow.place(0, 0, note)
-    flow.rows(
-        480,
-        0,
-        [[loader, fast], [adapter, shift, norm], [masks, images], [words]],
-        [[paint, decode, crop], [judged], [plot]],
+    parts.place_synthesis(
+        flow,
+        ([loader, fast], [adapter, shift, norm]),
+        ([masks, images], [words], [paint, decode, crop], []),
+        low=640,
     )
-    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, norm)
+    flow.place(parts.COLUMNS[4], 840, judged)
+    flow.place(parts.COLUMNS[4] + judged.width + 80, 840, plot)
+    flow.group("1  Model and adapter", parts.BLUE, loader, fast, adapter, shift, norm)
     flow.group("2  Masks, cohort and real images", parts.GREEN, masks, images, words)
-    flow.group("3  Pictures", parts.VIOLET, paint, crop)
+    flow.group("3  Pictures", parts.VIOLET, paint, decode, crop)
     flow.group("4  Evaluation", parts.AMBER, judged, plot)
     return flow

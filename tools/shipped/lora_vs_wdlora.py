@@ -27,9 +27,9 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     flow = Flow("lora_vs_wdlora", info, version)
     loader = parts.add_loader(flow)
     fast = parts.add_lightning(flow, loader)
-    plain = flow.add("WDLoRAApply", "Plain LoRA", width=380, model=fast["MODEL"], adapter="ccm_lora.safetensors")
-    decomposed = flow.add("WDLoRAApply", "WDLoRA", width=380, model=fast["MODEL"], adapter=parts.ADAPTER)
-    masks = flow.add("CCMSampleMasks", cohort="T1NoDPN", count=1, size=384, seed=3)
+    plain = flow.add("WDLoRAApply", "Plain LoRA", width=340, model=fast["MODEL"], adapter="ccm_lora.safetensors")
+    decomposed = flow.add("WDLoRAApply", "WDLoRA", width=340, model=fast["MODEL"], adapter=parts.ADAPTER)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="T1NoDPN", count=1, size=384, seed=3)
     words = parts.add_conditioning(flow, loader, masks)
     grey = flow.add("MaskToImage", "Mask As Image", width=330, mask=masks["masks"])
     own = parts.add_biomarkers(flow, "Biomarkers Of The Mask", masks["masks"])
@@ -61,20 +61,18 @@ def lora_vs_wdlora(info: dict[str, Any], version: str) -> Flow:
     )
     note = flow.note(NOTE, 400, 660)
     flow.place(0, 0, note)
+    parts.place_synthesis(flow, ([loader, fast], [plain, decomposed]), ([masks, own], [words], [], []), low=640)
     flow.rows(
-        480,
+        parts.COLUMNS[3],
         0,
-        [[loader, fast], [plain, decomposed], [masks, grey], [words], [own]],
         [[*left[:2]], [left[2]], [*left[3:6]], [left[6]]],
-        [[*right[:2]], [right[2]], [*right[3:6]], [right[6]]],
+        [[*right[:2], grey], [right[2]], [*right[3:6]], [right[6]]],
     )
-    side = left[0].pos[1] - 30
-    flow.place(2340, side, first)
-    flow.place(2750, side, both)
-    flow.place(2340, side + first.height + 100, save)
+    beside = left[6].pos[0] + left[6].width + 140
+    flow.place(beside, 0, first, both)
+    flow.place(beside, first.height + both.height + 260, save)
     flow.group("1  Model and adapters", parts.BLUE, loader, fast, plain, decomposed)
-    flow.group("2  Mask and cohort", parts.GREEN, masks, grey, words, own)
-    flow.group("3a  Plain LoRA", parts.VIOLET, *left)
-    flow.group("3b  WDLoRA", parts.VIOLET, *right)
+    flow.group("2  Mask and cohort", parts.GREEN, masks, own, words)
+    flow.group("3  Plain LoRA above, WDLoRA below", parts.VIOLET, grey, *left, *right)
     flow.group("4  Side by side", parts.AMBER, first, both, save)
     return flow

@@ -138,16 +138,18 @@ def add_biomarkers(flow: Flow, title: str, masks: Any, images: Any = None) -> No
     return flow.add("CCMBiomarkers", title, width=400, room=190, **given)
 
 
-def place_synthesis(flow: Flow, model: tuple[list[Node], list[Node]], rest: tuple[list[Node], ...], low: int) -> None:
+def place_synthesis(
+    flow: Flow, model: tuple[list[Node], list[Node]], rest: tuple[list[Node], ...], low: int, right: int = 0
+) -> None:
     """From left to right: model above mask and cohort, in two columns each, then picture, then biomarkers.
 
     `rest`: the two columns of mask and cohort, which begin at `low`, and those of picture and of biomarkers. No link
-    crosses a group: what goes from the model to VAE Decode passes above `low`.
+    crosses a group: what goes from the model to VAE Decode passes above `low`. `right`: how far all of it is moved.
     """
     for x, nodes in zip((COLUMNS[1], COLUMNS[2]), model, strict=True):
-        flow.place(x, 0, *nodes)
+        flow.place(x + right, 0, *nodes)
     for x, y, nodes in zip(COLUMNS[1:], (low, low, 0, 0), rest, strict=True):
-        flow.place(x, y, *nodes)
+        flow.place(x + right, y, *nodes)
 
 
 def add_measuring(flow: Flow, masks: Any, images: Any, room: int, **tracing: str) -> tuple[Node, Node, Node, Node]:

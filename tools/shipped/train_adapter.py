@@ -44,7 +44,7 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     loader = parts.add_loader(flow)
     adapter = flow.add("WDLoRAApply", "WDLoRA Apply", width=380, model=loader["model"], linked_adapter=train["adapter"])
     shift, norm = parts.add_sampling(flow, adapter["model"])
-    masks = flow.add("CCMSampleMasks", cohort="Control", count=1, size=384, seed=100000)
+    masks = flow.add("CCMSampleMasks", width=380, cohort="Control", count=1, size=384, seed=100000)
     words = parts.add_conditioning(flow, loader, masks)
     paint = parts.add_painting(flow, norm["patched_model"], words, width=360)
     decode = flow.add("VAEDecode", samples=paint["LATENT"], vae=loader["vae"])
@@ -54,14 +54,17 @@ def train_adapter(info: dict[str, Any], version: str) -> Flow:
     )
     note = flow.note(NOTE, 400, 600)
     flow.place(0, 0, note)
-    flow.rows(
-        480,
-        0,
-        [[train], [curve, report]],
-        [[loader], [adapter, shift, norm], [masks], [words], [paint, decode, crop], [save]],
+    flow.place(parts.COLUMNS[1], 0, train)
+    flow.place(parts.COLUMNS[1] + train.width + 80, 0, curve, report)
+    parts.place_synthesis(
+        flow,
+        ([loader], [adapter, shift, norm]),
+        ([masks], [words], [paint, decode, crop], [save]),
+        low=640,
+        right=2 * train.width + 200,
     )
     flow.group("1  Train", parts.AMBER, train, curve, report)
-    flow.group("2  Model with the new adapter", parts.BLUE, loader, adapter, norm)
+    flow.group("2  Model with the new adapter", parts.BLUE, loader, adapter, shift, norm)
     flow.group("3  A mask it has not seen", parts.GREEN, masks, words)
-    flow.group("4  Picture", parts.VIOLET, paint, crop, save)
+    flow.group("4  Picture", parts.VIOLET, paint, decode, crop, save)
     return flow

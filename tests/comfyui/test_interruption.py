@@ -1,0 +1,49 @@
+"""Our own loops hear the wish to stop within three seconds in a real ComfyUI, and the next graph runs.
+
+They take a few tenths of a second; the limit leaves room for a machine of ten processes on two cores.
+"""
+
+import time
+
+import pytest
+
+from tests.nodes.loops import loops, write_inputs
+
+from .test_server import Watched
+
+pytestmark = pytest.mark.slow
+LOOPS = loops()
+LIMIT_S = 10.0
+AFTER_S = 0.5
+"""How long a node has worked when it is asked to stop."""
+
+
+@pytest.fixture(scope="module")
+def comfy(server):
+    write_inputs(server.base / "input")
+    return server
+
+
+@pytest.mark.parametrize("name", [name for name, loop in LOOPS.items() if not loop.text])
+def test_a_loop_is_left_soon_after_the_wish_to_stop(comfy, figures, name):
+    loop = LOOPS[name]
+
+    def works(said):
+        if said["type"] != "executing" or said["data"]["node"] != loop.node:
+            return False
+        time.sleep(AFTER_S)
+        return True
+
+    watched = Watched(comfy, loop.graph, stop_at=works)
+    assert watched.end == "execution_interrupted"
+    assert watched.of("execution_interrupted")[-1]["node_id"] == loop.node
+    took = watched.ended - watched.stopped
+    figures(f"seconds to stop: {name}", took)
+    assert took < LIMIT_S
+    assert not (comfy.base / "output" / "stopped").exists()  # a data set is written whole or not at all
+
+
+def test_a_graph_runs_after_all_of_them(comfy):
+    drawn = {"class_type": "CCMSampleMasks", "inputs": {"cohort": "Control", "count": 1, "size": 192, "seed": 3}}
+    measured = {"class_type": "CCMBiomarkers", "inputs": {"masks": ["1", 0], "pixel_size_um": 1.0417}}
+    assert comfy.succeed({"1": drawn, "2": measured})["2"]["ccm_table"]
