@@ -69,7 +69,11 @@ def fine_tuned() -> Adapter:
     if not file.exists():
         config = load_preset("miniature", {"sample_every": 0})
         preset = "miniature with sample_every=0"
-        finetune(TrainingJob(config, preset, ModelSource(MINIATURE), file.parent, resume=True))
+        finetune(
+            TrainingJob(
+                config, preset, ModelSource(MINIATURE), file.parent, resume=(file.parent / "config.json").exists()
+            )
+        )
     return Adapter.load(file)
 
 
