@@ -1,19 +1,21 @@
 """Our own loops hear the wish to stop within three seconds in a real ComfyUI, and the next graph runs.
 
-They take a few tenths of a second; the limit leaves room for a machine of ten processes on two cores.
+ComfyUI's own computing after the wish is limited, and not the time of day, which is that of all processes on a busy
+machine.
 """
 
 import time
 
 import pytest
 
+from tests.cpu_time import cpu_seconds, needs_proc
 from tests.nodes.loops import loops, write_inputs
 
 from .test_server import Watched
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_proc]
 LOOPS = loops()
-LIMIT_S = 10.0
+LIMIT_S = 3.0
 AFTER_S = 0.5
 """How long a node has worked when it is asked to stop."""
 
@@ -27,19 +29,21 @@ def comfy(server):
 @pytest.mark.parametrize("name", [name for name, loop in LOOPS.items() if not loop.text])
 def test_a_loop_is_left_soon_after_the_wish_to_stop(comfy, figures, name):
     loop = LOOPS[name]
+    before: list[float] = []
 
     def works(said):
         if said["type"] != "executing" or said["data"]["node"] != loop.node:
             return False
         time.sleep(AFTER_S)
+        before.append(cpu_seconds(comfy.process.pid))
         return True
 
     watched = Watched(comfy, loop.graph, stop_at=works)
     assert watched.end == "execution_interrupted"
     assert watched.of("execution_interrupted")[-1]["node_id"] == loop.node
-    took = watched.ended - watched.stopped
-    figures(f"seconds to stop: {name}", took)
-    assert took < LIMIT_S
+    computed = cpu_seconds(comfy.process.pid) - before[0]
+    figures(f"seconds to stop: {name} | {watched.ended - watched.stopped:.1f}, of which computing", computed)
+    assert computed < LIMIT_S
     assert not (comfy.base / "output" / "stopped").exists()  # a data set is written whole or not at all
 
 

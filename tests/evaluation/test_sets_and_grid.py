@@ -154,7 +154,7 @@ def test_pixel_sizes_that_differ_become_the_coarsest():
 
 def test_unknown_pixel_sizes(tmp_path):
     plain = read_set(folder(tmp_path / "a", textures(8)), "real")
-    with pytest.raises(InputError, match="8 of 8 images do not say their pixel size: give --pixel-size-um"):
+    with pytest.raises(InputError, match="8 of 8 images do not say their pixel size: write it into the column"):
         grid_of(plain)
     grid, _ = grid_of(plain, size=1.1)
     assert grid.pixel_size_um == 1.1

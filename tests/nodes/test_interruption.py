@@ -1,6 +1,7 @@
 """Our own loops hear the wish to stop within three seconds in the embedded host.
 
-They take a few tenths of a second; the limit leaves room for a machine of ten processes on two cores.
+Their own computing after the wish is limited, and not the time of day, which is that of all processes on a busy
+machine.
 """
 
 import threading
@@ -13,7 +14,7 @@ from tests.nodes.loops import loops, write_inputs
 from wdlora.host.executor import PromptJob, Silence
 
 LOOPS = loops()
-LIMIT_S = 10.0
+LIMIT_S = 3.0
 AFTER_S = 0.5
 """How long a node has worked when it is asked to stop."""
 
@@ -22,10 +23,10 @@ class Stopper(Silence):
     """Asks the running job to stop while a node works."""
 
     def __init__(self):
-        self.stop, self.asked, self.loop = threading.Event(), 0.0, None
+        self.stop, self.asked, self.computed, self.loop = threading.Event(), 0.0, 0.0, None
 
     def _ask(self):
-        self.asked = time.monotonic()
+        self.asked, self.computed = time.monotonic(), time.process_time()
         self.stop.set()
 
     def send(self, event, data, client_id):
@@ -55,9 +56,9 @@ def test_a_loop_is_left_soon_after_the_wish_to_stop(host, name):
     verdict = host.validate(loop.graph)
     job = PromptJob(str(uuid.uuid4()), loop.graph, verdict.outputs, stop=sink.stop)
     result = host.executor.execute(job)
-    took = time.monotonic() - sink.asked
+    took, computed = time.monotonic() - sink.asked, time.process_time() - sink.computed
     assert result.messages[-1][0] == "execution_interrupted", result.failure or result.messages[-1]
     assert result.messages[-1][1]["node_id"] == loop.node
-    print(f"{name}: {took:.2f} s")
-    assert took < LIMIT_S
+    print(f"{name}: {took:.2f} s, of which it computed for {computed:.2f} s")
+    assert computed < LIMIT_S
     assert not (host.folders.output / "stopped").exists()  # a data set is written whole or not at all

@@ -160,8 +160,8 @@ def _pixel_sizes(looks: Sequence[Seen]) -> tuple[NDArray, int]:
     others = [one for one in looks if one.pixel_size_um is None]
     if any(one.shape != (384, 384) for one in others):
         raise InputError(
-            f"{len(others)} of {len(looks)} images do not say their pixel size: give --pixel-size-um 1.04, or hrt for "
-            "384 × 384 of a 400 µm field"
+            f"{len(others)} of {len(looks)} images do not say their pixel size: write it into the column "
+            "pixel_size_um of dataset.csv, or give --pixel-size-um 1.04, or hrt for 384 × 384 of a 400 µm field"
         )
     usual = (PIXEL_SIZE_UM, PIXEL_SIZE_UM)
     return np.array([one.pixel_size_um or usual for one in looks]), len(others)
