@@ -93,10 +93,10 @@ def _nerves(axes: Any, biomarkers: Biomarkers) -> None:
         (Line2D([], [], color=COLOURS["trunk"], lw=3), f"trunks  {biomarkers.trunks}"),
         (Line2D([], [], color=COLOURS["branch"], lw=2.4), f"branches  {count['branch']}"),
         (Line2D([], [], color=COLOURS["free"], lw=2.4), f"free fibres  {count['free']}"),
-        (ring(ON_TRUNK), f"on a trunk  {biomarkers.branch_points_on_trunks}"),
+        (ring(ON_TRUNK), f"branch points on trunks  {biomarkers.branch_points_on_trunks}"),
     ]
     if elsewhere := biomarkers.branch_points - biomarkers.branch_points_on_trunks:
-        entries.append((ring(ELSEWHERE), f"elsewhere  {elsewhere}"))
+        entries.append((ring(ELSEWHERE), f"others  {elsewhere}"))
     axes.legend(
         *zip(*entries, strict=True),
         loc="upper center",
