@@ -102,7 +102,7 @@ def parsed(text: str, name: str) -> list[dict[str, Any]]:
         for key, *_ in PANEL_ROWS:
             if not isinstance(one.get(key), (int, float, type(None))):
                 raise InputError(
-                    f"{name} holds {key} = {str(one[key])[:40]!r}, which is no number: link CCM Biomarkers"
+                    f"{name} holds {key} = {str(one[key])[:40]!r}, which is not a number: link CCM Biomarkers"
                 )
     return [one | {"rules": present_label(str(one.get("rules")))} for one in group]
 

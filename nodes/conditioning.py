@@ -206,7 +206,7 @@ def checked_masks(mask: Any, allow_empty: bool) -> list[Any]:
             )
         if one.mean() > 0.5:
             raise InputError(
-                f"mask {index + 1} of {len(masks)} is nerve on {100 * one.mean():.0f} % of its area: it is probably "
+                f"mask {index + 1} of {len(masks)} has nerve on {100 * one.mean():.0f} % of its area: it is probably "
                 "inverted; nerves must be 1, background 0"
             )
     return masks

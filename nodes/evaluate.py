@@ -154,7 +154,7 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
         raise InputError(f"the {role} set is {what}: choose a data set in {role}_set, or link {role}_images")
     if images is None:
         if records is not None:
-            raise InputError(f"{role}_records belongs to {role}_images, but a data set is chosen: take the link away")
+            raise InputError(f"{role}_records belongs to {role}_images, but a data set is chosen: remove the link")
         return watched(partial(read_set, dataset_folder(chosen), role))
     arrays = tensors.grey_arrays(images, f"{role}_images")
     if records is None:
@@ -177,7 +177,7 @@ def _records(text: str, name: str, count: int) -> tuple[list[str], list[str] | N
     except ValueError:
         values = None
     if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
-        raise InputError(f"{name} is no list of records: link the records of CCM Load Data Set")
+        raise InputError(f"{name} is not a list of records: link the records of CCM Load Data Set")
     if len(values) != count:
         raise InputError(f"{name} describes {len(values)} images, but {count} are linked: link those of the same batch")
     patients = [str(one.get("patient") or "") for one in values]

@@ -133,7 +133,7 @@ def picture_path(name: str) -> str:
     root = folder_paths.get_directory_by_type(kinds[note])
     path = files.confined(root, str(name).removesuffix(note).rstrip(), "image")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"{name!r} is no image file: give one of {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"{name!r} is not an image file: give one of {', '.join(IMAGE_SUFFIXES)}")
     if not os.path.isfile(path) and (found := find_by_content(root, path.name)) is not None:
         return str(found)
     if not os.path.isfile(path):

@@ -82,7 +82,7 @@ class CCMSampleMasks(io.ComfyNode):
         study, group = studies.found_cohort(cohort)
         if not group.anatomy:
             raise InputError(
-                f"the cohort {group.name} of the study {study.name} says no anatomy: no masks can be drawn"
+                f"the cohort {group.name} of the study {study.name} names no anatomy: no masks can be drawn"
             )
         drawn = max(size, LEAST_DRAWN)
         progress = engine.current().progress(count)

@@ -21,7 +21,7 @@ def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
     """
     batch = mask[None] if mask.ndim == 2 else mask
     if batch.ndim != 3 or batch.numel() == 0:
-        raise InputError(f"{name} has the shape {list(mask.shape)}, which is no mask: link a MASK [B, H, W]")
+        raise InputError(f"{name} has the shape {list(mask.shape)}, which is not a mask: link a MASK [B, H, W]")
     if max(batch.shape[1:]) > LARGEST_SIDE:
         height, width = batch.shape[1:]
         raise InputError(f"{name} is {width} × {height} pixels; the largest side allowed is {LARGEST_SIDE}")
@@ -52,7 +52,7 @@ def grey_arrays(image: torch.Tensor, name: str = "images") -> list[np.ndarray]:
 def check_image(image: torch.Tensor, name: str = "images") -> None:
     """Raise InputError unless `image` is an IMAGE [B, H, W, C] of finite numbers and a size that can be worked on."""
     if image.ndim != 4 or image.numel() == 0 or image.shape[-1] not in (1, 3, 4):
-        raise InputError(f"{name} has the shape {list(image.shape)}, which is no image: link an IMAGE [B, H, W, 3]")
+        raise InputError(f"{name} has the shape {list(image.shape)}, which is not an image: link an IMAGE [B, H, W, 3]")
     if max(image.shape[1:3]) > LARGEST_SIDE:
         height, width = image.shape[1:3]
         raise InputError(f"{name} is {width} × {height} pixels; the largest side allowed is {LARGEST_SIDE}")

@@ -202,7 +202,7 @@ def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: 
     from ..wdlora.curve import curve, curve_picture
 
     if not result["finished"]:
-        raise InputError(f"training stopped after step {result['step']}: run again to go on")
+        raise InputError(f"training stopped after step {result['step']}: run it again to continue")
     adapter = published(Path(result["adapter"]), name)
     report = {
         "adapter": adapter,

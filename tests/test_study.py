@@ -75,7 +75,7 @@ def test_cohorts_are_those_of_the_study(small_fibre):
     [
         ('version = "2"', "", "lacks version"),
         ('version = "2"', "version = 2", "version must be a text in quotation marks, not 2"),
-        ('version = "2"', 'version = "2"\npixel_size_um = 9', "pixel_size_um 9 is no size of a pixel"),
+        ('version = "2"', 'version = "2"\npixel_size_um = 9', "pixel_size_um 9 is not a size of a pixel"),
         ('version = "2"', 'version = "2"\npixel_size_um = true', "pixel_size_um must be a number, not True"),
         ('version = "2"', 'version = "2"\nversions = "3"', "unknown entry versions; there are name, version"),
         ('name = "small_fibre"', 'name = "../x"', "takes letters, digits, _ and - alone"),
@@ -85,7 +85,7 @@ def test_cohorts_are_those_of_the_study(small_fibre):
         ('label = "Healthy"', "", "cohort Healthy lacks label"),
         ('anatomy = "T1DPN"', 'anatomy = "SFN"', "anatomy is 'SFN'; it takes Control, T1NoDPN, T1DPN"),
         ('anatomy = "T1DPN"', 'looks = "T1DPN"', "unknown entry looks"),
-        ("[cohorts.SFN]", "[cohorts.SFN", "is no valid TOML"),
+        ("[cohorts.SFN]", "[cohorts.SFN", "is not valid TOML"),
     ],
 )
 def test_what_is_no_study_is_refused_by_name(small_fibre, old, new, sentence):

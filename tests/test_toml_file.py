@@ -15,10 +15,10 @@ def test_with_and_without_a_byte_order_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"x = ", "the study a.toml is no valid TOML: Invalid value"),
-        (b"x = " + b"[" * 5000 + b"]" * 5000, "the study a.toml is no valid TOML: it is nested too deeply"),
-        ("x = 1".encode("utf-16"), "the study a.toml is no text in UTF-8: save it so in a text editor"),
-        (b"x = '\0'", "the study a.toml is no valid TOML: Found invalid character"),
+        (b"x = ", "the study a.toml is not valid TOML: Invalid value"),
+        (b"x = " + b"[" * 5000 + b"]" * 5000, "the study a.toml is not valid TOML: it is nested too deeply"),
+        ("x = 1".encode("utf-16"), "the study a.toml is not text in UTF-8: save it so in a text editor"),
+        (b"x = '\0'", "the study a.toml is not valid TOML: Found invalid character"),
         (None, "a.toml cannot be read: No such file or directory"),
     ],
 )

@@ -66,8 +66,8 @@ class Cache:
             return read_sealed_tensors(self.path(key))
         except BrokenSeal:
             raise InputError(
-                f"The cache entry {self.path(key)} is not as it was written; start again to encode it, and look after "
-                "the disk."
+                f"The cache entry {self.path(key)} is not as it was written; start again to encode it, and check "
+                f"the disk."
             ) from None
         except (SafetensorError, OSError):
             raise InputError(f"The cache {self.folder} has lost an entry; start again to encode it.") from None

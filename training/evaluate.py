@@ -81,7 +81,7 @@ def evaluate_adapters(
     do nothing.
     """
     if len(cases) < 12:
-        raise InputError(f"An evaluation needs at least 4 masks a cohort, not {len(cases) // 3}.")
+        raise InputError(f"An evaluation needs at least 4 masks of each cohort, not {len(cases) // 3}.")
     few = evenly(cases, prompt_cases)
     of_base = _paint_all(base, cases, sampling, "base model")
     base_changes = [_swap_prompts(base, few, sampling, seed) for seed in seeds]

@@ -167,7 +167,9 @@ def _reader(record: Record) -> Callable[[], Pictures]:
         except InputError as error:
             raise InputError(f"The mask of {record.file}: {error}.") from None
         if mask.mean() > 0.5:
-            raise InputError(f"The mask of {record.file} is nerve on more than half its area; it is probably inverted.")
+            raise InputError(
+                f"The mask of {record.file} has nerve on more than half its area; it is probably inverted."
+            )
         if image.shape != mask.shape:
             raise InputError(
                 f"The image {record.file} is {image.shape[0]}×{image.shape[1]} pixels and its mask "
@@ -192,13 +194,13 @@ def phantom_examples(
     of the phantoms.
     """
     if count < 1:
-        raise InputError(f"The number of phantoms a cohort must be at least 1, not {count}.")
+        raise InputError(f"The number of phantoms of each cohort must be at least 1, not {count}.")
     draw = partial(phantom, appearance=appearance, version=version)
     study, examples = study or shipped_study(), []
     for number, group in enumerate(study.cohorts.values()):
         if not group.anatomy:
             raise InputError(
-                f"The cohort {group.name} of the study {study.name} says no anatomy, so no phantoms of it can be "
+                f"The cohort {group.name} of the study {study.name} names no anatomy, so no phantoms of it can be "
                 f"drawn: add anatomy = one of {', '.join(COHORTS)}, or train on a folder."
             )
         for index in range(count):

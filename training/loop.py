@@ -297,7 +297,9 @@ class FineTune:
         values, state, facts = load_checkpoint(found[-1])
         for name, mine in self._facts().items():
             if facts.get(name) != mine:
-                raise InputError(f"{found[-1].name} was made with another {name}; resume with the same, or start anew.")
+                raise InputError(
+                    f"{found[-1].name} was made with another {name}; resume with the same, or start again."
+                )
         self._load(values)
         self.optimiser.load_state_dict(state)
         if self.average:

@@ -36,7 +36,7 @@ class ModelSource:
         others = ("transformer", "text_encoder", "vae", "tokenizer", "variant")
         if self.folder == MINIATURE and (given := [name for name in others if getattr(self, name) is not None]):
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise InputError(f"--model miniature has parts of its own: leave out {options}, or name another model.")
+            raise InputError(f"--model miniature has its own parts: leave out {options}, or name another model.")
 
     @property
     def label(self) -> str:

@@ -164,7 +164,7 @@ def _check_folder(job: TrainingJob, out: Path) -> None:
     """Raise InputError for a new run where there is one, for none to go on with, and for one of other settings."""
     resume = job.resume
     if (out / "checkpoints").exists() and not resume:
-        raise InputError(f"{out} already holds a run; go on with --resume, or name another folder.")
+        raise InputError(f"{out} already holds a run; continue with --resume, or name another folder.")
     resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
     if resume and not resumable:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
@@ -190,8 +190,8 @@ def _check_settings(job: TrainingJob, sentence: str) -> None:
         return  # an unreadable note: the checkpoint's own hashes tell
     if changed:
         raise InputError(
-            f"the run in {path.parent} was begun with another {', '.join(changed)}: resume it with the same, or start "
-            "anew in another folder"
+            f"the run in {path.parent} was begun with another {', '.join(changed)}: resume it with the same, or "
+            f"start again in another folder"
         )
 
 
@@ -265,7 +265,7 @@ def _examples(job: TrainingJob, study: Study) -> tuple[list[Example], str, float
         except ValueError:
             raise InputError(f"--data phantoms:N takes a number, not {number!r}.") from None
         if job.pixel_size_um is not None:
-            raise InputError(f"Phantoms have {PIXEL_SIZE_UM:.4f} µm a pixel: leave out --pixel-size-um.")
+            raise InputError(f"Phantoms have {PIXEL_SIZE_UM:.4f} µm per pixel: leave out --pixel-size-um.")
         if study.pixel_size_um is not None and abs(study.pixel_size_um - PIXEL_SIZE_UM) > 0.01 * PIXEL_SIZE_UM:
             raise InputError(
                 f"The study {study.name} has pixels of {study.pixel_size_um:g} µm and phantoms of {PIXEL_SIZE_UM:.4f}: "
@@ -278,7 +278,7 @@ def _examples(job: TrainingJob, study: Study) -> tuple[list[Example], str, float
         return phantom_examples(count, job.config.seed, appearance, version, study), sentence, PIXEL_SIZE_UM
     for name, given in (("appearance", job.appearance), ("phantom", job.phantom)):
         if given is not None:
-            raise InputError(f"--{name} is of phantoms, and {job.data} is a folder: leave it out.")
+            raise InputError(f"--{name} belongs to phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {patients_of(examples)} patients"
     size = study.pixel_size_um if job.pixel_size_um is None else job.pixel_size_um

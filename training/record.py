@@ -43,7 +43,7 @@ def check_start(out: Path, start: Path | None) -> None:
     began = read_record(out).get("init_adapter")
     given = None if start is None else sha256(file_to_read(start))
     if given is not None and given != (began or {}).get("sha256"):
-        raise InputError(f"{out} was not begun from {start}: leave out --init-adapter to go on, or start a new run")
+        raise InputError(f"{out} was not begun from {start}: leave out --init-adapter to continue, or start a new run")
     if began and given is None and not any((out / "checkpoints").glob("step-*")):
         raise InputError(
             f"{out} was begun from {began['file']} and has no checkpoint yet: name it again with --init-adapter"

@@ -51,7 +51,7 @@ def parts_of(examples: list[Example], config: TrainingConfig, drawn: bool, table
     parts = known | split_patients(examples, Shares(config.validation_share, test), config.seed, known)
     if not parted(examples, parts)[0]:
         raise InputError(
-            f"The split holds out all {patients_of(examples)} patients, so there is nobody to learn from: see {SPLIT} "
+            f"The split holds out all {patients_of(examples)} patients, so there is nobody to train on: see {SPLIT} "
             f"or the column split of {TABLE}."
         )
     return parts

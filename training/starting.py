@@ -41,7 +41,7 @@ def read_start(path: Path, study: Study, config: TrainingConfig) -> Adapter:
 
 
 def _of_another_rank(file: str, layer: str, rank: int, own: int, usual: int) -> InputError:
-    return InputError(f"{file} has rank {rank} in {layer} and this run {own}: set rank={usual}, or start anew")
+    return InputError(f"{file} has rank {rank} in {layer} and this run {own}: set rank={usual}, or start again")
 
 
 def split_beside(adapter: Path) -> Path | None:

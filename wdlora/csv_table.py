@@ -126,7 +126,7 @@ def decimal(text: str) -> float:
     plain = text.strip()
     number = float(plain.replace(",", ".") if _DECIMAL_COMMA.fullmatch(plain) else plain)
     if not math.isfinite(number):
-        raise ValueError(f"{plain!r} is no number")
+        raise ValueError(f"{plain!r} is not a number")
     return number
 
 

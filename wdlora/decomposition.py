@@ -127,8 +127,8 @@ def gain(
         return torch.ones(weight.shape[0], dtype=a.dtype, device=a.device)
     if magnitude.shape != weight.shape[:1]:
         raise InputError(
-            f"the magnitude has shape {list(magnitude.shape)}, but the weight {list(weight.shape)} needs one "
-            f"number a row, [{weight.shape[0]}]; is the adapter for another model?"
+            f"the magnitude has shape {list(magnitude.shape)}, but the weight {list(weight.shape)} needs one number "
+            f"per row, [{weight.shape[0]}]; is the adapter for another model?"
         )
     weight_sq = row_sq(weight) if weight_sq is None else weight_sq.to(a)
     target = torch.lerp(weight_sq.sqrt(), magnitude.to(a), float(magnitude_strength))

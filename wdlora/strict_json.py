@@ -13,7 +13,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def _no_number(constant: str) -> Any:
-    raise InputError(f"the JSON holds {constant}, which is no number; give a finite one or null")
+    raise InputError(f"the JSON holds {constant}, which is not a number; give a finite one or null")
 
 
 def _finite(digits: str) -> float:

@@ -106,7 +106,7 @@ def read_study(path: str | PathLike) -> Study:
     _check(table, _TOP, ("name", "version", "cohorts"), where)
     size = table.get("pixel_size_um")
     if size is not None and not 0.05 <= size <= 3:
-        raise InputError(f"{where}: pixel_size_um {size:g} is no size of a pixel that shows nerves; give 0.05 to 3")
+        raise InputError(f"{where}: pixel_size_um {size:g} is not a size of a pixel that shows nerves; give 0.05 to 3")
     if not table["cohorts"]:
         raise InputError(f"{where} has no cohorts: add [cohorts.NAME] with a label and a prompt")
     negative = table.get("negative_prompt", "")

@@ -18,10 +18,10 @@ def read_toml(path: str | PathLike, what: str) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError too
         if isinstance(error, tomllib.TOMLDecodeError):
-            raise InputError(f"{what} {file.name} is no valid TOML: {error}") from None
+            raise InputError(f"{what} {file.name} is not valid TOML: {error}") from None
         if isinstance(error, UnicodeDecodeError):
-            raise InputError(f"{what} {file.name} is no text in UTF-8: save it so in a text editor") from None
+            raise InputError(f"{what} {file.name} is not text in UTF-8: save it so in a text editor") from None
         why = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{what} {file} cannot be read: {why}") from None
     except RecursionError:
-        raise InputError(f"{what} {file.name} is no valid TOML: it is nested too deeply") from None
+        raise InputError(f"{what} {file.name} is not valid TOML: it is nested too deeply") from None

@@ -26,7 +26,7 @@ class Gain:
         """The gain in float32; `pristine` is the base weight [out, in], or gives it, and is read once only."""
         if self._value is None:
             base = pristine() if callable(pristine) else pristine
-            # Kept in main memory: one number a row would else stay on the accelerator while the model is elsewhere.
+            # Kept in main memory: one number per row would else stay on the accelerator while the model is elsewhere.
             self._value = self._layer.gain(base, *self._strengths).flatten().cpu()
         return self._value
 

@@ -180,7 +180,7 @@ def test_what_was_painted_is_told_from_what_was_drawn_of_it():
 
 def test_what_is_missing_is_said(place, capsys):
     assert main(["batch", "flow.json", "--masks", "masks", "--out", "out", *OPTIONS]) == 0
-    assert "no part of a data set: of no cohort, or of several: the graph needs one CCM" in capsys.readouterr().out
+    assert "not part of a data set: of no cohort, or of several: the graph needs one CCM" in capsys.readouterr().out
     with pytest.raises(InputError, match="holds no images; they belong into"):
         read_folder("out")
 

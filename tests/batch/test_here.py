@@ -209,7 +209,7 @@ def test_bad_input_is_one_line(place, capsys, arguments, sentence):
     ("arguments", "sentence"),
     [
         (["http://127.0.0.1:1", "--miniature"], "http://127.0.0.1:1 does not answer"),
-        (["nonsense://x"], "is no address of a server"),
+        (["nonsense://x"], "is not an address of a server"),
         (["http://127.0.0.1:1", "--models", "."], "--models and --server exclude each other"),
         (["http://127.0.0.1:1", "--device", "cpu"], "--device and --server exclude each other"),
         (["http://127.0.0.1:1", "--data", "wdlora-data"], "--data and --server exclude each other"),

@@ -68,7 +68,7 @@ def test_masks_drawn_as_outlines_are_told_before_the_first_job(place, capsys):
 def test_a_grey_picture_is_refused_by_name_before_the_first_job(place, capsys):
     write_grey(place / "masks" / "picture.png")
     assert batch("--masks", "masks") == 2
-    assert "picture.png is no mask of nerves" in capsys.readouterr().err
+    assert "picture.png is not a mask of nerves" in capsys.readouterr().err
     assert not list((place / "out" / "results").iterdir())
 
 
@@ -94,7 +94,7 @@ def test_what_the_graph_makes_a_mask_of_must_be_one(place, capsys):
     assert batch("--masks", "masks") == 0
     write_grey(place / "masks" / "picture.png")
     assert batch("--masks", "masks") == 2
-    assert "picture.png is no mask of nerves" in capsys.readouterr().err
+    assert "picture.png is not a mask of nerves" in capsys.readouterr().err
 
 
 def test_a_coloured_mask_of_which_the_graph_would_lose_lines_is_refused(place, capsys):

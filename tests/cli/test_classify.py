@@ -41,7 +41,7 @@ def test_the_table_holds_the_networks_probabilities(files, capsys):
     image = np.asarray(Image.open(files / "Smith.png"))
     expected = load_hmsvit(files / "diagnosis.safetensors").cohort_probabilities(image, 1.0)
     assert [float(rows[0][name]) for name in COHORTS] == pytest.approx(expected, abs=1e-6)
-    assert rows[0]["image"] == "0001" and "no diagnosis" in rows[0]["note"] and "no diagnosis" in said
+    assert rows[0]["image"] == "0001" and "not a diagnosis" in rows[0]["note"] and "not a diagnosis" in said
     assert "Smith" not in text + said
 
 

@@ -93,7 +93,7 @@ def test_all_labels_that_name_no_cohort_are_told_at_once(tmp_path, capsys):
             "lacks the column bild and patient; it has nr, datei, pat-id, auge, datum, gruppe",
         ),
         (["--columns", "datei=file"], "a roster has no column 'datei'; the columns are file, patient, eye"),
-        (["--columns", "file=Datei,patient=Datei"], "file and patient are said to be one column, 'Datei'"),
+        (["--columns", "file=Datei,patient=Datei"], "file and patient are given the same column, 'Datei'"),
         (["--columns", "file"], "--columns takes A=B,C=D and so on, not 'file'"),
         (["--columns", "file=Datei,file=Nr"], "--columns gives file twice"),
         (["--labels", LABELS], "lacks the column file and patient; it has nr, datei"),
@@ -198,7 +198,7 @@ def test_arrays_that_are_no_mask_of_one_picture_are_left_out_with_the_reason(tmp
     assert main(["import-dataset", str(root), *given]) == 1
     said = capsys.readouterr().err
     assert "a.png: a.npy holds an array of 3 × 160 × 160, not one plane" in said
-    assert "b.png: b.npy is no array of numbers that NumPy can read safely" in said
+    assert "b.png: b.npy is not an array of numbers that NumPy can read safely" in said
     assert "c.png: c.npy holds <U1, no numbers" in said
 
 

@@ -56,7 +56,7 @@ def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):
 @pytest.mark.parametrize(
     ("text", "more", "sentence"),
     [
-        ("roster = ", [], "the settings file s.toml is no valid TOML"),
+        ("roster = ", [], "the settings file s.toml is not valid TOML"),
         ("rooster = 'a'", [], "the unknown entry rooster; there are roster, study"),
         ("roster = 3", [], "roster must be a text in quotation marks, not 3"),
         ("pixel_size_um = true", [], "pixel_size_um must be a text in quotation marks, not True"),
@@ -83,7 +83,7 @@ def test_settings_that_were_corrected_are_not_overwritten(tmp_path, capsys):
     root, file = export(tmp_path / "Export", patients=1), tmp_path / "s.toml"
     file.write_text("mine")
     assert look(root, file) == 2
-    assert "is there already: choose another file, or remove it to look anew" in capsys.readouterr().err
+    assert "is there already: choose another file, or remove it to look again" in capsys.readouterr().err
     assert file.read_text() == "mine"
     (tmp_path / "empty").mkdir()
     assert look(tmp_path / "empty", tmp_path / "t.toml") == 2 and not (tmp_path / "t.toml").exists()

@@ -135,7 +135,7 @@ def test_the_worst_come_first(clinic, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pixel-size-um", "wide"], "no pixel size"),
+        (["--pixel-size-um", "wide"], "not a pixel size"),
         ([], "does not say its pixel size"),
         (["--pixel-size-um", "hrt", "--resamples", "3"], "--resamples is 3"),
         (["--pixel-size-um", "hrt", "--tolerance-um", "0"], "--tolerance-um is 0"),

@@ -78,7 +78,7 @@ def test_damaged_dicom(tmp_path, picture):
     with pytest.raises(InputError, match=r"a\.dcm"):
         read_image(file)
     file.write_bytes(b"no dicom")
-    with pytest.raises(InputError, match="no DICOM"):
+    with pytest.raises(InputError, match="not a DICOM"):
         read_image(file)
 
 

@@ -152,7 +152,7 @@ def test_a_mask_that_does_not_fit_is_not_accepted(source, tmp_path):
     with pytest.raises(InputError, match=r"mask of Control-000002.png is 50 × 96 pixels and its image 96 × 96"):
         corrections.accept(out)
     assert (out / "dataset.csv").read_bytes() == before
-    with pytest.raises(InputError, match="is no data set"):
+    with pytest.raises(InputError, match="is not a data set"):
         corrections.accept(source)
 
 

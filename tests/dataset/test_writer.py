@@ -185,7 +185,7 @@ def test_pseudonyms(name):
     "name", ["Meier", "Anna Meier 3", "a@b.c1", "../P1", "19500131", "P-1950-01-31", "31-01-1950", "", "P1\n"]
 )
 def test_what_may_be_a_name_or_a_date(name):
-    with pytest.raises(InputError, match="is no pseudonym"):
+    with pytest.raises(InputError, match="is not a pseudonym"):
         check_pseudonym(name)
 
 
@@ -195,7 +195,7 @@ def test_what_may_be_a_name_or_a_date(name):
         ({"mask": np.zeros((24, 30), bool)}, "the image is 32 × 24 pixels and its mask 30 × 24"),
         ({"image": np.zeros((24, 32))}, "float64"),
         ({"cohort": "T2"}, "there is no cohort 'T2'"),
-        ({"patient": "Meier"}, "is no pseudonym"),
+        ({"patient": "Meier"}, "is not a pseudonym"),
         ({"eye": "left"}, "eye is OD, OS or empty"),
         ({"visit": "20240131"}, "visit a short code"),
     ],

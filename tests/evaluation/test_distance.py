@@ -19,7 +19,7 @@ def test_kid_by_hand_in_one_dimension():
     assert kid(a, b, paired=True) == pytest.approx(1 + 1 - 2 * (1 + 27) / 2)
     # A feature that stands twice weighs half: xᵀy/d.
     assert kid(a.repeat(2, axis=1), b.repeat(2, axis=1)) == pytest.approx(kid(a, b))
-    with pytest.raises(InputError, match="2 and 3 images are no pairs"):
+    with pytest.raises(InputError, match="2 and 3 images are not pairs"):
         kid(a, np.zeros((3, 1)), paired=True)
     with pytest.raises(InputError, match="at least 4 images"):
         kid_estimate(a, b)

@@ -27,7 +27,7 @@ def test_pairs_by_hand():
     assert found.high - found.difference == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
     assert found.effect == pytest.approx((1 - 3 / 7) * 0.5 / math.sqrt((1 + 1.11) / 2))
     assert math.isnan(contrast("cnfl", np.array([1.0, 2.0]), np.array([3.0, 4.1]), paired=True).effect)
-    with pytest.raises(InputError, match="2 and 1 images are no pairs"):
+    with pytest.raises(InputError, match="2 and 1 images are not pairs"):
         contrasts([{"cnfl": 1.0}] * 2, [{"cnfl": 1.0}], paired=True)
     # Each defined somewhere, but nowhere both.
     assert contrasts([{"cnfl": 1.0}, {}], [{}, {"cnfl": 1.0}], paired=True) == []

@@ -49,5 +49,5 @@ def test_files_that_are_no_graph(tmp_path, content):
 def test_what_is_no_number_is_refused_in_one_line(tmp_path, number):
     path = tmp_path / "bad.json"
     path.write_text(f'{{"1": {{"class_type": "CCMSampleMasks", "inputs": {{"seed": {number}}}}}}}')
-    with pytest.raises(InputError, match=f"holds {number}, which is no number"):
+    with pytest.raises(InputError, match=f"holds {number}, which is not a number"):
         read_graph(path)

@@ -29,8 +29,8 @@ def test_values_are_json_or_texts(titled, text, value):
 @pytest.mark.parametrize(
     ("assignment", "sentence"),
     [
-        ("nothing", "is no assignment"),
-        ("channel=green", "is no assignment"),
+        ("nothing", "is not an assignment"),
+        ("channel=green", "is not an assignment"),
         ("Nowhere.channel=green", "no node of the title 'Nowhere'; the graph has: ImageToMask, Load the mask"),
         ("ImageToMask.colour=green", "has no input 'colour'; it has: image, channel"),
         ("ImageToMask.image=x", "is linked to another node"),
@@ -73,7 +73,7 @@ def test_inputs_with_values_of_their_own(titled):
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
 def test_no_value_that_is_no_number_is_set(titled, number):
     before = json.dumps(titled)
-    with pytest.raises(InputError, match=f"{number} is no number"):
+    with pytest.raises(InputError, match=f"{number} is not a number"):
         set_value(titled, f"ImageToMask.channel={number}")
     assert json.dumps(titled) == before
     set_value(titled, f'ImageToMask.channel="{number}"')

@@ -175,7 +175,7 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="no HMSViT-like network"):
+    with pytest.raises(InputError, match="not an HMSViT-like network"):
         load_hmsvit(tmp_path / "other.safetensors")
     network = built_network(facts())
     with torch.no_grad():

@@ -217,7 +217,7 @@ def test_what_is_no_number_leaves_as_null(ask):
             return io.NodeOutput(ui={"table": [{"cnfl": float("nan"), "rows": (1.5, float("-inf"))}]})
 
     def strictly(text):
-        return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
     async def scenario(client, host):
         host.registry.add(Odd, "tests")

@@ -88,7 +88,7 @@ def test_data_sets(run, drawn):
         ({"real_images": COUNT}, "the synthetic set is missing"),
         ({"real_images": 3, "synthetic_images": COUNT}, "the real set has 3 images: an evaluation needs at least 8"),
         ({"real_images": COUNT, "synthetic_images": COUNT, "real_records": "[]"}, "describes 0 images, but 9"),
-        ({"real_images": COUNT, "synthetic_images": COUNT, "real_records": "no"}, "is no list of records"),
+        ({"real_images": COUNT, "synthetic_images": COUNT, "real_records": "no"}, "is not a list of records"),
         ({"report_folder": "../outside"}, "must lie below"),
         ({"real_set": "nowhere [input]"}, "there is no data set 'nowhere [input]'"),
     ],

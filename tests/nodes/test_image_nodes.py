@@ -48,7 +48,7 @@ def test_dicom_files_are_offered(run, inputs):
     [
         ("lost.png", "there is no image 'lost.png': put it into"),
         ("../a.png", "must lie below"),
-        ("notes.txt", "is no image file"),
+        ("notes.txt", "is not an image file"),
         ("empty.png", "empty.png is empty: export or copy it again"),
         ("torn.png", "torn.png is not an image"),
         ("plain.png", "plain.png does not say its pixel size: set pixel_size_um"),
@@ -102,7 +102,7 @@ def test_pairs_are_compared_by_their_differences(run):
     assert run.result.outputs["node"]["ccm_table"][0]["caption"].startswith("3 pairs; difference painted − mask")
     fewer = json.dumps([panel(1.0, cnfd=None)])
     refusal = run.sentence("CCMCompareBiomarkers", group_a=a, group_b=fewer, paired=True, **names)
-    assert "3 and 1 images are no pairs" in refusal
+    assert "3 and 1 images are not pairs" in refusal
 
 
 def test_one_image_a_group_has_no_interval(run):
@@ -117,7 +117,7 @@ def test_one_image_a_group_has_no_interval(run):
     [
         ("", "group_b holds no measured images"),
         ("[]", "group_b holds no measured images"),
-        ('[{"cnfl": "long"}]', "which is no number"),
+        ('[{"cnfl": "long"}]', "which is not a number"),
         ('[{"cnfl": 1.0, "rules": "none/1"}]', "measured under different rules"),
         ('[{"cnfl": null, "rules": "acc_like/1"}]', "none of the biomarkers is defined in both groups"),
     ],

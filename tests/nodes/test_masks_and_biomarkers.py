@@ -98,8 +98,8 @@ def test_an_empty_mask_is_measured_as_no_nerves(host):
     ("value", "sentence"),
     [
         (torch.full((1, 64, 64), float("nan")), "masks holds values that are not numbers"),
-        (torch.zeros(0, 64, 64), "masks has the shape [0, 64, 64], which is no mask"),
-        (torch.zeros(1, 64, 64, 3), "masks has the shape [1, 64, 64, 3], which is no mask"),
+        (torch.zeros(0, 64, 64), "masks has the shape [0, 64, 64], which is not a mask"),
+        (torch.zeros(1, 64, 64, 3), "masks has the shape [1, 64, 64, 3], which is not a mask"),
         (torch.zeros(1, 1, 1).expand(1, 10_000, 10_000), "masks is 10000 × 10000 pixels"),
     ],
 )

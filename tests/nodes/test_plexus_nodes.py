@@ -97,7 +97,7 @@ def test_what_is_no_image_is_not_traced(run):
     [
         (torch.full((1, 64, 64, 3), float("nan")), None, "images holds values that are not numbers"),
         (torch.zeros(1, 1, 1, 3).expand(1, 10_000, 10_000, 3), None, "images is 10000 × 10000 pixels"),
-        (torch.zeros(1, 64, 64), None, "which is no image"),
+        (torch.zeros(1, 64, 64), None, "which is not an image"),
         (torch.zeros(3, 64, 64, 3), torch.ones(2, 64, 64), "valid is a batch of 2 for 3 images"),
         (torch.zeros(1, 64, 64, 3), torch.ones(1, 32, 64), "give masks of the image's size"),
     ],

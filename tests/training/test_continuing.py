@@ -73,7 +73,7 @@ def test_a_plain_lora_becomes_weight_decomposed_with_the_same_picture(plain, cac
 def test_what_does_not_fit_is_refused_in_a_sentence(finished, plain, cache, tmp_path):
     trained = finished[0] / "adapter.safetensors"
     for changes, sentence in (
-        ({"rank": 4}, r"has rank 2 in .* and this run 4: set rank=2, or start anew"),
+        ({"rank": 4}, r"has rank 2 in .* and this run 4: set rank=2, or start again"),
         ({"targets": "attention"}, r"adapts other layers than this run: \d+ differ, .* in the adapter alone"),
         ({"method": "lora"}, "has magnitudes, which a plain LoRA does not hold: train with method=wdlora"),
     ):
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(finished, plain, cache, tmp_
     assert not (tmp_path / "early").exists() and not (tmp_path / "nothing").exists()  # before anything is encoded
     copied = tmp_path / "copied"
     shutil.copytree(finished[0], copied)
-    with pytest.raises(InputError, match=r"was not begun from .* leave out --init-adapter to go on"):
+    with pytest.raises(InputError, match=r"was not begun from .* leave out --init-adapter to continue"):
         finetune(started(copied, cache, plain / "adapter.safetensors", resume=True))
 
 

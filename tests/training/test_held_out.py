@@ -136,7 +136,7 @@ def test_few_patients_and_none_to_learn_from(tmp_path, caplog):
     five = parts(data_set(tmp_path / "five", 5, cohorts=("T1DPN",)))
     assert sorted(five.values()) == ["test", "train", "train", "train", "validation"]
     held = data_set(tmp_path / "held", 1, {"Control-P0": "test", "T1DPN-P0": "test"})
-    with pytest.raises(InputError, match="holds out all 2 patients, so there is nobody to learn from"):
+    with pytest.raises(InputError, match="holds out all 2 patients, so there is nobody to train on"):
         parts(held)
     with pytest.raises(InputError, match=r"Control-P0 in the split 'test' \(000OD\.png\) and 'nothing'"):
         table = (held / "dataset.csv").read_text()

@@ -68,7 +68,7 @@ def finetuned(data, given, tmp_path):
         ([""] * 4, -1.0, "from 0.05 to 10 µm, not -1.0"),
         ([""] * 4, float("nan"), "from 0.05 to 10 µm, not nan"),
         (["1041.7"] * 4, None, "from 0.05 to 10 µm, not 1041.7"),
-        (["inf"] * 4, None, "line 2: 'inf' is no number"),
+        (["inf"] * 4, None, "line 2: 'inf' is not a number"),
     ],
 )
 def test_what_disagrees_or_is_unknown_is_refused_before_models_are_loaded(tmp_path, sizes, given, sentence):

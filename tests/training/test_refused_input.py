@@ -57,10 +57,10 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "looks")), "--appearance", "common")
     with pytest.raises(InputError, match="--phantom is of phantoms"):
         run(tmp_path, *preset, *sized, "--data", str(tmp_path / "looks"), "--phantom", "1")
-    with pytest.raises(InputError, match=r"Phantoms have 1\.0417 µm a pixel: leave out --pixel-size-um"):
+    with pytest.raises(InputError, match=r"Phantoms have 1\.0417 µm per pixel: leave out --pixel-size-um"):
         run(tmp_path, *preset, *sized, "--data", "phantoms:2")
     ignored = ["--variant", "2511", "--vae", "nope"]
-    with pytest.raises(InputError, match="--model miniature has parts of its own: leave out --vae, --variant"):
+    with pytest.raises(InputError, match="--model miniature has its own parts: leave out --vae, --variant"):
         run(tmp_path, *preset, *ignored)
     with pytest.raises(InputError, match="takes a number"):
         run(tmp_path, *preset, "--data", "phantoms:many")

@@ -48,7 +48,7 @@ def test_phantoms_of_a_study_have_the_anatomy_it_says_and_seeds_of_their_own(sma
     assert all(map(np.array_equal, ours, theirs))
     assert not np.array_equal(found[1].load()[1], found[0].load()[1])
     bare = dataclasses.replace(study.cohorts["SFN"], anatomy="")
-    with pytest.raises(InputError, match="SFN of the study small_fibre says no anatomy"):
+    with pytest.raises(InputError, match="SFN of the study small_fibre names no anatomy"):
         phantom_examples(2, 0, study=dataclasses.replace(study, cohorts={"SFN": bare}))
 
 

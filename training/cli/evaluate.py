@@ -128,7 +128,7 @@ def _on_held_out(args: argparse.Namespace) -> None:
         raise InputError("--data takes one adapter: call the command once for each, with an --out of its own")
     for name in ("appearance", "phantom"):
         if getattr(args, name) is not None:
-            raise InputError(f"--{name} is that of phantoms: leave it out with --data")
+            raise InputError(f"--{name} belongs to phantoms: leave it out with --data")
     (path,) = args.adapter
     adapter, file = Adapter.load(path), file_to_read(path)
     out = args.out or file.parent / "evaluation"

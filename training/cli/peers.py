@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     paint = actions.add_parser("paint", help="paint masks with a trained peer", allow_abbrev=False)
     paint.add_argument("run", type=Path, metavar="DIR", help="folder of a finished training, or its file")
     paint.add_argument("--masks", type=Path, required=True, metavar="DIR", help="a data set, or a folder of masks")
-    paint.add_argument("--cohort", metavar="NAME", help="of all masks of a folder that is no data set")
+    paint.add_argument("--cohort", metavar="NAME", help="of all masks of a folder that is not a data set")
     paint.add_argument("--part", choices=("train", "validation", "test"), help="of the run's split alone")
     paint.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set to write")
     paint.add_argument("--seed", type=int, default=0, help="decides the pictures together with their masks")

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_recipe_options(args, ("threads", "workers"))
     if args.pixel_size_um and not args.choose_on:
-        raise InputError("--pixel-size-um is that of the images of --choose-on: name their folder, or leave it out")
+        raise InputError("--pixel-size-um belongs to --choose-on: name its folder, or leave it out")
     chosen_on = (args.choose_on.name, annotated_images(args.choose_on, args.pixel_size_um)) if args.choose_on else None
     torch.set_num_threads(args.threads)
     recipe = TracerRecipe() if args.seed is None else TracerRecipe(seed=args.seed)

@@ -65,7 +65,7 @@ class DownstreamStudy:
         for fold in self.folds:
             found = check_cohorts(fold, self.synthetic, self.tasks)
             if self.cohorts and self.cohorts != found:
-                raise InputError("the folds hold different cohorts: give more patients a cohort")
+                raise InputError("the folds hold different cohorts: give more patients of each cohort")
             self.cohorts[:] = found
             for one in self.synthetic:
                 refuse_leaks(fold, one)

@@ -95,7 +95,7 @@ def load_peer(folder: Path, device: torch.device | str = "cpu") -> TrainedPeer:
 
 def _facts(path: Path, metadata: Mapping[str, str]) -> PeerFacts:
     if KEY not in metadata:
-        raise InputError(f"{path} is no trained peer: such a file says so under {KEY!r} in its metadata")
+        raise InputError(f"{path} is not a trained peer: such a file says so under {KEY!r} in its metadata")
     try:
         stored = json.loads(metadata[KEY])
         if stored["format"] != FORMAT:

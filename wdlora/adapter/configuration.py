@@ -38,7 +38,7 @@ VARIANTS = {
     "alora_invocation_tokens": "aLoRA, which acts behind certain tokens only",
     "layer_replication": "replicated layers, for which the model would have to be rebuilt",
     "modules_to_save": "whole layers saved beside the factors",
-    "target_parameters": "parameters that are no linear layers",
+    "target_parameters": "parameters that are not linear layers",
     "trainable_token_indices": "trained embeddings of single tokens",
 }
 

@@ -267,7 +267,8 @@ class Adapter:
         plain = [name for name, layer in self.layers.items() if layer.magnitude is None]
         if plain and base is None:
             raise InputError(
-                f"{len(plain)} of {len(self.layers)} layers have no magnitude, which peft and diffusers cannot say: "
+                f"{len(plain)} of {len(self.layers)} layers have no magnitude, which peft and diffusers cannot "
+                f"express: "
                 "give the base (--base), whose weights make them whole"
             )
         weights = Weights(base) if plain and base is not None else None

@@ -128,7 +128,7 @@ def address(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise InputError(f"{url!r} is no address of a server; write http://127.0.0.1:8188")
+        raise InputError(f"{url!r} is not an address of a server; write http://127.0.0.1:8188")
     return full.rstrip("/")
 
 

@@ -156,7 +156,7 @@ def _checked(mask: Mask, picture: Decoded, channels: Collection[str]) -> np.ndar
     try:
         return binary_mask(pixels)
     except InputError:
-        raise InputError(f"{mask.path} is no mask of nerves, white on black: take it out of the folder") from None
+        raise InputError(f"{mask.path} is not a mask of nerves, white on black: take it out of the folder") from None
 
 
 def _check_pixel_size(graph: Graph, mask: Mask, sides: tuple[float, float], used: dict[str, float]) -> None:

@@ -296,4 +296,4 @@ def _report_dataset(dataset: dict[str, Any], out: Path) -> None:
     if dataset["images"]:
         print(f"{out} is a data set of {dataset['images']} images")
     for why, count in dataset["left_out"].items():
-        print(f"{count} pictures are no part of a data set: {why}")
+        print(f"{count} pictures are not part of a data set: {why}")

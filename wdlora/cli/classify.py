@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         check_writable(args.csv)
         if os.path.realpath(args.csv) in {os.path.realpath(name) for name in (*args.files, args.model)}:
-            raise InputError(f"{args.csv} is read, and would be replaced: write the table to another place")
+            raise InputError(f"{args.csv} is an input, and would be replaced: write the table to another place")
     network = load_hmsvit(args.model)
     if network.facts.task != DIAGNOSIS:
         raise InputError(f"{args.model} was trained for {network.facts.task}, not for diagnosis: give another file")

@@ -113,7 +113,7 @@ def start_finetune(out: Path, steps: int, phantoms: int) -> None:
     except OSError as error:
         raise InputError(f"the fine-tune could not be started: {error}") from None
     if status:
-        raise InputError(f"the fine-tune ended with status {status}; what it said stands above")
+        raise InputError(f"the fine-tune ended with status {status}; its messages are above")
 
 
 def _judgement(folder: Path) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ def lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("models in", folders),
         ("found", found or "none of the files that the shipped workflows name"),
         ("missing", missing or "nothing"),
-        ("miniature", "whole" if values["miniature"] else "damaged or missing: install the pack anew"),
+        ("miniature", "whole" if values["miniature"] else "damaged or missing: install the pack again"),
     ]
 
 

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from ..files import check_writable
 
     if args.workers < 1:
-        raise InputError(f"--workers {args.workers} does no work; give 1 or more")
+        raise InputError(f"--workers {args.workers} is too few; give 1 or more")
     out = Path(args.out)
     _check_place(out, args)
     check_writable(out / "report.json")

@@ -184,7 +184,7 @@ def _write_settings(args: argparse.Namespace) -> int:
         raise InputError(f"--write-settings only looks, with --roster and --study: leave --{named} out")
     path = Path(args.write_settings)
     if path.exists():
-        raise InputError(f"{path} is there already: choose another file, or remove it to look anew")
+        raise InputError(f"{path} is there already: choose another file, or remove it to look again")
     roster = Path(args.roster) if args.roster else None
     write_text(path, first_look(Path(args.folder), roster, Path(args.study) if args.study else None, path.name))
     print(f"{path} says what was guessed: correct it, then give --settings {path} --dry-run")

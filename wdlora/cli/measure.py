@@ -184,7 +184,7 @@ def _check_outputs(args: argparse.Namespace, named: list[dict[str, str]]) -> Non
     for out in (*filter(None, (args.csv, args.patients, args.nerves)), *pictures):
         place = os.path.realpath(out)
         if place in inputs:
-            raise InputError(f"{out} is read, and would be replaced: write outputs to another place")
+            raise InputError(f"{out} is an input, and would be replaced: write outputs to another place")
         if place in outputs:
             raise InputError(f"{out} is the place of two outputs: give each its own")
         outputs.add(place)

@@ -97,7 +97,7 @@ def _lines(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no UTF-8 text: save it as UTF-8, one name a line") from error
+        raise InputError(f"{file} is not UTF-8 text: save it as UTF-8, one name per line") from error
     if short := [line for line in lines if 0 < len(line) < 3]:
         raise InputError(f"{file} names {short[0]!r}; names of one or two letters would be found everywhere")
     return [line for line in lines if line]

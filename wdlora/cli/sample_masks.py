@@ -170,7 +170,7 @@ def _check_manifest(path: Path, recipe: dict[str, Any]) -> None:
     if isinstance(earlier, dict) and earlier.get("sampler") != recipe["sampler"]:
         raise InputError(
             f"{path} lists a series of recipe {earlier.get('sampler')}, which recipe {recipe['sampler']} does not "
-            f"continue; give --recipe {earlier.get('sampler')} to go on with it, or choose another --out"
+            f"continue; give --recipe {earlier.get('sampler')} to continue it, or choose another --out"
         )
     if earlier != recipe:
         raise InputError(f"{path} lists a series that was drawn with other settings; choose another --out")

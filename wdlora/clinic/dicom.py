@@ -32,7 +32,7 @@ def decode_dicom(file: Path) -> Decoded:
             sense = str(data.get("PhotometricInterpretation", ""))
         except Exception as error:  # pydicom raises many kinds on damaged files
             raise InputError(
-                f"{file} is no DICOM image or is damaged ({type(error).__name__}): export it again"
+                f"{file} is not a DICOM image or is damaged ({type(error).__name__}): export it again"
             ) from error
         if frames > 1:
             raise InputError(f"{file} holds {frames} frames: save each as a file of its own")
@@ -62,7 +62,7 @@ def _pixels(data: Any, sense: str, file: Path) -> np.ndarray:
             pixels = np.rint(pixels * (255 / (2 ** int(data.BitsStored) - 1))).clip(0, 255).astype(np.uint8)
         return pixels[..., :3]
     if pixels.ndim != 2:
-        raise InputError(f"{file} is {pixels.ndim}-dimensional: give one grey image a file")
+        raise InputError(f"{file} is {pixels.ndim}-dimensional: give one grey image per file")
     falls = sense == "MONOCHROME1" or str(data.get("PresentationLUTShape", "")) == "INVERSE"
     bits, signed = int(data.get("BitsStored") or 16), bool(data.get("PixelRepresentation"))
     slope, tables = float(data.get("RescaleSlope") or 1), data.get("VOILUTSequence") or []

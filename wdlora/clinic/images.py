@@ -53,7 +53,7 @@ def parse_pixel_size(text: str) -> tuple[float, float] | str:
     except ValueError:
         values = []
     if len(values) not in (1, 2) or not all(0 < v < np.inf for v in values):
-        raise InputError(f"{text!r} is no pixel size; {HOW_TO_GIVE}")
+        raise InputError(f"{text!r} is not a pixel size; {HOW_TO_GIVE}")
     if max(values) > MOST_ANISOTROPIC * min(values):
         raise InputError(
             f"{text!r} would be pixels of {values[0]:g} by {values[1]:g} µm: write decimals with a point, such as 1.04"

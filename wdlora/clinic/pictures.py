@@ -251,11 +251,11 @@ def _by_tifffile(file: Path) -> Decoded:
     if axes == "SYX":
         values = np.moveaxis(values, 0, 2)
     elif axes not in ("YX", "YXS"):
-        raise InputError(f"{file} has the axes {axes}: give one grey or RGB image a file")
+        raise InputError(f"{file} has the axes {axes}: give one grey or RGB image per file")
     values = values[..., None] if values.ndim == 2 else values
     colours = values.shape[2] - len(extra)
     if (sense, colours) not in ((0, 1), (1, 1), (2, 3)):
-        raise InputError(f"{file} has {values.shape[2]} channels: give one grey or RGB image a file")
+        raise InputError(f"{file} has {values.shape[2]} channels: give one grey or RGB image per file")
     for kind, channel in zip(extra, np.moveaxis(values[..., colours:], 2, 0), strict=True):
         if int(kind):
             _refuse_alpha(channel.min(), channel.max(), file)

@@ -113,7 +113,7 @@ def _rows(file: Path, columns: Mapping[str, str]) -> list[tuple[int, dict[str, s
         raise InputError(f"{file} has no column {columns[missing[0]]!r} for {missing[0]}; it has {', '.join(there)}")
     if double := [name for name in columns if list(theirs.values()).count(theirs[name]) > 1]:
         raise InputError(
-            f"{file}: {' and '.join(double)} are said to be one column, {columns[double[0]]!r}; correct it"
+            f"{file}: {' and '.join(double)} are given the same column, {columns[double[0]]!r}; correct it"
         )
     for number, line in lines:
         row = {name: line.get(theirs[name], "").strip() for name in COLUMNS}
@@ -164,4 +164,4 @@ def _date(text: str) -> date | None:
         if first := _DAY_FIRST.fullmatch(match.group(1)):
             day, month, year = (int(part) for part in first.groups())
             return date(year if year > 99 else 2000 + year, month, day)
-    raise InputError(f"the visit {text!r} is no date that can be told for sure: write dates as YYYY-MM-DD")
+    raise InputError(f"the visit {text!r} is not an unambiguous date: write dates as YYYY-MM-DD")

@@ -113,7 +113,7 @@ def accept(folder: str | os.PathLike) -> list[str]:
 
     place = Path(folder)
     if not (place / TABLE).is_file():
-        raise InputError(f"{place} is no data set: it has no {TABLE}")
+        raise InputError(f"{place} is not a data set: it has no {TABLE}")
     rows = read_table(place / TABLE)[1]
     images, masks = pictures_by_stem(place / "images"), pictures_by_stem(place / "masks")
     found: dict[str, Correction] = {}

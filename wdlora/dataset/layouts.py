@@ -91,7 +91,7 @@ def read_layout(folder: str | PathLike, name: str | None = None) -> Layout:
     if name:
         raise InputError(f"{place} is not laid out as {name!r}: {_NEEDS[name]} was not found")
     raise InputError(
-        f"{place} is of no known layout; give a folder with {'; or '.join(f'{_NEEDS[k]} ({k})' for k in LAYOUTS)}; or "
+        f"{place} has no known layout; give a folder with {'; or '.join(f'{_NEEDS[k]} ({k})' for k in LAYOUTS)}; or "
         "say how its masks are named (--mask-suffix, --mask-prefix, --mask-folder)"
     )
 

@@ -19,7 +19,7 @@ def read_mask_array(path: Path) -> np.ndarray:
     plane = found.reshape([side for side in found.shape if side != 1]) if found.ndim > 2 else found
     if plane.ndim != 2:
         sides = " × ".join(map(str, found.shape))
-        raise InputError(f"{path.name} holds an array of {sides}, not one plane: save the mask of one image a file")
+        raise InputError(f"{path.name} holds an array of {sides}, not one plane: save the mask of one image per file")
     if plane.dtype.kind not in "buif":
         raise InputError(f"{path.name} holds {plane.dtype}, no numbers: save the mask as 0 and 1")
     return plane
@@ -29,7 +29,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path.name} is no array of numbers that NumPy can read safely: {error}") from None
+        raise InputError(f"{path.name} is not an array of numbers that NumPy can read safely: {error}") from None
 
 
 def _read_nifti(path: Path) -> np.ndarray:
@@ -44,7 +44,7 @@ def _read_nifti(path: Path) -> np.ndarray:
         image = nibabel.load(path)
         array, affine = np.asanyarray(image.dataobj), np.asarray(image.affine)[:3, :3]
     except Exception as error:
-        raise InputError(f"{path.name} is no NIfTI file that can be read: {error}") from None
+        raise InputError(f"{path.name} is not a NIfTI file that can be read: {error}") from None
     turned = abs(affine[0, 1]) + abs(affine[1, 0]) > 1e-6
     if turned or not (affine[0, 0] < 0 and affine[1, 1] < 0):
         raise InputError(

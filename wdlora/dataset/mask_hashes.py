@@ -34,5 +34,5 @@ def require_masks_of_table(
         raise InputError(
             f"{len(changed)} masks in {folder} are not those that dataset.csv was written with "
             f"({', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}): if you corrected them, accept them with "
-            f"`{COMMAND} {folder}`, which measures them anew; else bring the old ones back"
+            f"`{COMMAND} {folder}`, which measures them again; otherwise restore the old ones"
         )

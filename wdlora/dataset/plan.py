@@ -79,7 +79,7 @@ def planned(folder: str | PathLike, choices: Choices) -> tuple[Layout, list[Impo
     else:
         refuse_unmatched(folder, layout)
     if choices.line_width_um is not None and not 0 < choices.line_width_um <= 50:
-        raise InputError(f"--line-width-um {choices.line_width_um:g} is no width of a nerve: give 1 to 50")
+        raise InputError(f"--line-width-um {choices.line_width_um:g} is not a width of a nerve: give 1 to 50")
     if choices.line_width_um is not None and not any(source.centreline for source in layout.sources):
         raise InputError(
             f"--line-width-um {choices.line_width_um:g} widens centrelines, and this {layout.name} data set has none: "
@@ -89,7 +89,7 @@ def planned(folder: str | PathLike, choices: Choices) -> tuple[Layout, list[Impo
     if choices.key is not None and roster is None:
         raise InputError("--key makes the pseudonyms of a roster; name a roster with --roster")
     if (choices.columns or choices.labels) and roster is None:
-        raise InputError("--columns and --labels speak of a roster's; name one with --roster")
+        raise InputError("--columns and --labels describe a roster; name it with --roster")
     items, left = _items(layout, roster, choices)
     return layout, items, [*layout.left, *left]
 

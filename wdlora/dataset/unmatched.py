@@ -18,7 +18,7 @@ def refuse_unmatched(folder: str | PathLike, layout: Layout) -> None:
     if alone and left:
         raise InputError(
             f"{len(left)} masks belong to no image, first {left[0].name}, and {len(alone)} images have no mask, first "
-            f"{alone[0]}: --trace would draw anew what is drawn already; name masks like their images, or say how they "
+            f"{alone[0]}: --trace would draw them again; name masks like their images, or say how they "
             "are named (--mask-suffix), or take those away that are not wanted"
         )
 

@@ -91,7 +91,8 @@ def check_pseudonym(name: str) -> str:
     """
     if not is_keyed(name) and (not _PSEUDONYM.fullmatch(name) or _DATE.search(name)):
         raise InputError(
-            f"the patient {name[:60]!r} is no pseudonym: use letters, digits, - and _ with at least one digit and no "
+            f"the patient {name[:60]!r} is not a pseudonym: use letters, digits, - and _ with at least one digit "
+            f"and no "
             "date, such as P0012; names and birthdays never enter a data set"
         )
     return name
@@ -233,7 +234,7 @@ def read_table(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         return read_csv(table, NEEDED)
     except InputError as error:
-        raise InputError(f"{error}: it is no data set to add to") from None
+        raise InputError(f"{error}: it is not a data set to add to") from None
 
 
 def _recover(place: Path) -> None:

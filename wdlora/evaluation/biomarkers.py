@@ -160,7 +160,7 @@ def compare(cohort: str, metric: str, values: Values) -> Comparison:
     known = math.isfinite(found.error)
     reason = "" if known else "a spread needs at least 2 patients in each set"
     if known and not margin:
-        reason = "the real mean is 0, so 10 % of it is no margin"
+        reason = "the real mean is 0, so 10 % of it is not a margin"
     delta, ranks = signed_ranks(*_pairs(values)) if values.paired else cliffs_delta(*_by_image(values))
     outer = found.interval(0.95) if known else (math.nan, math.nan)
     return Comparison(

@@ -34,13 +34,13 @@ def kid(a: NDArray, b: NDArray, paired: bool = False, subjects: Subjects | None 
     """
     d = a.shape[1]
     if min(len(a), len(b)) < 2:
-        raise InputError(f"a kernel distance needs at least 2 images a set, not {len(a)} and {len(b)}")
+        raise InputError(f"a kernel distance needs at least 2 images in each set, not {len(a)} and {len(b)}")
     of_a, of_b = subjects_of(a, b, paired, subjects)
     means = []
     for x, y, one, other in ((a, a, of_a, of_a), (b, b, of_b, of_b), (a, b, of_a, of_b)):
         independent = one[:, None] != other[None]
         if not independent.any():
-            raise InputError("a kernel distance needs images of at least 2 patients a set")
+            raise InputError("a kernel distance needs images of at least 2 patients in each set")
         means.append(((x @ y.T / d + 1) ** 3)[independent].mean())
     return float(means[0] + means[1] - 2 * means[2])
 
@@ -48,7 +48,7 @@ def kid(a: NDArray, b: NDArray, paired: bool = False, subjects: Subjects | None 
 def subjects_of(a: NDArray, b: NDArray, paired: bool, subjects: Subjects | None) -> Subjects:
     """Whose image each vector is: as given, one a pair, or each its own. Raises InputError for unequal pairs."""
     if paired and len(a) != len(b):
-        raise InputError(f"{len(a)} and {len(b)} images are no pairs")
+        raise InputError(f"{len(a)} and {len(b)} images are not pairs")
     if subjects is not None:
         return np.asarray(subjects[0]), np.asarray(subjects[1])
     return np.arange(len(a)), np.arange(len(b)) + (0 if paired else len(a))
@@ -63,7 +63,7 @@ def kid_estimate(a: NDArray, b: NDArray, seed: int = 0, resamples: int = 200, pa
     drawn. Raises InputError below four vectors a set.
     """
     if min(len(a), len(b)) < 4:
-        raise InputError(f"the interval of a distance needs at least 4 images a set, not {len(a)} and {len(b)}")
+        raise InputError(f"the interval of a distance needs at least 4 images in each set, not {len(a)} and {len(b)}")
     generator = np.random.default_rng(seed)
     value = kid(a, b, paired)
     halves = []

@@ -15,7 +15,7 @@ def frechet_distance(a: NDArray, b: NDArray) -> float:
     vectors a set.
     """
     if min(len(a), len(b)) < 2:
-        raise InputError(f"a Fréchet distance needs at least 2 images a set, not {len(a)} and {len(b)}")
+        raise InputError(f"a Fréchet distance needs at least 2 images in each set, not {len(a)} and {len(b)}")
     roots: list[NDArray] = []
     for values in (a, b):
         centred = (values - values.mean(0)) / np.sqrt(len(values) - 1)

@@ -98,11 +98,11 @@ def contrasts(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]], pa
     if not a or not b:
         raise InputError("a comparison needs at least one measured image in each group")
     if paired and len(a) != len(b):
-        raise InputError(f"{len(a)} and {len(b)} images are no pairs: link groups of one size, or switch paired off")
+        raise InputError(f"{len(a)} and {len(b)} images are not pairs: link groups of one size, or switch paired off")
     rules = [sorted({str(one.get("rules")) for one in group}) for group in (a, b)]
     if rules[0] != rules[1] or len(rules[0]) > 1:
         raise InputError(
-            f"the groups were measured under different rules ({', '.join(rules[0] + rules[1])}): measure anew"
+            f"the groups were measured under different rules ({', '.join(rules[0] + rules[1])}): measure again"
         )
     found = []
     for key in KEYS:

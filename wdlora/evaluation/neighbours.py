@@ -51,5 +51,5 @@ def _radii(values: NDArray, subjects: NDArray, k: int) -> NDArray:
     distance = cdist(values, values)
     distance[subjects[:, None] == subjects[None]] = np.inf
     if len(values) <= k or not np.isfinite(radii := np.partition(distance, k - 1, axis=1)[:, k - 1]).all():
-        raise InputError(f"neighbours need more than {k} images of different patients a set")
+        raise InputError(f"neighbours need more than {k} images of different patients in each set")
     return radii

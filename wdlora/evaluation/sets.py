@@ -80,7 +80,7 @@ class ImageSet:
 
 
 def read_set(folder: str | PathLike, role: Role) -> ImageSet:
-    """The images of a data set (see `wdlora.dataset.folder`), of a folder, or of a folder with a folder a cohort.
+    """The images of a data set (see `wdlora.dataset.folder`), of a folder, or of one with a folder for each cohort.
 
     Masks are not needed. Raises InputError, naming the set, for a missing folder, one without images, a table that
     names a file that is not there or leaves one out, and fewer than `LEAST` images.
@@ -94,7 +94,7 @@ def read_set(folder: str | PathLike, role: Role) -> ImageSet:
     if found and (left := sorted(set(subfolders_with_pictures(_home(found))) - set(MASK_FOLDERS))):
         raise InputError(
             f"{_home(found)} holds pictures, and more in the folder {', '.join(left[:5])}, which would be left out: "
-            "move them, or give a folder with a folder a cohort"
+            "move them, or give a folder with one folder for each cohort"
         )
     items = [Item(path, name, f"{role} {name}") for name, path in found.items()]
     if not items:

@@ -23,7 +23,9 @@ def two_sample_auc(a: NDArray, b: NDArray, paired: bool = False, subjects: Subje
     InputError below five vectors or subjects a set, and for pairs of unequal number.
     """
     if min(len(a), len(b)) < FOLDS:
-        raise InputError(f"a two-sample classifier needs at least {FOLDS} images a set, not {len(a)} and {len(b)}")
+        raise InputError(
+            f"a two-sample classifier needs at least {FOLDS} images in each set, not {len(a)} and {len(b)}"
+        )
     of_a, of_b = subjects_of(a, b, paired, subjects)
     fold = np.concatenate(_folds(of_a, of_b))
     values, labels = np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)])
@@ -45,7 +47,7 @@ def _folds(of_a: NDArray, of_b: NDArray) -> tuple[NDArray, NDArray]:
         found |= zip(new, (generator.permutation(len(new)) % FOLDS).tolist(), strict=True)
     one, other = (np.array([found[subject] for subject in subjects.tolist()]) for subjects in (of_a, of_b))
     if min(len(np.unique(one)), len(np.unique(other))) < FOLDS:
-        raise InputError(f"a two-sample classifier needs images of at least {FOLDS} patients a set")
+        raise InputError(f"a two-sample classifier needs images of at least {FOLDS} patients in each set")
     return one, other
 
 

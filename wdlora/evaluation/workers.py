@@ -63,7 +63,7 @@ class Crew:
             return list(self.progress((future.result() for future in futures), title, len(tasks)))
         except BrokenProcessPool:
             raise InputError(
-                "a worker process ended, most likely for want of memory: close other programs, or give --workers 1"
+                "a worker process ended, probably because memory ran out: close other programs, or give --workers 1"
             ) from None
 
 

@@ -23,7 +23,7 @@ def read_graph(path: str | Path) -> Graph:
     except InputError as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
+        raise InputError(f"{path} is not JSON: {error}") from None
     if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
         twin = path.parent / "api" / path.name
         if twin.is_file():
@@ -42,7 +42,7 @@ def check_graph(graph: Graph) -> None:
     """Raise InputError unless every node of the graph is an object with inputs."""
     for id, node in graph.items():
         if not isinstance(node, dict) or not isinstance(node.get("inputs", {}), dict):
-            raise InputError(f"the node {id!r} of the graph is no node: it needs class_type and inputs")
+            raise InputError(f"the node {id!r} of the graph is not a node: it needs class_type and inputs")
         node.setdefault("inputs", {})
 
 

@@ -67,7 +67,7 @@ def set_value(graph: Graph, assignment: str) -> Place:
     """
     target, equals, text = assignment.partition("=")
     if not equals or not all(target.rpartition(".")):
-        raise InputError(f'{assignment!r} is no assignment; write "Title.input=value"')
+        raise InputError(f'{assignment!r} is not an assignment; write "Title.input=value"')
     place = find_place(graph, target)
     place.put(graph, parse_value(text))
     return place
@@ -78,7 +78,7 @@ def parse_value(text: str) -> Any:
     try:
         return loads(text)
     except InputError:
-        raise InputError(f"{text[:40]} is no number that a graph can hold; give a finite one") from None
+        raise InputError(f"{text[:40]} is not a number that a graph can hold; give a finite one") from None
     except (ValueError, RecursionError):
         return text
 

@@ -27,7 +27,7 @@ KEY = "ccm_hmsvit"
 FORMAT = 1
 NAME = "hmsvit-like-1"
 DIAGNOSIS, SEGMENTATION, ENCODER = TASKS = ("diagnosis", "segmentation", "encoder")
-RESEARCH = "research software, not a medical device: these probabilities are no diagnosis"
+RESEARCH = "research software, not a medical device: these probabilities are not a diagnosis"
 
 MOST_PARAMETERS = 500_000_000
 """A header that asks for more is damage, and would fill the memory before any tensor is compared."""
@@ -177,7 +177,7 @@ def _load(path: str, size: int, changed: int) -> TrainedHmsvit:
 def _facts(path: str, metadata: Mapping[str, str]) -> Facts:
     """What the metadata says, checked."""
     if KEY not in metadata:
-        raise InputError(f"{path} is no HMSViT-like network: such a file says so under {KEY!r} in its metadata")
+        raise InputError(f"{path} is not an HMSViT-like network: such a file says so under {KEY!r} in its metadata")
     try:
         stored = json.loads(metadata[KEY])
         if stored["format"] != FORMAT:

@@ -144,7 +144,7 @@ def _unpack(returned: Any) -> tuple[tuple, dict[str, Any] | None]:
         return tuple(returned.get("result", ())), _as_dict(returned.get("ui"))
     if isinstance(returned, tuple):
         return returned, None
-    raise InputError(f"a node returned a {type(returned).__name__}, which is no result")
+    raise InputError(f"a node returned a {type(returned).__name__}, which is not a result")
 
 
 def _as_dict(ui: Any) -> dict[str, Any] | None:

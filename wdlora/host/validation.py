@@ -111,7 +111,7 @@ def _check_node(node_id: str, node: Any, registry: Registry) -> dict[str, Any] |
     extra = {"node_id": node_id, "class_type": class_type, "node_title": title}
     if class_type is None:
         named = title or f"ID #{node_id}"
-        message = f"Node '{named}' has no class_type: the file is damaged, or it is no API export."
+        message = f"Node '{named}' has no class_type: the file is damaged, or it is not an API export."
         return _error("missing_node_type", message, f"Node ID '#{node_id}'", extra)
     if registry.get(class_type) is None:
         extra["node_title"] = title or class_type

@@ -80,7 +80,7 @@ class PlainVariant(LoraVariant):
         if bool((gain == 0).any()):
             raise InputError(
                 f"the adapter {adapter!r} cannot be unmerged: {int((gain == 0).sum())} of its magnitudes are 0 and "
-                "have erased those rows of the weight; load the base model anew"
+                "have erased those rows of the weight; load the base model again"
             )
         # W = W'/g − sBA = (1/g)∘(W' − s·(g∘B)A)
         return apply_gain(weight, a, b.to(gain) * gain[:, None], 1 / gain, -scaling, out=weight)

@@ -26,7 +26,7 @@ class Chunk:
 def read(data: bytes) -> tuple[list[Chunk], bytes]:
     """The chunks of a PNG, and what follows its end. Raises InputError for a file that is none or is cut short."""
     if not data.startswith(SIGNATURE):
-        raise InputError("it is no PNG file")
+        raise InputError("it is not a PNG file")
     chunks: list[Chunk] = []
     at = len(SIGNATURE)
     while at < len(data) and (not chunks or chunks[-1].kind != b"IEND"):

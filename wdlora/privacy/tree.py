@@ -173,7 +173,7 @@ def _documents(file: Path) -> Iterator[Any]:
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"it is no JSON: {error}") from None
+        raise InputError(f"it is not JSON: {error}") from None
 
 
 def _shallow(document: Any) -> Any:

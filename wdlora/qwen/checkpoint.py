@@ -146,7 +146,7 @@ def transformer_config(weights: Checkpoint) -> dict[str, Any]:
     if channels != 64 or out != 64 or width % head:
         raise InputError(
             f"{weights.label} is not a Qwen-Image-Edit transformer: it takes {channels} and gives {out} channels "
-            f"a token at a width of {width} with heads of {head}, where 64 and 64 are expected"
+            f"per token at a width of {width} with heads of {head}, where 64 and 64 are expected"
         )
     return {
         "patch_size": 2,

@@ -81,7 +81,7 @@ def miniature_files(folder: str | Path | None = None) -> MiniatureFiles:
     files = MiniatureFiles(FOLDER if folder is None else Path(folder))
     needed = (files.transformer, files.text_encoder, files.vae, files.tokenizer)
     if missing := [path.name for path in needed if not path.exists()]:
-        raise InputError(f"the miniature in {files.folder} lacks {', '.join(missing)}: install the pack anew")
+        raise InputError(f"the miniature in {files.folder} lacks {', '.join(missing)}: install the pack again")
     return files
 
 

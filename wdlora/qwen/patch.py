@@ -88,7 +88,7 @@ class AdapterStack:
         if module is None:
             raise InputError(f"the adapter changes {name}, which the transformer does not have: it fits another model")
         if not isinstance(module, nn.Linear):
-            raise InputError(f"{name} is a {type(module).__name__} and cannot take an adapter: load the model afresh")
+            raise InputError(f"{name} is a {type(module).__name__} and cannot take an adapter: load the model again")
         shape = (module.out_features, module.in_features)
         if tuple(layer.shape) != shape:
             raise InputError(

@@ -27,9 +27,9 @@ def lines(shape=(256, 256), level=180) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no ONNX file"),
-        (b"PK\x03\x04 a zip", "no ONNX file"),
-        (threshold_model(0.5, 20)[:-40], "no ONNX file"),
+        (b"", "not an ONNX file"),
+        (b"PK\x03\x04 a zip", "not an ONNX file"),
+        (threshold_model(0.5, 20)[:-40], "not an ONNX file"),
         (model([node("Add", ["x", "w"], "y")], [tensor("w", [1.0], external="../secret.bin")]), "in other files"),
         (model([node("Mine", ["x"], "y", domain="my.domain")]), "'my.domain'"),
         (model([node("Neg", ["x"], "y")], more=part(25, part(1, "f"))), "functions of its own"),
@@ -163,7 +163,7 @@ class TestRunning:
         with pytest.raises(InputError, match=r"one input \[n, 1, rows, columns\]"):
             load_onnx(path)
         path.write_bytes(model([node("GlobalMaxPool", ["x"], "y")]))
-        with pytest.raises(InputError, match="one probability a pixel"):
+        with pytest.raises(InputError, match="one probability per pixel"):
             trace(lines()[0], segmenter=path)
         path.write_bytes(model([node("NoSuchOperator", ["x"], "y")]))
         with pytest.raises(InputError, match="cannot be loaded"):

@@ -157,7 +157,7 @@ def _order(
     fixed = _fixed(targets or {}, area_mm2, field.windows)
     for name, value in (shifts or {}).items():
         if name not in KEYS or not math.isfinite(value):
-            raise InputError(f"{name}={value!r} is no shift; give numbers for any of {', '.join(KEYS)}")
+            raise InputError(f"{name}={value!r} is not a shift; give numbers for any of {', '.join(KEYS)}")
     # The joint distribution is that of the 400 µm field.
     conditions = dict(fixed)
     if "trunks" in fixed:
@@ -189,7 +189,7 @@ def _fixed(targets: Mapping[str, float], area_mm2: float, windows: int) -> dict[
     for name, value in targets.items():
         if name not in (*KEYS, "width_um", FINE) or not (math.isfinite(value) and value >= 0):
             known = ", ".join((*KEYS, "width_um", FINE))
-            raise InputError(f"{name}={value!r} is no target; give numbers ≥ 0 for any of {known}")
+            raise InputError(f"{name}={value!r} is not a target; give numbers ≥ 0 for any of {known}")
         if name == FINE:
             if value > MOST_FINE:
                 raise InputError(

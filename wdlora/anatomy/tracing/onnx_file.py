@@ -57,7 +57,7 @@ def read_onnx(path: str | PathLike) -> bytes:
     try:
         _model(memoryview(data), found)
     except (ValueError, IndexError, RecursionError):
-        raise InputError(f"{file} is no ONNX file, or is truncated: export the network again") from None
+        raise InputError(f"{file} is not an ONNX file, or is truncated: export the network again") from None
     if found.external:
         raise InputError(
             f"{file} keeps {found.external} tensors in other files, which are never opened: export it as one file"
@@ -66,7 +66,7 @@ def read_onnx(path: str | PathLike) -> bytes:
         named = ", ".join(sorted(found.strangers))
         raise InputError(f"{file} uses operators that are not ONNX's own ({named}): export it with standard ones")
     if not found.nodes:
-        raise InputError(f"{file} is no ONNX file, or holds no network: export the network again")
+        raise InputError(f"{file} is not an ONNX file, or holds no network: export the network again")
     return data
 
 

@@ -76,7 +76,7 @@ class OnnxSegmenter:
             if found.size != part.size or found.shape[-2:] != part.shape:
                 raise InputError(
                     f"{self.name} answers with {_sides(found.shape)} to an image of {_sides(part.shape)}: it must give "
-                    "one probability a pixel"
+                    "one probability per pixel"
                 )
             return found.reshape(1, *part.shape).astype(np.float32)
 
@@ -85,7 +85,7 @@ class OnnxSegmenter:
             found = 1 / (1 + np.exp(-np.clip(found, -80, 80)))
         if not np.isfinite(found).all() or found.min() < -1e-3 or found.max() > 1 + 1e-3:
             raise InputError(
-                f"{self.name} gives values from {found.min():g} to {found.max():g}, which are no probabilities: write "
+                f"{self.name} gives values from {found.min():g} to {found.max():g}, which are not probabilities: write "
                 '"output": "logit" into its options if they are logits'
             )
         return np.clip(found, 0, 1)
@@ -127,7 +127,8 @@ def _load(path: str, stamps: tuple[Any, ...]) -> OnnxSegmenter:
     if len(results) != 1 or len(shape) != 4 or not (shape[1] in (1, None) or isinstance(shape[1], str)):
         told = "; ".join(f"{entry.name} {entry.shape}" for entry in entries)
         raise InputError(
-            f"{path} is no segmenter of grey images: it must take one input [n, 1, rows, columns] and give one output, "
+            f"{path} is not a segmenter of grey images: it must take one input [n, 1, rows, columns] and give one "
+            f"output, "
             f"and has the inputs {told} and {len(results)} outputs"
         )
     if entries[0].type != "tensor(float)":

@@ -123,7 +123,7 @@ def _from_segmenter(
         if given.shape != image.shape or not np.isfinite(given).all():
             raise InputError(
                 f"the segmenter returned {_size(given)} for an image of {_size(image)}: "
-                "it must give one finite probability a pixel"
+                "it must give one finite probability per pixel"
             )
         grid = pixel_grid(image.shape, pixels, PIXEL_SIZE_UM)
         probability = grid.from_image(given)

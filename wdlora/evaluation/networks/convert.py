@@ -96,6 +96,6 @@ def load_network(network: Network, path: str | PathLike) -> dict[str, Tensor]:
     for name, (_, shape) in network.module.parts().items():
         for key, size in ((f"{name}.weight", shape), (f"{name}.bias", shape[:1])):
             if key not in tensors or tensors[key].shape != size:
-                raise InputError(f"{path} lacks {key}: write it anew with convert-{network.name}")
+                raise InputError(f"{path} lacks {key}: write it again with convert-{network.name}")
     with open_safetensors(path) as file:
         return {name: file.get_tensor(name) for name in tensors}

@@ -82,7 +82,8 @@ def _constraint(found: SetComparison) -> str:
     intro = (
         f"Nerves of both sets were traced and measured in the same way. {design}Two means are equivalent if the 90 % "
         f"interval of their difference lies within ±{100 * MARGIN:.0f} % of the real mean (two one-sided tests); a "
-        f"large p is no equivalence. Intervals count {unit}; p is adjusted for {len(found.biomarkers)} comparisons "
+        f"large p does not show equivalence. Intervals count {unit}; p is adjusted for {len(found.biomarkers)} "
+        f"comparisons "
         "(Holm)."
     )
     body = _plot(
@@ -168,7 +169,7 @@ def _comprehension(found: SetComparison) -> str:
         "here.",
     ]
     if found.options.pairs:
-        said.append(f"The baseline of fresh texture is of phantoms ({PHANTOM}), which are no real images.")
+        said.append(f"The baseline of fresh texture is of phantoms ({PHANTOM}), which are not real images.")
     return section("Comprehension", "How is this to be read?", "", bullets(said))
 
 

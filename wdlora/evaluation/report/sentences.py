@@ -74,7 +74,7 @@ def _appearance(found: SetComparison) -> Answer:
     return Answer(
         question,
         "no difference seen",
-        f"{seen}. With {one.n} images a side that is no proof that there is none.",
+        f"{seen}. With {one.n} images a side that does not prove that there is none.",
         "good",
     )
 

@@ -38,7 +38,7 @@ def parse(text: str) -> Any:
     except ValueError as problem:
         if isinstance(problem, InputError):
             raise
-        raise InputError(f"the body is no JSON: {problem}") from None
+        raise InputError(f"the body is not JSON: {problem}") from None
     _check(value, surrogates="\\ud" in text.lower())
     return value
 
@@ -71,7 +71,7 @@ async def read_text(request: web.Request) -> str:
     except LookupError:
         raise InputError(f"the encoding {encoding!r} is not known; send UTF-8") from None
     except ValueError:
-        raise InputError(f"the body is no text in {encoding}; send UTF-8") from None
+        raise InputError(f"the body is not text in {encoding}; send UTF-8") from None
 
 
 async def read_value(request: web.Request) -> Any:
@@ -96,7 +96,7 @@ async def read_form(request: web.Request) -> Any:
     try:
         return await request.post()
     except (ValueError, LookupError, AssertionError, RuntimeError) as problem:  # whatever aiohttp's reader raises
-        raise InputError(f"the form cannot be read: {problem or 'it is no multipart/form-data'}") from None
+        raise InputError(f"the form cannot be read: {problem or 'it is not multipart/form-data'}") from None
 
 
 def json_text(value: Any) -> str:

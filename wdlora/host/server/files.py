@@ -94,7 +94,7 @@ class FileRoutes:
 
         reference = parse(str(form.get("original_ref")))
         if not isinstance(reference, dict):
-            raise InputError("the mask cannot be kept: original_ref is no object with a filename")
+            raise InputError("the mask cannot be kept: original_ref is not an object with a filename")
         name, kind, subfolder = (str(reference.get(key) or "") for key in ("filename", "type", "subfolder"))
         original = self.find(name, kind or "output", subfolder)
         with (

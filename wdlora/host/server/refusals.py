@@ -50,7 +50,7 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (OSError, ValueError, RecursionError, OverflowError, MemoryError) as problem:
         status, sentence = described(problem)
     except (web.RequestPayloadError, HttpProcessingError):
-        status, sentence = 400, "the body did not arrive whole, or is no body of the kind that the request names"
+        status, sentence = 400, "the body did not arrive whole, or is not a body of the kind that the request names"
     log.debug("%s %s refused: %s", request.method, request.path, sentence, exc_info=True)
     return web.Response(status=status, text=sentence)
 
