@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "measure what an adapter has learned, beside every baseline",
     "compare": "LoRA against WDLoRA, the learning rate tuned for each",
     "peers": "train SPADE or MAISI-2D on the same data, and paint masks with them",
+    "table9": "SPADE, MAISI-2D, LoRA and WDLoRA on the same masks and split",
     "downstream": "whether synthetic images help a network on held-out real patients",
     "miniature": "train the miniature from nothing",
     "tracer": "train the tracer's network on phantoms",

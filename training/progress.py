@@ -54,11 +54,6 @@ class Pace:
         yield
         self._seconds += time.monotonic() - start
 
-    @property
-    def seconds(self) -> float:
-        """Spent on training since the run was started or went on."""
-        return self._seconds
-
     def advance(self, loss: float, pulse: Pulse | None = None) -> None:
         """One step has been made, with this loss."""
         self.step += 1

@@ -4,6 +4,7 @@ The batch and the random numbers of a step follow from the recipe's seed and the
 through all lessons.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ class PeerCourse:
     judge: Judge
 
     def run(self) -> float | None:
-        """Make all steps that are left; returns the seconds that they all took, or None where it was stopped before,
-        with a checkpoint.
+        """Make all steps that are left; returns the seconds that all took (the processor's on a CPU, which others may
+        share), judgements included, or None where it was stopped before, with a checkpoint.
 
         Raises InputError where the folder holds checkpoints of another recipe or other data, and where a loss is not
         finite.
@@ -56,6 +57,8 @@ class PeerCourse:
         lessons = self.peer.lessons()
         total = sum(lesson.steps for lesson in lessons)
         stop, log, left = StopRequest(self.out), RunLog(self.out), self._left()
+        left.clock = time.process_time if self.device.type == "cpu" else time.monotonic
+        left.began = left.clock()
         stop.clear()
         log.cut_after(left.step)
         with requests_to_stop(stop), Pace(left.step, total, self.device) as pace:
@@ -64,13 +67,12 @@ class PeerCourse:
                 if left.step < first + lesson.steps and not stop:
                     _UnderWay(self, lesson, first, left, log, pace).run(stop, judged=lesson is lessons[-1])
                 first += lesson.steps
-            spent = left.seconds + pace.seconds
         stop.clear()
         if left.step < total:
             return None
         if not log.judged(total):
             log.append(total, self.judged(total))
-        return spent
+        return left.spent
 
     def judged(self, step: int) -> dict[str, float]:
         """The figures of the peer as it is."""
@@ -102,6 +104,13 @@ class _Left:
     values: dict[str, Tensor]
     state: dict[str, Any]
     facts: dict[str, Any]
+    clock: Callable[[], float] = time.monotonic
+    began: float = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all calls together."""
+        return self.seconds + self.clock() - self.began
 
 
 class _UnderWay:
@@ -176,7 +185,7 @@ class _UnderWay:
     def _save(self, ended: bool) -> None:
         course = self.course
         values = {f"now/{name}": value for name, value in course.peer.state_dict().items()}
-        facts = {"identity": course.identity, "seconds": self.left.seconds + self.pace.seconds}
+        facts = {"identity": course.identity, "seconds": self.left.spent}
         if self.average and not ended:
             values |= {f"average/{name}": value for name, value in self.average.values.items()}
             facts["average_steps"] = self.average.steps

@@ -53,20 +53,27 @@ def following(crops: Sequence[JudgedCrop], paint: Painter, pixel_size_um: float,
     if not crops:
         return {}
     painted = [paint(crop.mask, crop.cohort, number) for number, crop in enumerate(crops)]
+    _show(crops, painted, sheet)
+    return followed(painted, [crop.mask for crop in crops], pixel_size_um)
+
+
+def followed(
+    painted: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.bool_]], pixel_size_um: float
+) -> dict[str, float]:
+    """The figures of `following`, of pictures and the masks that they were painted from."""
     traced = [trace(picture, pixel_size_um) for picture in painted]
-    others = [crops[(number + len(crops) // 2) % len(crops)].mask for number in range(len(crops))]
-    right = [dice(found, crop.mask) for found, crop in zip(traced, crops, strict=True)]
+    others = [masks[(number + len(masks) // 2) % len(masks)] for number in range(len(masks))]
+    right = [dice(found, mask) for found, mask in zip(traced, masks, strict=True)]
     wrong = [dice(found, other) for found, other in zip(traced, others, strict=True)]
     errors = [
-        measure(found, pixel_size_um).cnfl - measure(crop.mask, pixel_size_um).cnfl
-        for found, crop in zip(traced, crops, strict=True)
+        measure(found, pixel_size_um).cnfl - measure(mask, pixel_size_um).cnfl
+        for found, mask in zip(traced, masks, strict=True)
     ]
-    _show(crops, painted, sheet)
     return {
         "traced_dice": float(np.mean(right)),
-        "wrong_dice": float(np.mean(wrong)) if len(crops) > 1 else 0.0,
+        "wrong_dice": float(np.mean(wrong)) if len(masks) > 1 else 0.0,
         "traced_cnfl_error": float(np.mean(errors)),
-        "traced_pictures": len(crops),
+        "traced_pictures": len(masks),
     }
 
 
