@@ -269,3 +269,26 @@ def test_strengths_of_zero_are_no_adapter_bit_for_bit_and_others_are_not(comfy):
         moved, _ = in_comfyui(comfy, {"adapter": strengths})
         assert float((moved - plain).abs().max()) > 0.01
     assert torch.equal(in_comfyui(comfy, {"adapter": (0.0, 0.0), "variant": "edit"})[0], plain)  # the base came back
+
+
+def test_the_hash_of_the_study_stands_in_both_hosts_pictures_and_a_changed_study_is_painted_anew(comfy, host):
+    places = comfy.base / "models" / "ccm_studies", Path(host.folders.models_dir) / "ccm_studies"
+    nodes = graph()
+    nodes["condition"]["inputs"]["cohort"] = "small_fibre: SFN"
+    try:
+        found = []
+        for text in (SMALL_FIBRE, SMALL_FIBRE.replace("few thin nerves", "one thick nerve")):
+            for place in places:
+                place.mkdir(parents=True, exist_ok=True)
+                (place / "sfn.toml").write_text(text, encoding="utf-8")
+            stamp = {"small_fibre/2": read_study(places[0] / "sfn.toml").sha256}
+            painted = comfy.path(comfy.succeed(nodes)["save"]["images"][0])
+            ours = Path(host.folders.output) / succeeded(host, nodes).outputs["save"]["images"][0]["filename"]
+            for path in (painted, ours):
+                with Image.open(path) as picture:
+                    assert json.loads(picture.text["ccm_studies"]) == stamp
+            found.append(pictures([painted]))
+        assert not np.array_equal(*found)
+    finally:
+        for place in places:
+            (place / "sfn.toml").unlink(missing_ok=True)
