@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -236,7 +237,13 @@ def test_with_one_key_two_lists_are_one_set_of_people_and_with_another_key_refus
         (tmp_path / name).write_bytes(name.encode() * 8)
     keyed = ["--key", str(tmp_path / "one")]
     assert run(source, out, *keyed) == 0
-    assert run(another_hospital(tmp_path / "other"), out, *keyed) == 0
+    other = another_hospital(tmp_path / "other")
+    assert run(other, out, *keyed) == 2  # one person, but the first date of this list is another day's
+    said = capsys.readouterr().err
+    assert "2 visits, first P" in said and "V1, are in" in said and "counted from the dates of one list" in said
+    table = next(other.glob("*.csv"))
+    table.write_text(re.sub(r"20\d\d-\d\d-\d\d", "later", table.read_text()))
+    assert run(other, out, *keyed) == 0
     assert [len(read_folder(out)), len({record.patient for record in read_folder(out)})] == [6, 2]
     for more in ([], ["--key", str(tmp_path / "two")]):
         assert run(source, out, *more) == 2

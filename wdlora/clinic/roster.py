@@ -34,6 +34,9 @@ class RosterEntry:
     visit: str = ""
     cohort: str = ""
     split: str = ""
+    dated: bool = False
+    """Whether the visit is counted from dates of this table."""
+
     file: str = field(default="", repr=False)
     """The file's name, for finding the entry; not part of `columns`."""
 
@@ -86,6 +89,7 @@ def read_roster(
             visit=visits[number],
             cohort=row["cohort"],
             split=row["split"],
+            dated=visits[number] != row["visit"],
             file=row["file"],
         )
     return entries

@@ -74,8 +74,7 @@ def import_dataset(
     _claim(place, _settings(layout, choices))
     held = _held(place)
     _check_unchanged(place, items, held)
-    if choices.key is None:
-        _check_numbers(place, items, held)
+    _check_numbers(place, items, held, numbered=choices.key is None)
     wanted: dict[tuple[str, str], list[Labels]] = {}
     for item in items:
         wanted.setdefault(item.hashes, []).append((item.patient, item.eye, item.visit, item.cohort))
@@ -196,22 +195,33 @@ def _check_unchanged(place: Path, items: Sequence[ImportItem], held: Mapping[tup
         )
 
 
-def _check_numbers(place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[Labels]]) -> None:
-    """Raise InputError for new images of a numbered patient who is in the table already, and of whom no image there is
-    among these: the number may be another person's.
+def _check_numbers(
+    place: Path, items: Sequence[ImportItem], held: Mapping[tuple[str, str], set[Labels]], numbered: bool
+) -> None:
+    """Raise InputError for a number that the table has already, of which no image there is among these: in another
+    roster P001, where patients are `numbered`, is somebody else, and V1 of a patient another day.
     """
-    images_of: dict[str, set[str]] = {}
+    before: dict[tuple[str, ...], set[str]] = {}
     for (image, _), labels in held.items():
-        for patient, *_ in labels:
-            images_of.setdefault(patient, set()).add(image)
-    found: dict[str, set[str]] = {}
+        for patient, _, visit, _ in labels:
+            for one in ((patient,), (patient, visit)):
+                before.setdefault(one, set()).add(image)
+    people: dict[tuple[str, ...], set[str]] = {}
+    visits: dict[tuple[str, ...], set[str]] = {}
     for item in items:
-        found.setdefault(item.patient, set()).add(item.hashes[0])
-    if doubtful := sorted(one for one in found if one and one in images_of and not images_of[one] & found[one]):
-        raise InputError(
-            f"{len(doubtful)} patients, first {doubtful[0]}, are in {place} already, with none of the images given "
-            "now: numbers may be of other people in another roster; import both with one --key, or choose another --out"
-        )
+        if numbered and item.patient:
+            people.setdefault((item.patient,), set()).add(item.hashes[0])
+        if item.dated:
+            visits.setdefault((item.patient, item.visit), set()).add(item.hashes[0])
+    for what, found, why in (
+        ("patients", people, "numbers may be of other people in another list; import both with one --key"),
+        ("visits", visits, "visits are counted from the dates of one list; give a list of all"),
+    ):
+        if doubtful := sorted(one for one, images in found.items() if one in before and not before[one] & images):
+            raise InputError(
+                f"{len(doubtful)} {what}, first {' '.join(doubtful[0])}, are in {place} already, with none of the "
+                f"images given now: {why}, or choose another --out"
+            )
 
 
 def _pictures(item: ImportItem, choices: Choices) -> "tuple[ClinicImage, np.ndarray, list[str]]":

@@ -61,6 +61,8 @@ class ImportItem:
     visit: str
     cohort: str
     split: str = ""
+    dated: bool = False
+    """Whether the visit is counted from the dates of this roster."""
 
 
 def planned(folder: str | PathLike, choices: Choices) -> tuple[Layout, list[ImportItem], list[str]]:
@@ -135,7 +137,7 @@ def _item(source: Source, row: "RosterEntry | None", cohort: str, roster: Path |
         part = part_named(row.split) if row.split else ""
     except InputError as error:
         raise InputError(f"{roster}, {source.image.name}: {error}") from None
-    return ImportItem(source, hashes, row.patient, EYES[row.eye], row.visit, cohort, part)
+    return ImportItem(source, hashes, row.patient, EYES[row.eye], row.visit, cohort, part, row.dated)
 
 
 def _without_cohort(orphans: Sequence[Source], count: int, study: Study) -> str:
