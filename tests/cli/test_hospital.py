@@ -1,6 +1,5 @@
-"""A hospital's export as it is: its names, columns and labels, from files to a painted picture without renaming one."""
+"""A hospital's export as it is, its names, columns and labels; up to a painted picture: test_story.py."""
 
-import csv
 import json
 import re
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.small_model import one_thread as one_thread
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.cli import main
 from wdlora.dataset.folder import read_folder
@@ -200,28 +198,3 @@ def test_arrays_that_are_no_mask_of_one_picture_are_left_out_with_the_reason(tmp
     assert "a.png: a.npy holds an array of 3 × 160 × 160, not one plane" in said
     assert "b.png: b.npy is not an array of numbers that NumPy can read safely" in said
     assert "c.png: c.npy holds <U1, no numbers" in said
-
-
-@pytest.mark.slow
-def test_from_a_hospitals_files_to_a_painted_picture(tmp_path, capsys):
-    """The commands of docs/guides/training.md, on six patients a cohort and a few steps."""
-    from tests.training.runs import SMALL
-    from training.__main__ import main as training
-    from wdlora.adapter import Adapter
-    from wdlora.qwen.generate import generate
-    from wdlora.qwen.miniature_files import load_miniature
-    from wdlora.qwen.patch import apply_adapter
-
-    root, out = export(tmp_path / "Export"), tmp_path / "out"
-    assert run(root, "--columns", COLUMNS, "--labels", LABELS, "--out", str(out)) == 0
-    settings = [f"{key}={value}" for key, value in (SMALL | {"steps": 3}).items()]
-    line = ["finetune", "--preset", "miniature", "--model", "miniature", "--data", str(out), "--device", "cpu"]
-    assert training([*line, "--out", str(tmp_path / "run"), "--set", *settings]) == 0
-    with open(tmp_path / "run" / "split.csv") as file:
-        assert sorted(row["part"] for row in csv.DictReader(file)) == ["test"] * 3 + ["train"] * 3 + ["validation"] * 3
-    model = load_miniature()
-    apply_adapter(model.transformer, Adapter.load(tmp_path / "run" / "best.safetensors"))
-    picture = generate(model, sample_mask("T1DPN", 5, size=160).mask[:96, :96], cohort="T1DPN", seed=1)
-    assert picture.shape == (1, 96, 96, 3) and picture.std() > 1
-    told = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
-    assert b"Meier" not in told
