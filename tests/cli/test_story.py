@@ -33,8 +33,8 @@ def blocks(language):
 
 
 def commands():
-    """The lines of the page's first two blocks of commands."""
-    return [line for block in blocks("sh")[:2] for line in block.splitlines() if not line.startswith("#")]
+    """The lines of the page's first block of commands."""
+    return [line for line in blocks("sh")[0].splitlines() if not line.startswith("#")]
 
 
 def execute(line):
@@ -46,10 +46,13 @@ def execute(line):
     return subprocess.run(line.replace("python", shlex.quote(sys.executable), 1), shell=True).returncode
 
 
-def corrected():
-    """The page's settings; the pictures here are no 384 × 384."""
-    (settings,) = blocks("toml")
-    return settings.replace('"hrt"', "1.0417")
+def corrected(guessed):
+    """A settings file with what the page says in the place of each ?; the pictures here are no 384 × 384."""
+    (said,) = blocks("toml")
+    for line in said.replace('"hrt"', "1.0417").splitlines():
+        name = line.partition(" = ")[0]
+        guessed = re.sub(rf"^{re.escape(name)} = \"\?\".*", line, guessed, count=1, flags=re.MULTILINE)
+    return guessed
 
 
 @pytest.fixture
@@ -74,17 +77,15 @@ def test_the_first_page_from_files_to_a_picture(hospital, capsys):
     assert [line.split()[2:4] for line in lines if line.startswith("python -m")] == [
         *[["wdlora", "import-dataset"]] * 3,
         *[["training", "finetune"], ["wdlora", "run"], ["wdlora", "import-dataset"], ["training", "finetune"]],
-        ["wdlora", "import-dataset"],
     ]
     for line in lines:
-        assert execute(line.replace("hrt", "1.0417")) == 0, line
+        assert execute(line) == 0, line
         if "--write-settings" in line:
             guessed = Path("export.toml").read_text(encoding="utf-8")
             open_ones = re.findall(r"^(\S+) = \"\?\"", guessed, re.MULTILINE)
             assert open_ones == ["pixel_size_um", '"DM+"', '"DM−"', '"HC"']
-            Path("export.toml").write_text(corrected(), encoding="utf-8")
-    said = capsys.readouterr().out
-    assert said.count("110 images would be taken, 0 files left out; nothing was written") == 2
+            Path("export.toml").write_text(corrected(guessed), encoding="utf-8")
+    assert "110 images would be taken, 0 files left out; nothing was written" in capsys.readouterr().out
 
     first, second = parts("first"), parts("second")
     assert Counter(first.values()) == {"train": 49, "validation": 3, "test": 3}

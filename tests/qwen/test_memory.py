@@ -66,6 +66,8 @@ def test_choices():
     for name in ("gpu", "cuda:x"):
         with pytest.raises(InputError, match=f"there is no device '{name}'"):
             pick_device(name)
+    with pytest.raises(InputError, match="there is no device meta here"):
+        pick_device("meta")
     assert pick_dtype(None, cpu) == torch.float32
     assert pick_dtype(None, torch.device("cuda")) == torch.bfloat16
     assert pick_dtype(torch.float16, cpu) == torch.float16

@@ -13,7 +13,7 @@ OFFLOADS = ("none", "model", "block")
 def pick_device(device: torch.device | str | None) -> torch.device:
     """The device to compute on: the given one, else the first CUDA device, else the CPU.
 
-    Raises InputError for a device that PyTorch does not know, and for a CUDA device where there is none.
+    Raises InputError for a device that PyTorch does not know, that is not there, or that holds no values.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,6 +25,11 @@ def pick_device(device: torch.device | str | None) -> torch.device:
         raise InputError(f"the device {chosen} was asked for, but PyTorch finds no CUDA device here: use cpu")
     if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
         raise InputError(f"there is no device {chosen}: PyTorch finds {torch.cuda.device_count()} CUDA devices here")
+    if chosen.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=chosen).item()
+        except (RuntimeError, NotImplementedError, AssertionError):
+            raise InputError(f"there is no device {chosen} here: use cpu, or cuda where there is one") from None
     return chosen
 
 
