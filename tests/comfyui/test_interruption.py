@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cpu_time import cpu_seconds, needs_proc
-from tests.nodes.loops import loops, write_inputs
+from tests.nodes.loops import loops, whole_or_absent, write_inputs
 
 from .test_server import Watched
 
@@ -44,7 +44,7 @@ def test_a_loop_is_left_soon_after_the_wish_to_stop(comfy, figures, name):
     computed = cpu_seconds(comfy.process.pid) - before[0]
     figures(f"seconds to stop: {name} | {watched.ended - watched.stopped:.1f}, of which computing", computed)
     assert computed < LIMIT_S
-    assert not (comfy.base / "output" / "stopped").exists()  # a data set is written whole or not at all
+    assert whole_or_absent(comfy.base / "output")
 
 
 def test_a_graph_runs_after_all_of_them(comfy):

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from wdlora.anatomy import sample_mask
+from wdlora.dataset.folder import read_folder
 from wdlora.dataset.writer import Entry, append
 
-PIXEL = 1.0417
+PIXEL, FRAMES = 1.0417, 32
 LOAD = {
     "source": "miniature",
     "variant": "auto",
@@ -30,19 +30,23 @@ class Loop:
 
 
 def write_inputs(folder: Path) -> None:
-    """An animation of 32 frames with nerves and grain, and two data sets of 32 images."""
+    """Two data sets of 32 frames with nerves and grain."""
     generator = np.random.default_rng(0)
     mask = sample_mask("Control", 1).mask
     frames = []
-    for _ in range(32):
+    for _ in range(FRAMES):
         grain = np.clip(60 + 120 * mask + generator.normal(0, 30, mask.shape), 0, 255).astype(np.uint8)
         frames.append(np.roll(grain, int(generator.integers(384)), axis=1))
-    first, *others = map(Image.fromarray, frames)
-    first.save(folder / "frames.gif", save_all=True, append_images=others)
     for name in ("real", "painted"):
         shift = 1 if name == "painted" else 0
         entries = [Entry(np.roll(one, shift, 0), mask, "Control", pixel_size_um=PIXEL) for one in frames]
         append(folder / name, entries)
+
+
+def whole_or_absent(output: Path) -> bool:
+    """Whether the data set of "save a data set" is not there, or holds all of its 32 images."""
+    folder = output / "stopped"
+    return not folder.exists() or len(read_folder(folder)) == FRAMES
 
 
 def loops() -> dict[str, Loop]:
@@ -51,8 +55,7 @@ def loops() -> dict[str, Loop]:
     def node(kind: str, **inputs: Any) -> dict[str, Any]:
         return {"class_type": kind, "inputs": inputs}
 
-    frames = {"frames": node("LoadImage", image="frames.gif")}
-    channel = {"masks": node("ImageToMask", image=["frames", 0], channel="red")}
+    frames = {"frames": node("CCMLoadDataset", dataset="real [input]", cohort="all", start=0, count=FRAMES)}
     drawn = {"masks": node("CCMSampleMasks", cohort="Control", count=64, size=768, seed=5)}
     shown = {"image": node("MaskToImage", mask=["work", 0]), "show": node("PreviewImage", images=["image", 0])}
     phantoms = {
@@ -64,7 +67,7 @@ def loops() -> dict[str, Loop]:
     saved = node(
         "CCMSaveDataset",
         images=["frames", 0],
-        masks=["masks", 0],
+        masks=["frames", 1],
         folder="stopped",
         cohort="Control",
         patient="",
@@ -75,15 +78,15 @@ def loops() -> dict[str, Loop]:
         hash_models=False,
     )
     judged = {"work": node("CCMEvaluate", **SETS, pairs=False, pixel_size_um=PIXEL, report_folder="")}
-    measured = node("CCMBiomarkers", masks=["masks", 0], pixel_size_um=PIXEL)
+    measured = node("CCMBiomarkers", masks=["frames", 1], pixel_size_um=PIXEL)
     return {
         "sample masks": Loop(
             {**drawn, "work": node("CCMBiomarkers", masks=["masks", 0], pixel_size_um=PIXEL)}, "masks"
         ),
         "phantoms": Loop(phantoms, "work"),
         "trace": Loop({**frames, "work": traced, **shown}, "work"),
-        "measure": Loop({**frames, **channel, "work": measured}, "work"),
-        "save a data set": Loop({**frames, **channel, "work": saved}, "work"),
+        "measure": Loop({**frames, "work": measured}, "work"),
+        "save a data set": Loop({**frames, "work": saved}, "work"),
         "evaluate, reading": Loop(judged, "work"),
         "evaluate, comparing": Loop(judged, "work", "comparing the sets"),
         "condition": Loop(painting(), "condition"),
