@@ -146,13 +146,13 @@ def test_no_number_of_the_page_is_broken_at_the_end_of_a_line(report):
 @pytest.mark.parametrize(
     ("needed", "said"),
     [
-        ([120], "1 of these would be decided by 120 patients a group"),
-        ([9_000, 120], "2 of these would be decided by 120 to 9\u00a0000 patients a group"),
+        ([120], "1 of these would be decided by 120 patients in each group"),
+        ([9_000, 120], "2 of these would be decided by 120 to 9\u00a0000 patients in each group"),
         (
             [120, 415_881],
-            "1 of these would be decided by 120 patients a group, 1 only by more than 10\u00a0000",
+            "1 of these would be decided by 120 patients in each group, 1 only by more than 10\u00a0000",
         ),
-        ([415_881], "1 of these would be decided only by more than 10\u00a0000 patients a group"),
+        ([415_881], "1 of these would be decided only by more than 10\u00a0000 patients in each group"),
     ],
 )
 def test_numbers_of_patients_that_no_study_has_are_not_printed(needed, said):

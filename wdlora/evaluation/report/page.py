@@ -48,8 +48,9 @@ def _head(found: SetComparison) -> str:
 
 def _congruence(found: SetComparison) -> str:
     intro = (
-        f"Every figure is the mean over random halves of the sets, {found.overall.figures['kid'].n} images a side. "
-        "Beside it stands the same figure of real images against other real images, of other patients: no generator "
+        f"Every figure is the mean over random halves of the sets, {found.overall.figures['kid'].n} images on each "
+        f"side. "
+        "Beside it is the same figure for real images against other real images, of other patients. No generator "
         "can be expected to do better."
     )
     body = _plot(found, "distances", "Dots: synthetic against real, with 95 % interval. Bands: real against real.")
@@ -83,14 +84,14 @@ def _constraint(found: SetComparison) -> str:
         f"Nerves of both sets were traced and measured in the same way. {design}Two means are equivalent if the 90 % "
         f"interval of their difference lies within ±{100 * MARGIN:.0f} % of the real mean (two one-sided tests); a "
         f"large p does not show equivalence. Intervals count {unit}; p is adjusted for {len(found.biomarkers)} "
-        f"comparisons "
-        "(Holm)."
+        "comparisons (Holm)."
     )
     body = _plot(
         found,
         "biomarkers",
-        "A comparison is equivalent where its thick line lies within the band; where it leaves the band it is "
-        "undecided, or different if p is below 0.05.",
+        "A comparison is equivalent if its thick line lies within the band. If the line leaves the band, the "
+        "comparison "
+        "is undecided, or different if p is below 0.05.",
     )
     body += as_table(tables.difference_table(found), "names2 words wide")
     if any(one.pairs for one in found.biomarkers):
@@ -100,8 +101,9 @@ def _constraint(found: SetComparison) -> str:
         )
     body += (
         "<p>Means ± SD of images, as Table V of the WDLoRA paper prints them; differences are of patients' means. "
-        "“Decides at”: patients a group with which equivalence would be shown in 80 % of such studies, if difference "
-        f"and spread stay as seen here; none would do where the difference seen is beyond ±{100 * MARGIN:.0f} %.</p>"
+        "“Decides at” is the number of patients in each group with which 80 % of such studies would show "
+        "equivalence, if "
+        f"difference and spread stay the same; no number is enough if the difference exceeds ±{100 * MARGIN:.0f} %.</p>"
         f"<details><summary>Other tests</summary>{as_table(tables.other_tests(found), 'names2 wide')}</details>"
     )
     return section("Constraint", question, intro, body)

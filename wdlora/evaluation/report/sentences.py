@@ -66,15 +66,16 @@ def _appearance(found: SetComparison) -> Answer:
         seen = f"The distance of textures (KID) is {number_text(found.overall.figures['kid'].value, 3)}"
     else:
         seen = (
-            f"A classifier that guesses scores 0.5 and a perfect one 1; synthetic against real it scores "
-            f"{number_text(one.value, 2)}, real against other real images up to {number_text(floor.high, 2)}"
+            f"A classifier tells synthetic from real images with an AUC of {number_text(one.value, 2)} (0.5 is "
+            f"guessing, "
+            f"1 is certain), and real from other real images with up to {number_text(floor.high, 2)}"
         )
     if kid or auc:
         return Answer(question, "different texture", f"{seen}.", "bad")
     return Answer(
         question,
         "no difference seen",
-        f"{seen}. With {one.n} images a side that does not prove that there is none.",
+        f"{seen}. With {one.n} images on each side this does not prove that there is none.",
         "good",
     )
 
@@ -96,8 +97,10 @@ def _variety(found: SetComparison) -> Answer:
         said += f", and {repeats} synthetic images repeat the nerves of another one"
     if missing and cohorts:
         return Answer(question, "cohorts missing", f"{said}. There is no synthetic {', '.join(missing)}.", "bad")
-    if any(beyond(key, found.overall) for key in ("recall", "coverage")) or repeated:
+    if any(beyond(key, found.overall) for key in ("recall", "coverage")):
         return Answer(question, "less variety", f"{said}.", "bad")
+    if repeated:
+        return Answer(question, "images repeat", f"{said}.", "bad")
     return Answer(question, "as varied", f"{said}.", "good")
 
 
@@ -124,10 +127,11 @@ def decided_by(needed: list[int]) -> str:
     near = sorted(n for n in needed if n <= REACHABLE)
     far = len(needed) - len(near)
     if not near:
-        return f"{far} of these would be decided only by {beyond_reach()} patients a group"
+        return f"{far} of these would be decided only by {beyond_reach()} patients in each group"
     least, most = whole_number(near[0]), whole_number(near[-1])
     said = (
-        f"{len(near)} of these would be decided by {least if least == most else f'{least} to {most}'} patients a group"
+        f"{len(near)} of these would be decided by {least if least == most else f'{least} to {most}'} patients in "
+        f"each group"
     )
     return said + (f", {far} only by {beyond_reach()}" if far else "")
 
@@ -149,7 +153,7 @@ def copying(found: Findings) -> Answer:
             "bad",
         )
     if images.p <= NEARER_THAN_CHANCE or found.as_planted:
-        return Answer(question, "copies found", f"{said}; {found.as_planted} are as near as planted copies.", "bad")
+        return Answer(question, "copies found", f"{said}. As near as the planted copies: {found.as_planted}.", "bad")
     if found.selftest[0] < found.selftest[1]:
         missed = f"The search found only {found.selftest[0]} of {found.selftest[1]} planted copies and may miss others"
         return Answer(question, "search unsure", f"{said}. {missed}.", "open")
@@ -188,8 +192,9 @@ def map_note(found: SetComparison) -> str:
     """What the map shows."""
     method = "t-SNE: only neighbourhoods mean something" if found.map.method == "t-SNE" else found.map.method
     return (
-        "Every dot is an image, and near dots have similar texture; coloured: the set named, grey: the other one. "
-        f"Both should fill the same places ({method})."
+        "Every dot is an image, and near dots have similar texture. Coloured dots belong to the set named above, "
+        "grey dots "
+        f"to the other. Both sets should fill the same places ({method})."
     )
 
 
@@ -197,7 +202,7 @@ def repeats_note(found: Findings) -> str:
     """Whether the synthetic set repeats itself."""
     return (
         f"{found.repeats} of {found.images.n} synthetic images are as near to another synthetic image as copies would "
-        "be, each counted with one partner; about 1 in 100 are by chance."
+        "be, each counted with one partner; chance gives about 1 in 100."
     )
 
 
@@ -207,7 +212,7 @@ def copies_notes(found: Findings) -> list[str]:
     name, other = ("training", "held-out images") if found.trained else ("real", "images of other patients")
     notes = [
         f"Search tested on this data: {found.selftest[0]} of {found.selftest[1]} planted copies (noisy, restyled, "
-        "shifted by up to 2 pixels; turned and flipped) were found. Crops and larger shifts are not looked for.",
+        "shifted by up to 2 pixels; turned and flipped) were found. Crops and larger shifts are not detected.",
         f"Distance: synthetic images lie {number_text(images.ratio.value, 2)} times as far from the nearest {name} "
         f"image as {other} do (1: as far; 0: all are copies).",
         f"Nerves alone: {masks.count} of {masks.n} traced nerve patterns are nearer to a {name} image's than 99 % of "
