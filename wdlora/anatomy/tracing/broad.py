@@ -2,7 +2,7 @@
 
 A nerve is a few µm wide, so a tight blur leaves more of its height than a wider one does. Of a broad ridge both leave
 nearly all. The share that the wider blur takes away needs no scale of brightness or noise. Its limits were looked at on
-real frames: a nerve's share there is .5 to .7, that of a false line on a K-structure .2 to .5 (docs/tracing.md).
+real frames: a nerve's share there is .5 to .7, that of a false line on a K-structure .2 to .5 (docs/guides/tracing.md).
 """
 
 from dataclasses import dataclass

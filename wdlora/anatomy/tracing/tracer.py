@@ -2,8 +2,8 @@
 
 The filters: local normalisation, oriented line filters at two lengths, evidence summed along lines against thresholds
 that follow the image's noise, illumination and contrast, clean centrelines, and a mask drawn with the width found in
-the image. A segmenter gives a probability a pixel in their place. docs/tracing.md says how well either does, and how to
-find out on images of one's own.
+the image. A segmenter gives a probability per pixel instead. docs/guides/tracing.md says how well either does,
+and how to find out on images of one's own.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ SEGMENTER_EVIDENCE = Evidence(low=0.35, piece=5.0, segment=2.0, mean=0.1)
 
 @dataclass(frozen=True)
 class Tracer:
-    """Thresholds of the line filters, chosen on phantoms made for the purpose (seeds in docs/tracing.md).
+    """Thresholds of the line filters, chosen on phantoms made for the purpose (seeds in docs/reference/tracing.md).
 
     `evidence` is in standard deviations of the background's filter response; where the image's nerves are strong it
     rises, so that its lower threshold is at least `contrast_share` of the nerves' typical score, and faint texture
