@@ -197,10 +197,10 @@ def test_outputs_that_would_replace_what_is_read_or_each_other_are_refused(files
     numbered.write_bytes((tmp_path / "smith_H.png").read_bytes())
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     sized = ["--pixel-size-um", "hrt"]
-    assert "smith_H.png is read" in refused([files[0], *sized, "--keep-names", "--overlay", str(tmp_path)], capsys)
-    assert "0001.png is read" in refused([str(numbered), *sized, "--overlay", str(tmp_path / "new" / "..")], capsys)
+    assert "smith_H.png is an input" in refused([files[0], *sized, "--keep-names", "--overlay", str(tmp_path)], capsys)
+    assert "0001.png is an input" in refused([str(numbered), *sized, "--overlay", str(tmp_path / "new" / "..")], capsys)
     listed = [files[0], *sized, "--roster", str(roster)]
-    assert "roster.csv is read" in refused([*listed, "--csv", str(roster)], capsys)
+    assert "roster.csv is an input" in refused([*listed, "--csv", str(roster)], capsys)
     table = str(tmp_path / "t.csv")
     assert "t.csv is the place of two outputs" in refused([files[0], *sized, "--csv", table, "--nerves", table], capsys)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

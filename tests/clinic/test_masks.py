@@ -185,6 +185,16 @@ def test_outlines_are_told_from_nerves(tmp_path, cohort, seed):
         assert read_mask(tmp_path / "m.png").notes == (OUTLINED,)
 
 
+def test_a_line_along_the_edge_is_no_outline():
+    """The strip between it and the edge is as narrow as a nerve, but no inside of one; a nerve that leaves has one."""
+    line = np.zeros((64, 64), bool)
+    line[:, 5:8] = line[30:33] = True
+    assert not drawn_as_outlines(line)
+    leaving = np.zeros((64, 64), bool)
+    leaving[:, 30] = leaving[:, 35] = True
+    assert drawn_as_outlines(leaving)
+
+
 def test_thin_lines_are_no_outlines():
     """Centrelines of one pixel, and two nerves side by side, are as they should be."""
     from wdlora.anatomy.skeleton.thinning import thin

@@ -95,7 +95,10 @@ def grey_of_mask(rgb: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def drawn_as_outlines(mask: np.ndarray, pixel_size_um: tuple[float, float] | None = None) -> bool:
-    """Whether a mask bool [H, W] seems to hold the outlines of nerves: thin lines round gaps as wide as nerves."""
+    """Whether a mask bool [H, W] seems to hold the outlines of nerves: thin lines round gaps as wide as nerves.
+
+    What lies between a line and the edge of the image, along it, is not such a gap.
+    """
     side = PIXEL_SIZE_UM if pixel_size_um is None else (pixel_size_um[0] * pixel_size_um[1]) ** 0.5
     total = int(mask.sum())
     if not 0 < total < mask.size or _width(mask) * side > OUTLINE_UM:
@@ -103,7 +106,10 @@ def drawn_as_outlines(mask: np.ndarray, pixel_size_um: tuple[float, float] | Non
     gap, count = ndimage.label(~mask)
     widest = 2 * ndimage.maximum(ndimage.distance_transform_edt(~mask), gap, np.arange(1, count + 1))
     area = np.bincount(gap.ravel(), minlength=count + 1)[1:]
-    narrow = widest * side <= INTERIOR_UM
+    edge = np.ones(mask.shape, bool)
+    edge[1:-1, 1:-1] = False
+    at_edge = np.bincount(gap[edge], minlength=count + 1)[1:]
+    narrow = (widest * side <= INTERIOR_UM) & (at_edge * widest < 0.5 * area)
     return bool(area[narrow].sum() > 0.25 * total)
 
 
