@@ -31,10 +31,7 @@ CHEAP = [
     "validate-tracing annotated --pixel-size-um 1.0417",
     "evaluate --real held_out --synthetic painted --pixel-size-um 1.0417 --out report",
     "sample-masks --cohort T1DPN --count 100 --seed 1 --out masks --phantoms",
-    "import-dataset export --dry-run --pixel-size-um hrt --mask-suffix _nervemask --roster export/list.csv "
-    "--columns file=Datei,patient=Pat-ID,eye=Auge,visit=Datum,cohort=Gruppe --labels HC=Control,DM-=T1NoDPN,DM+=T1DPN",
-    "import-dataset export --out my-data --pixel-size-um hrt --mask-suffix _nervemask --roster export/list.csv "
-    "--columns file=Datei,patient=Pat-ID,eye=Auge,visit=Datum,cohort=Gruppe --labels HC=Control,DM-=T1NoDPN,DM+=T1DPN",
+    "import-dataset export --write-settings export.toml",
     "import-dataset DIR --write-settings settings.toml",
     "accept-masks my-data",
     "pseudonymise ComfyUI/output/study --names patients.txt",
@@ -54,7 +51,7 @@ WRITES = {
     "measure images/*": "table.csv",
     "evaluate": "report/report.html",
     "sample-masks": "masks/dataset.csv",
-    "import-dataset export --out": "my-data/dataset.csv",
+    "import-dataset export": "export.toml",
     "import-dataset DIR": "settings.toml",
     "inspect": "ccm.png",
     "convert": "ccm_comfyui.safetensors",
@@ -120,6 +117,7 @@ def place(tmp_path_factory):
     (place / "roster.csv").write_text("file,patient\n0.png,Meier\n1.png,Meier\n")
     an_export(place / "export")
     an_export(place / "DIR")
+    imported(place / "export", place / "my-data")
     a_picture(place / "ComfyUI")
     (place / "patients.txt").write_text("Meier\n")
     an_adapter(place)
@@ -136,6 +134,14 @@ def an_export(root: Path) -> None:
         Image.fromarray(drawn.mask.astype(np.uint8) * 255).save(root / f"Meier{number}_nervemask.bmp")
         lines.append(f"Meier{number}.bmp;Meier {number};OD;03.02.2024;{label}")
     (root / "list.csv").write_text("\n".join(lines) + "\n")
+
+
+def imported(export: Path, out: Path) -> None:
+    """The export as a data set."""
+    told = ["--pixel-size-um", "hrt", "--mask-suffix", "_nervemask", "--roster", str(export / "list.csv")]
+    told += ["--columns", "file=Datei,patient=Pat-ID,eye=Auge,visit=Datum,cohort=Gruppe"]
+    told += ["--labels", "HC=Control,DM-=T1NoDPN,DM+=T1DPN", "--out", str(out)]
+    assert wdlora(["import-dataset", str(export), *told]) == 0
 
 
 def a_picture(comfyui: Path) -> None:

@@ -79,7 +79,7 @@ def test_images_without_annotation_are_counted_and_named(tmp_path):
 def test_unknown_layouts(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         read_layout(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"of no known layout.*qilu.*padova.*corn.*own"):
+    with pytest.raises(InputError, match=r"has no known layout.*qilu.*padova.*corn.*own"):
         read_layout(tmp_path)
     with pytest.raises(InputError, match="no layout 'zenodo'; choose one of qilu, padova, corn, own"):
         read_layout(tmp_path, "zenodo")

@@ -267,7 +267,7 @@ def test_the_text_encoder_is_on_the_cpu_only_where_everything_is(painter, monkey
 
     (clip,) = CLIPLoader().load_clip("small_vl.safetensors", "qwen_image", "cpu")
     assert clip.path.endswith("small_vl.safetensors")
-    monkeypatch.setattr(painter.engine, "requested", "meta")
+    monkeypatch.setattr(type(painter.engine), "device", property(lambda engine: torch.device("meta")))
     with pytest.raises(InputError, match="on meta: choose default"):
         CLIPLoader().load_clip("small_vl.safetensors", "qwen_image", "cpu")
 

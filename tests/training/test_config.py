@@ -164,7 +164,7 @@ def test_a_preset_must_name_its_sources(tmp_path):
     with pytest.raises(InputError, match="rank must be a table"):
         load_preset(str(path))
     path.write_text("rank = \n")
-    with pytest.raises(InputError, match="no valid TOML"):
+    with pytest.raises(InputError, match="not valid TOML"):
         load_preset(str(path))
     with pytest.raises(InputError, match="no preset 'papr'"):
         load_preset("papr")

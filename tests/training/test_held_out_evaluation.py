@@ -94,8 +94,8 @@ def test_crops_are_cut_from_image_and_mask_alike(run):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--appearance", "common"], "--appearance is that of phantoms"),
-        (["--phantom", "1"], "--phantom is that of phantoms"),
+        (["--appearance", "common"], "--appearance belongs to phantoms"),
+        (["--phantom", "1"], "--phantom belongs to phantoms"),
         (["--count", "5"], "--count 5 is too few"),
         (["--size", "200"], "smaller than --size 200"),
         (["--adapter", "other.safetensors"], "--data takes one adapter"),

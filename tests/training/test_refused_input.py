@@ -53,9 +53,9 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "cohort", cohort="Martian")))
     with pytest.raises(InputError, match="no data set folder"):
         run(tmp_path, *preset, *sized, "--data", str(tmp_path / "absent"))
-    with pytest.raises(InputError, match="--appearance is of phantoms"):
+    with pytest.raises(InputError, match="--appearance belongs to phantoms"):
         run(tmp_path, *preset, *sized, "--data", str(folder(tmp_path / "looks")), "--appearance", "common")
-    with pytest.raises(InputError, match="--phantom is of phantoms"):
+    with pytest.raises(InputError, match="--phantom belongs to phantoms"):
         run(tmp_path, *preset, *sized, "--data", str(tmp_path / "looks"), "--phantom", "1")
     with pytest.raises(InputError, match=r"Phantoms have 1\.0417 µm per pixel: leave out --pixel-size-um"):
         run(tmp_path, *preset, *sized, "--data", "phantoms:2")
