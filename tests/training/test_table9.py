@@ -84,6 +84,9 @@ def test_a_second_call_computes_nothing_again(done, monkeypatch):
     monkeypatch.setattr(run, "seconds_a_picture", never)
     again = run_table9(job)
     assert [row.report for row in again.rows] == [row.report for row in found.rows]
+    monkeypatch.setattr(run, "tracer_name", lambda: "another tracer")
+    with pytest.raises(AssertionError, match="compared again"):
+        run_table9(job)
 
 
 def test_phantoms_are_drawn_once_and_their_numbers_stay(done):

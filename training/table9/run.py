@@ -28,6 +28,7 @@ from training.peers.lesson import check_monai
 from training.peers.recipe import PEERS
 from training.sides import parts_of, write_parts
 from training.table9.contenders import Contender, Ground, Table9Settings, ready, seconds_a_picture
+from wdlora.anatomy.tracing.segmenters import tracer_name
 from wdlora.clinic.images import as_uint8, read_image
 from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.dataset.split import TRAIN
@@ -138,10 +139,10 @@ def _bring(split: Path, target: Path) -> None:
 
 
 def _measured(name: str, contender: Contender, found: HeldOut, files: list[Path], job: Table9Job) -> Row:
-    """The figures of a row; what was measured of the same pictures is read again."""
+    """The figures of a row; what was measured of the same pictures by the same tracer is read again."""
     out = job.out / name
     kept = out / "row.json"
-    known = json.loads(json.dumps({"origin": contender.origin, "pictures": len(files)}))
+    known = json.loads(json.dumps({"origin": contender.origin, "pictures": len(files), "tracer": tracer_name()}))
     if kept.is_file() and (values := json.loads(kept.read_text(encoding="utf-8")))["of"] == known:
         return Row(**values["row"])
     pictures = [as_uint8(read_image(file).pixels) for file in files]
