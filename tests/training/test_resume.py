@@ -23,9 +23,6 @@ from wdlora.errors import InputError
 from wdlora.files import sha256, write_json
 from wdlora.qwen.miniature_files import miniature_files
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
-"""As the tests of this folder compute in their own process: sums come out alike."""
-
 
 @pytest.mark.slow
 def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(finished, cache, tmp_path):
@@ -39,7 +36,6 @@ def test_killed_and_resumed_is_bit_for_bit_the_uninterrupted_run(finished, cache
         [sys.executable, "-m", "training", *line.split(), "--set", *fields],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=ONE_THREAD,
     )
     stop_at = int(np.random.default_rng(int.from_bytes(os.urandom(4), "big")).integers(2, 6))
     deadline = time.monotonic() + 240
@@ -84,7 +80,6 @@ def test_ctrl_c_saves_and_tensorboard_holds_what_the_log_holds(finished, cache, 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=ONE_THREAD,
     )
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
