@@ -12,10 +12,10 @@ from tests.training.downstream_sets import PIXEL, images, write
 from training.__main__ import main
 from training.downstream.images import read_real, read_synthetic
 from training.peers import course
-from training.peers.adversary import Adversary, kl_loss, pixel_loss
+from training.peers.adversary import Adversary, Remade, advance_both, kl_loss, pixel_loss
 from training.peers.data import as_levels, draw_crops, read_peer_data, signed
 from training.peers.judging import JudgedCrop, following
-from training.peers.recipe import PEERS, load_recipe, recipe_names
+from training.peers.recipe import PEERS, PeerRecipe, load_recipe, recipe_names
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
 from wdlora.dataset.split import read_split
@@ -78,6 +78,11 @@ def test_a_recipe_that_cannot_be_is_refused(changes, told):
         load_recipe("spade", "small", changes)
 
 
+def test_a_recipe_without_a_peer_cannot_be():
+    with pytest.raises(TypeError, match="multiple"):
+        PeerRecipe(64, 1, 1, 1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -126,6 +131,33 @@ def test_the_hinge_loss_and_feature_matching_by_hand():
     assert float(TwoAnswers().own_loss(real, made)) == pytest.approx(0.5 + 0 + 0.75 + 0.5)
     fooling, features = TwoAnswers().losses_of(real, made)
     assert (float(fooling), float(features)) == pytest.approx(((0.25 + 0.5) / 2, 0.75))
+
+
+class Scaled(TwoAnswers):
+    """One answer, the picture's mean times a number that learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, pictures, labels=None):
+        return [self.factor * pictures.mean((1, 2, 3), keepdim=True)], [[pictures]]
+
+
+def test_a_step_of_both_by_hand():
+    """Real 0.5, made −0.2, gradient descent at 0.1; the discriminator's step is the first."""
+    adversary, level, mean = Scaled(), torch.nn.Parameter(torch.tensor(-0.2)), torch.nn.Parameter(torch.tensor(2.0))
+    optimiser = torch.optim.SGD([*adversary.parameters(), level, mean], lr=0.1)
+    real = torch.full((1, 1, 4, 4), 0.5)
+    remade = Remade(real, level.expand(1, 1, 4, 4), mean, torch.tensor(0.0))
+    weights = {"fooling": 1.0, "features": 10.0, "pixels": 3.0, "kl": 0.5}
+    numbers = advance_both(adversary, remade, weights, optimiser)
+    # hinge: 1 − .5 and 1 − .2; its slope by the factor is −.5 − .2
+    assert numbers["discriminator"] == pytest.approx(0.5 + 0.8) and adversary.factor.item() == pytest.approx(1.07)
+    assert numbers["fooling"] == pytest.approx(1.07 * 0.2) and numbers["pixels"] == pytest.approx(0.7)
+    assert numbers["kl"] == pytest.approx(2) and numbers["loss"] == pytest.approx(0.214 + 7 + 2.1 + 1)
+    assert level.item() == pytest.approx(-0.2 + 0.1 * (1.07 + 10 + 3))
+    assert mean.item() == pytest.approx(2 - 0.1 * 0.5 * 2)
 
 
 def test_crops_follow_from_the_step_and_keep_image_and_mask_together(clinic):

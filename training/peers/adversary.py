@@ -1,6 +1,8 @@
 """Discriminators on patches and the losses that come of them, for both peers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -45,6 +47,46 @@ class Adversary(nn.Module):
         fooling = sum_of([-one.mean() for one in answers]) / len(answers)
         pairs = [pair for some, other in zip(features, wanted, strict=True) for pair in zip(some, other, strict=True)]
         return fooling, sum_of([(one - other).abs().mean() for one, other in pairs]) / len(pairs)
+
+
+@dataclass(frozen=True)
+class Remade:
+    """Images [n, 1, H, W] and what a generator made of them again, through a code that is N(`mean`, `log_variance`).
+
+    `labels` [n, c, H, W] are shown to the discriminators beside both.
+    """
+
+    real: Tensor
+    made: Tensor
+    mean: Tensor
+    log_variance: Tensor
+    labels: Tensor | None = None
+
+
+def advance_both(
+    adversary: Adversary, remade: Remade, weights: Mapping[str, float], optimiser: torch.optim.Optimizer
+) -> dict[str, float]:
+    """A step of the discriminators, then one of the generator, whose parameters have no gradient before.
+
+    The generator's loss is the sum of "fooling", "features", "pixels" and "kl" times their `weights`, in the order of
+    `weights`, which decides its last bit. Returns the numbers for the log.
+    """
+    real, made, labels = remade.real, remade.made, remade.labels
+    optimiser.zero_grad(set_to_none=True)
+    judged = adversary.own_loss(real, made, labels)
+    judged.backward()
+    optimiser.step()  # the generator has no gradient yet and stays
+    fooling, features = adversary.losses_of(real, made, labels)
+    pixels, kl = pixel_loss(made, real), kl_loss(remade.mean, remade.log_variance)
+    losses = {"fooling": fooling, "features": features, "pixels": pixels, "kl": kl}
+    loss = reduce(torch.add, [weight * losses[name] for name, weight in weights.items()])
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for parameter in adversary.parameters():
+        parameter.grad = None
+    optimiser.step()
+    parts = {"loss": loss, "discriminator": judged, "fooling": fooling, "pixels": pixels, "kl": kl}
+    return {name: value.item() for name, value in parts.items()}
 
 
 def pixel_loss(made: Tensor, real: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.peers.adversary import Adversary, kl_loss, pixel_loss
+from training.peers.adversary import Adversary, Remade, advance_both
 from training.peers.data import PeerBatch
 from training.peers.lesson import Peer, PeerLesson, check_monai
 from training.peers.recipe import MaisiRecipe
@@ -78,20 +78,13 @@ class Maisi(Peer):
         """A step of the discriminator, then one of the autoencoder."""
         recipe = self.recipe
         made, mean, deviation = self.autoencoder(batch.images)
-        optimiser.zero_grad(set_to_none=True)
-        judged = self.adversary.own_loss(batch.images, made)
-        judged.backward()
-        optimiser.step()
-        fooling, features = self.adversary.losses_of(batch.images, made)
-        pixels, kl = pixel_loss(made, batch.images), kl_loss(mean, 2 * deviation.log())
-        loss = pixels + recipe.adversarial_weight * fooling + recipe.feature_weight * features + recipe.kl_weight * kl
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for parameter in self.adversary.parameters():
-            parameter.grad = None
-        optimiser.step()
-        parts = {"loss": loss, "discriminator": judged, "fooling": fooling, "pixels": pixels, "kl": kl}
-        return {name: value.item() for name, value in parts.items()}
+        weights = {
+            "pixels": 1.0,
+            "fooling": recipe.adversarial_weight,
+            "features": recipe.feature_weight,
+            "kl": recipe.kl_weight,
+        }
+        return advance_both(self.adversary, Remade(batch.images, made, mean, 2 * deviation.log()), weights, optimiser)
 
     def denoise(self, batch: PeerBatch, optimiser: torch.optim.Optimizer) -> dict[str, float]:
         """A step on the noise of the latents, under the mask."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ _SHOWN = ("save_every", "sample_every", "log_every")
 
 
 @dataclass(frozen=True)
-class PeerRecipe:
+class PeerRecipe(ABC):
     """What all peers share. `size` is the side of the crops in pixels; `epochs`, where it is not 0, stands in the place
     of the steps: so many times each image. `schedule`: the rate stays, or rises for a tenth of the steps and falls by a
     cosine. `test_share` of each cohort's patients is held out where nothing says who is.
@@ -63,9 +64,9 @@ class PeerRecipe:
             raise InputError(f"size must be a multiple of {self.multiple}, not {self.size}")
 
     @property
+    @abstractmethod
     def multiple(self) -> int:
         """What the sides of its images must be a multiple of."""
-        raise NotImplementedError
 
     def stepped(self, images: int) -> "PeerRecipe":
         """The same with `epochs` turned into steps for a set of so many images."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.peers.adversary import Adversary, kl_loss, pixel_loss
+from training.peers.adversary import Adversary, Remade, advance_both
 from training.peers.data import PeerBatch
 from training.peers.lesson import Peer, PeerLesson, check_monai
 from training.peers.recipe import SpadeRecipe
@@ -69,21 +69,14 @@ class Spade(Peer):
         """A step of the discriminators, then one of the generator."""
         recipe, labels = self.recipe, self.labels(batch.masks, batch.cohorts)
         made, mean, log_variance = self.generator(labels, batch.images)
-        optimiser.zero_grad(set_to_none=True)
-        judged = self.adversary.own_loss(batch.images, made, labels)
-        judged.backward()
-        optimiser.step()  # the generator has no gradient yet and stays
-        fooling, features = self.adversary.losses_of(batch.images, made, labels)
-        pixels, kl = pixel_loss(made, batch.images), kl_loss(mean, log_variance)
-        loss = recipe.adversarial_weight * fooling + recipe.feature_weight * features
-        loss = loss + recipe.pixel_weight * pixels + recipe.kl_weight * kl
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        for parameter in self.adversary.parameters():
-            parameter.grad = None
-        optimiser.step()
-        parts = {"loss": loss, "discriminator": judged, "fooling": fooling, "pixels": pixels, "kl": kl}
-        return {name: value.item() for name, value in parts.items()}
+        weights = {
+            "fooling": recipe.adversarial_weight,
+            "features": recipe.feature_weight,
+            "pixels": recipe.pixel_weight,
+            "kl": recipe.kl_weight,
+        }
+        remade = Remade(batch.images, made, mean, log_variance, labels)
+        return advance_both(self.adversary, remade, weights, optimiser)
 
     @torch.no_grad()
     def paint(self, mask: NDArray[np.bool_], cohort: int, generator: torch.Generator) -> Tensor:
