@@ -14,6 +14,7 @@ import benchmarks
 from benchmarks.timing import machine
 from wdlora.errors import InputError
 from wdlora.files import write_text
+from wdlora.quiet import silence_kernel_warning
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies" / "benchmarks.md"
 NOT_SUITES = {"__main__", "pictures", "timing"}
@@ -31,6 +32,7 @@ def replace_section(page: str, name: str, body: str) -> str:
 
 def main() -> None:
     """Run the suites named on the command line, or all."""
+    silence_kernel_warning()
     suites = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in NOT_SUITES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(suites))

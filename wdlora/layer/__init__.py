@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from ..quiet import silence_kernel_warning
-
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
 
     Model = TypeVar("Model", bound=torch.nn.Module)
-
-silence_kernel_warning()  # peft, which the modules here import, imports bitsandbytes
 
 
 def inject(model: "Model", config: "LoraConfig", adapter_name: str = "default", norm_gradient: bool = False) -> "Model":
