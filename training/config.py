@@ -137,9 +137,7 @@ class TrainingConfig:
     log_every: int = _option("steps between log lines", 10)
 
     def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            if isinstance(value, float) and not abs(value) <= _LARGEST:
-                raise InputError(f"{name} must be a finite number, not {value}.")
+        check_finite(dataclasses.asdict(self))
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
@@ -205,6 +203,13 @@ class TrainingConfig:
         return dataclasses.replace(official, steps=steps, shift=shift, sampler=sampler).guided_by(cfg)
 
 
+def check_finite(fields: Mapping[str, Any]) -> None:
+    """Raise InputError, which names the field, for a number that is infinite, none, or too large to compute with."""
+    for name, value in fields.items():
+        if isinstance(value, float) and not abs(value) <= _LARGEST:
+            raise InputError(f"{name} must be a finite number, not {value}.")
+
+
 def _sha256(fields: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -221,7 +226,7 @@ def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingC
     source. Its `study` is no field of the configuration: see `preset_study`.
     """
     path = _path(name)
-    values = sourced(_entries(path), path.name)
+    values = sourced(_entries(name, path), path.name)
     values.pop("study", None)
     return configured(values | (overrides or {}), f"the preset {path.name}")
 
@@ -244,7 +249,7 @@ def preset_study(name: str) -> Path | None:
     Raises InputError as `load_preset`, and for a study that is no path.
     """
     path = _path(name)
-    entry = _entries(path).get("study")
+    entry = _entries(name, path).get("study")
     study = entry.get("value") if isinstance(entry, dict) else entry
     if study is None:
         return None
@@ -257,10 +262,19 @@ def _path(name: str) -> Path:
     return Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
 
 
-def _entries(path: Path) -> dict[str, Any]:
-    """The entries of a preset's file."""
+def _entries(name: str, path: Path) -> dict[str, Any]:
+    return preset_entries(name, path, f"There is no preset {name!r}; there are {', '.join(presets())}.")
+
+
+def preset_entries(name: str, path: Path, unknown: str) -> dict[str, Any]:
+    """The entries in the file of the preset that was asked for as `name`, which is a name or the path of a TOML file.
+
+    Raises InputError where there is no such file (`unknown` for a name), and as `read_toml`.
+    """
     if not path.is_file():
-        raise InputError(f"There is no preset {path.name.removesuffix('.toml')!r}; there are {', '.join(presets())}.")
+        raise InputError(
+            f"there is no file {name}: name a preset or a TOML file" if name.endswith(".toml") else unknown
+        )
     return read_toml(path, "the preset")
 
 

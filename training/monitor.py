@@ -1,10 +1,11 @@
 """Judging a run as it goes: validation loss, and fixed masks painted with fixed seeds, traced and measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.cache import Cache
@@ -79,7 +80,8 @@ class Monitor:
             model.vae.to("cpu")  # between judgements the card is the training's alone
         names = [view.cohort for view in views]
         write_sheet(names, masks, targets, painted, sheet)
-        return {"loss": loss} | traced_errors(painted, masks, self.pixel_size_um)
+        traced = [trace(np.round(picture * 255).astype(np.uint8), self.pixel_size_um) for picture in painted]
+        return {"loss": loss} | traced_errors(traced, masks, self.pixel_size_um)
 
     def scalars(self, step: int, facts: dict[str, Any]) -> None:
         """Send numbers to TensorBoard; what a killed run sent of later steps is taken back."""
@@ -126,9 +128,12 @@ def paint_view(
     return paint(model, prepared, seed, sampling, callback=lambda *_: watch())[0].mean(0).cpu().numpy()
 
 
-def traced_errors(painted: list[np.ndarray], masks: list[np.ndarray], pixel_size_um: float) -> dict[str, float]:
-    """Mean Dice of the traced pictures with their masks, mean error of CNFL (traced − mask, mm/mm²), their number."""
-    traced = [trace(np.round(picture * 255).astype(np.uint8), pixel_size_um) for picture in painted]
+def traced_errors(
+    traced: Sequence[NDArray[np.bool_]], masks: Sequence[NDArray[np.bool_]], pixel_size_um: float
+) -> dict[str, float]:
+    """Mean Dice of traced pictures with the masks that they were painted from, all bool [H, W]; mean error of CNFL
+    (traced − mask, mm/mm²); their number.
+    """
     errors = [
         measure(found, pixel_size_um).cnfl - measure(mask, pixel_size_um).cnfl
         for found, mask in zip(traced, masks, strict=True)
@@ -137,7 +142,7 @@ def traced_errors(painted: list[np.ndarray], masks: list[np.ndarray], pixel_size
     return {
         "traced_dice": float(np.mean(overlaps)),
         "traced_cnfl_error": float(np.mean(errors)),
-        "traced_pictures": len(painted),
+        "traced_pictures": len(traced),
     }
 
 

@@ -29,14 +29,18 @@ class Pulse:
 
 
 class Pace:
-    """Counts the steps of a run from `first` to `total`; `visible` is False where another process shows the bar."""
+    """Counts the steps of a run from `first` to `total`; `visible` is False where another process shows the bar, and
+    `title` is what the bar says.
+    """
 
-    def __init__(self, first: int, total: int, device: torch.device, visible: bool = True) -> None:
+    def __init__(
+        self, first: int, total: int, device: torch.device, visible: bool = True, title: str = "fine-tune"
+    ) -> None:
         self.first, self.step, self.total, self.device = first, first, total, device
         self._losses: deque[float] = deque(maxlen=RECENT)
         self._seconds = 0.0
         hidden = None if visible else True  # None: hidden where nobody watches a terminal
-        self._bar = tqdm(total=total, initial=first, desc="fine-tune", unit="step", disable=hidden)
+        self._bar = tqdm(total=total, initial=first, desc=title, unit="step", disable=hidden)
         self._lines = visible and not sys.stderr.isatty()
         self._said: float | None = None
         self._pulse: Pulse | None = None
@@ -53,6 +57,11 @@ class Pace:
         start = time.monotonic()
         yield
         self._seconds += time.monotonic() - start
+
+    def begin(self, title: str) -> None:
+        """Another part of the run begins: its losses are of another kind than those before, which no longer count."""
+        self._losses.clear()
+        self._bar.set_description(title)
 
     def advance(self, loss: float, pulse: Pulse | None = None) -> None:
         """One step has been made, with this loss."""

@@ -166,8 +166,14 @@ def test_a_preset_must_name_its_sources(tmp_path):
     path.write_text("rank = \n")
     with pytest.raises(InputError, match="not valid TOML"):
         load_preset(str(path))
-    with pytest.raises(InputError, match="no preset 'papr'"):
+    with pytest.raises(InputError, match="no preset 'papr'; there are consumer_24gb"):
         load_preset("papr")
+
+
+def test_a_preset_file_that_is_not_there_is_called_by_its_path(tmp_path):
+    for read in (load_preset, preset_study):
+        with pytest.raises(InputError, match=f"there is no file {tmp_path}/own.toml"):
+            read(f"{tmp_path}/own.toml")
 
 
 def test_targets_are_layers_of_the_transformer():

@@ -18,7 +18,7 @@ from training.peers.judging import JudgedCrop, following
 from training.peers.recipe import PEERS, PeerRecipe, load_recipe, recipe_names
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
-from wdlora.dataset.split import read_split
+from wdlora.dataset.split import read_split, write_split
 from wdlora.errors import InputError
 
 needs_monai = pytest.mark.skipif(
@@ -29,8 +29,10 @@ needs_monai = pytest.mark.skipif(
 TINY = {
     "spade": ["channels=8,8", "hidden=8", "style=4", "discriminator_channels=8"],
     "maisi": ["channels=8,32", "encoder_channels=8,8", "encoder_steps=8", "sampler_steps=3"],
+    "maisi after": ["channels=8,32", "encoder_channels=8,8", "encoder_steps=3", "control=after", "control_steps=6"],
 }
-STEPS = {"spade": 20, "maisi": 12}
+TINY["maisi after"] += ["timesteps=5", "sampler=ddpm", "sampler_steps=5"]
+STEPS = {"spade": 20, "maisi": 12, "maisi after": 4}
 SHORT = ["size=64", "batch=2", "save_every=8", "log_every=5", "sample_every=0", "ema_decay=0.9"]
 
 
@@ -41,10 +43,10 @@ def clinic(tmp_path_factory):
 
 def train(peer, clinic, out, *changes):
     settings = [*SHORT, f"steps={STEPS[peer]}", *TINY[peer], *changes]
-    return main(["peers", "train", peer, "--data", str(clinic), "--out", str(out), "--set", *settings])
+    return main(["peers", "train", peer.split()[0], "--data", str(clinic), "--out", str(out), "--set", *settings])
 
 
-@pytest.fixture(scope="module", params=sorted(TINY))
+@pytest.fixture(scope="module", params=sorted(PEERS))
 def trained(request, clinic, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "run"
     assert train(request.param, clinic, out) == 0
@@ -71,6 +73,13 @@ def test_the_shipped_presets_load_and_say_the_paper_s_rates(peer):
         ({"depth": 3}, "unknown key depth"),
         ({"channels": "8,a"}, "channels"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"learning_rate": "nan"}, "learning_rate must be a finite number, not nan"),
+        ({"discriminator_rate": -1e-4}, "discriminator_rate must be positive"),
+        ({"seed": 2**31}, r"seed must be below 2\^31"),
+        ({"channels": []}, "channels must be numbers of at least 1, one or more of them, not \\[\\]"),
+        ({"channels": "8,0"}, "channels must be numbers of at least 1"),
+        ({"size": 96, "discriminator_layers": 3}, "is 6, and crops of 96 pixels allow 5 at most"),
+        ({"size": 8, "channels": "8,8,8"}, "size must be at least 16 for so many channels, not 8"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(changes, told):
@@ -92,11 +101,36 @@ def test_a_recipe_without_a_peer_cannot_be():
         ({"sampler_steps": 1001}, "at most timesteps"),
         ({"channels": "32,40"}, "multiples of 32, not 40"),
         ({"encoder_channels": "12,32"}, "multiples of 8, not 12"),
+        ({"encoder_channels": []}, "encoder_channels must be numbers of at least 1"),
+        ({"channels": "0,32"}, "channels must be numbers of at least 1"),
+        ({"encoder_rate": -1.0}, "encoder_rate must be positive"),
+        ({"kl_weight": "inf"}, "kl_weight must be a finite number"),
+        ({"control_steps": -1}, "control_steps must be 0 or more"),
+        ({"size": 8, "channels": "8,32", "encoder_channels": "8,8"}, "crops of 8 pixels allow 1 at most"),
     ],
 )
 def test_a_recipe_of_maisi_that_cannot_be_is_refused(changes, told):
     with pytest.raises(InputError, match=told):
         load_recipe("maisi", "small", changes)
+
+
+def test_a_preset_file_is_read_with_a_byte_order_mark_and_named_where_it_is_not_there(tmp_path):
+    own = tmp_path / "own.toml"
+    with pytest.raises(InputError, match=f"there is no file {own}"):
+        load_recipe("spade", str(own))
+    values = {"size": 64, "steps": 9, "batch": 2, "learning_rate": 1e-3}
+    text = "".join(f'[{name}]\nvalue = {value}\nsource = "ours"\n' for name, value in values.items())
+    own.write_text(text, encoding="utf-8-sig")  # as editors of Windows write it
+    assert load_recipe("spade", str(own)).steps == 9
+
+
+@needs_monai
+@pytest.mark.parametrize(("size", "layers"), [(64, 4), (16, 2), (12, 2)])
+def test_the_deepest_discriminators_that_a_recipe_may_have_compute(size, layers):
+    pictures = torch.zeros(1, 1, size, size)
+    Adversary(1, layers, 1, 1, size)(pictures)
+    with pytest.raises((ValueError, AssertionError)):
+        Adversary(1, layers + 1, 1, 1, size)(pictures)
 
 
 def test_levels_and_signed_numbers_are_one_to_one():
@@ -179,6 +213,34 @@ def test_nobody_who_is_held_out_is_learned_from(clinic):
     assert len(held) == 3 and {image.cohort for image in data.held} == set(COHORTS)
 
 
+def test_the_split_that_is_named_goes_before_that_of_the_folder_and_the_column_must_agree(tmp_path):
+    """Four patients a cohort: split.csv holds out the first of each, the named table the second."""
+    data = write(tmp_path / "data", images(0, 4, each=1))
+    recipe = load_recipe("spade", "small", {"size": 64})
+    patients = sorted({record.patient for record in read_folder(data)})
+
+    def table(path, place):
+        return write_split(path, {one: "test" if n % 4 == place else "train" for n, one in enumerate(patients)})
+
+    def held(split=None):
+        return {image.patient for image in read_peer_data(data, recipe, split).held}
+
+    table(data / "split.csv", 0)
+    table(tmp_path / "named.csv", 1)
+    assert held() == set(patients[0::4]) and held(tmp_path / "named.csv") == set(patients[1::4])
+    lines = (data / "dataset.csv").read_text(encoding="utf-8").splitlines()
+    column = ["split", *("test" if f"{patients[1]}," in line else "" for line in lines[1:])]
+    stated = "\n".join(f"{line},{cell}" for line, cell in zip(lines, column, strict=True)) + "\n"
+    (data / "dataset.csv").write_text(stated, encoding="utf-8")
+    assert patients[1] in held(tmp_path / "named.csv")
+    with pytest.raises(
+        InputError, match=f"the patient {patients[1]} is in test by dataset.csv and in train by .*split"
+    ):
+        held()
+    (data / "split.csv").unlink()
+    assert patients[1] in held()  # the others are drawn
+
+
 def test_following_tells_a_painter_of_the_mask_from_one_of_nothing(tmp_path):
     crops = []
     for column in (20, 70):
@@ -195,6 +257,8 @@ def test_following_tells_a_painter_of_the_mask_from_one_of_nothing(tmp_path):
     always = following(crops, lambda mask, *rest: obedient(crops[0].mask, *rest), PIXEL, tmp_path / "sheet.png")
     assert always["traced_dice"] == pytest.approx(always["wrong_dice"], abs=0.1)
     assert (tmp_path / "sheet.png").is_file() and following([], obedient, PIXEL, tmp_path / "no.png") == {}
+    alone = following(crops[:1], obedient, PIXEL, tmp_path / "sheet.png")
+    assert alone["traced_pictures"] == 1 and "wrong_dice" not in alone  # there is no other mask
 
 
 @needs_monai
@@ -203,6 +267,7 @@ def test_twenty_steps_leave_a_peer_with_its_account(trained, clinic):
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     assert steps[-1]["step"] >= 20 and all(np.isfinite(line["loss"]) for line in steps)
+    assert all({"loss", "step_loss", "lesson", "seconds_a_step"} <= line.keys() for line in steps)
     assert lines[-1]["traced_pictures"] == 3 and (out / "sheets").is_dir()
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "not a medical device" in card and "34.15" in card if peer == "spade" else "99.34" in card
@@ -231,6 +296,38 @@ def test_a_training_that_was_stopped_ends_as_the_uninterrupted_one(trained, clin
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+@needs_monai
+def test_a_controlnet_that_learns_after_the_u_net_goes_on_where_it_was_stopped_and_paints(
+    clinic, tmp_path, monkeypatch
+):
+    """MAISI's own order and sampler. Stopped at the second of its six steps, the ninth of thirteen."""
+    assert train("maisi after", clinic, tmp_path / "whole") == 0
+    asked = []
+
+    class Impatient(course.StopRequest):
+        def __bool__(self):
+            asked.append(True)
+            return len(asked) > 11  # asked before each lesson, and after each step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "StopRequest", Impatient)
+        assert train("maisi after", clinic, tmp_path / "run") == 130
+    assert [place.name for place in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000009"]
+    assert train("maisi after", clinic, tmp_path / "run") == 0
+    one, other = (load_file(tmp_path / name / "peer.safetensors") for name in ("whole", "run"))
+    assert one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(line["lesson"] for line in lines if "loss" in line)) == [
+        *("autoencoder", "diffusion", "control")
+    ]
+    from training.peers.file import load_peer
+
+    peer, mask = load_peer(tmp_path / "run"), np.eye(64, dtype=bool)
+    first, again, another = (peer.paint(mask, "Control", seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != another).any()
 
 
 @needs_monai

@@ -56,6 +56,14 @@ def test_the_pace_is_of_the_steps_of_this_run_and_the_loss_of_the_last_fifty(mon
     assert list(facts) == ["loss", "seconds_a_step", *peak_memory(torch.device("cpu")), "eta_seconds", "step_loss"]
 
 
+def test_losses_of_another_part_of_a_run_no_longer_count():
+    with Pace(0, 4, torch.device("cpu"), title="autoencoder") as pace:
+        pace.advance(9.0)
+        pace.begin("diffusion")
+        pace.advance(1.0)
+        assert pace.facts()["loss"] == 1.0
+
+
 def test_a_run_is_asked_to_stop_by_a_file_or_a_signal(tmp_path):
     stop = StopRequest(tmp_path)
     assert not stop

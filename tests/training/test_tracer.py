@@ -127,6 +127,15 @@ def test_levels_are_chosen_by_overlap_and_by_length():
         assert choose("annotated", [Judged(probability, both)]) < 0.45
 
 
+def test_errors_that_cancel_over_images_are_errors_all_the_same():
+    """A low level draws a nerve too many in one image and misses one in the other: no bias, and twice the error."""
+    first, second = np.zeros((200, 200), np.float32), np.zeros((200, 200), np.float32)
+    first[:, 59:62], first[:, 139:142], second[:, 59:62] = 0.8, 0.45, 0.8
+    one, both = np.zeros((200, 200), bool), np.zeros((200, 200), bool)
+    one[:, 59:62] = both[:, 59:62] = both[:, 139:142] = True
+    assert 0.45 <= least_error("annotated", [Judged(first, one), Judged(second, both)]) < 0.8
+
+
 def test_a_small_run_writes_a_tracer(tmp_path):
     """From phantoms to a file with its figures; a second call finds the work done and writes the same."""
     budget = Budget(steps=2, warmup_steps=1, evaluate_every=100)

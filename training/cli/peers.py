@@ -75,8 +75,9 @@ def _train(args: argparse.Namespace) -> int:
     else:
         print(f"Trained in {result['minutes']} minutes: {result['file']}")
         if "traced_dice" in result:
-            print(f"Dice of traced pictures with their masks {result['traced_dice']:.3f}, with others' ", end="")
-            print(f"{result['wrong_dice']:.3f}, on {result['traced_pictures']} held-out crops")
+            others = f", with others' {result['wrong_dice']:.3f}" if "wrong_dice" in result else ""
+            print(f"Dice of traced pictures with their masks {result['traced_dice']:.3f}{others}", end="")
+            print(f"; held-out crops: {result['traced_pictures']}")
     return 0 if result["finished"] else 130
 
 

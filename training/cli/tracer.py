@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pace",
         type=float,
         default=1.0,
-        help="multiplies phantoms, steps and minutes; below 1 for a trial (default: 1)",
+        help="multiplies the numbers of phantoms and of steps; below 1 for a trial (default: 1)",
     )
     parser.add_argument(
         "--choose-on",
@@ -69,6 +69,5 @@ def _paced(recipe: "TracerRecipe", pace: float) -> "TracerRecipe":
         return recipe
     budget = recipe.budget
     counts = {name: max(2, round(getattr(recipe, name) * pace)) for name in ("frames", "held_out", "usual", "judged")}
-    minutes = None if budget.minutes is None else budget.minutes * pace
-    paced = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)), minutes=minutes)
+    paced = dataclasses.replace(budget, steps=max(1, round(budget.steps * pace)))
     return dataclasses.replace(recipe, budget=paced, **counts)

@@ -61,7 +61,7 @@ class PeerCourse:
         left.began = left.clock()
         stop.clear()
         log.cut_after(left.step)
-        with requests_to_stop(stop), Pace(left.step, total, self.device) as pace:
+        with requests_to_stop(stop), Pace(left.step, total, self.device, title=lessons[0].name) as pace:
             first = 0
             for lesson in lessons:
                 if left.step < first + lesson.steps and not stop:
@@ -142,6 +142,7 @@ class _UnderWay:
         """Go on to the lesson's end, or to where a stop is asked for."""
         recipe, left, end = self.course.recipe, self.left, self.first + self.lesson.steps
         self.course.peer.train()
+        self.pace.begin(self.lesson.name)
         stopping = False
         while left.step < end and not stopping:
             with self.pace.timed():
@@ -153,7 +154,8 @@ class _UnderWay:
             if ended and self.average:
                 self._exchange()  # the averages are what the next lesson and the file take
             if left.step % recipe.log_every == 0 or ended or stopping:
-                self.log.append(left.step, self.pace.facts() | numbers | {"lesson": self.lesson.name})
+                # its `loss` is the mean of the last steps, as in a fine-tune, and `step_loss` the lesson's own
+                self.log.append(left.step, numbers | self.pace.facts() | {"lesson": self.lesson.name})
             if left.step % recipe.save_every == 0 or ended or stopping:
                 self._save(ended)
             due = bool(recipe.sample_every) and left.step % recipe.sample_every == 0

@@ -53,8 +53,8 @@ class TrainedPeer:
         return as_levels(self.network.paint(mask, self.facts.cohorts.index(cohort), generator))
 
 
-def built_peer(peer: str, recipe: PeerRecipe, cohorts: int) -> Peer:
-    """A peer with new weights. Raises InputError where its packages are missing."""
+def built_peer(recipe: PeerRecipe, cohorts: int) -> Peer:
+    """The peer of a recipe, with new weights. Raises InputError where its packages are missing."""
     from training.peers.maisi import Maisi
     from training.peers.spade import Spade
 
@@ -81,7 +81,7 @@ def load_peer(folder: Path, device: torch.device | str = "cpu") -> TrainedPeer:
     if not path.is_file():
         raise InputError(f"{folder} holds no trained peer ({FILE}): train one with `python -m training peers train`")
     facts = _facts(path, read_header(path)[1])
-    network = built_peer(facts.peer, facts.recipe, len(facts.cohorts))
+    network = built_peer(facts.recipe, len(facts.cohorts))
     wanted = {name: tuple(value.shape) for name, value in network.parts().items()}
     with open_safetensors(path) as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -67,7 +67,7 @@ def train_peer(job: PeerJob) -> dict[str, Any]:
         write_json(job.out / RECIPE, {"peer": job.peer, "preset": job.preset} | asdict(recipe))
         write_parts(job.out / SPLIT, data.parts)
         torch.manual_seed(recipe.seed)
-        network = built_peer(job.peer, recipe, len(data.cohorts))
+        network = built_peer(recipe, len(data.cohorts))
         course = _course(job, recipe, network, data, identity)
         seconds = course.run()
         if seconds is None:
@@ -128,9 +128,10 @@ def _write_peer_card(job: PeerJob, facts: PeerFacts) -> None:
     rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
     followed = "Nobody was held out, so it was not judged."
     if judged:
+        beside = f", with another's {judged['wrong_dice']:.3f}" if "wrong_dice" in judged else ""
         followed = (
-            f"On {judged['traced_pictures']} crops of held-out patients: Dice of the traced picture with its own mask "
-            f"{judged['traced_dice']:.3f}, with another's {judged['wrong_dice']:.3f}. Samples: `sheets/`."
+            f"Held-out crops: {judged['traced_pictures']}. Dice of the traced picture with its own mask "
+            f"{judged['traced_dice']:.3f}{beside}. Samples: `sheets/`."
         )
     write_text(
         job.out / "README.md",

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from training.cases import best_corner
 from training.downstream.images import LabelledImage
-from training.monitor import write_sheet
-from wdlora.anatomy import measure, trace
+from training.monitor import traced_errors, write_sheet
+from wdlora.anatomy import trace
 from wdlora.anatomy.overlap import dice
 
 Painter = Callable[[NDArray[np.bool_], str, int], NDArray[np.uint8]]
@@ -47,8 +47,8 @@ def following(crops: Sequence[JudgedCrop], paint: Painter, pixel_size_um: float,
     """Paint every crop's mask, and write a sheet of the first of every cohort.
 
     `traced_dice`: of the traced picture with its mask. `wrong_dice`: with the mask of the crop half the list away,
-    which a generator that follows nothing would reach as well. `traced_cnfl_error`: traced − mask, mm/mm².
-    Empty without crops.
+    which a generator that follows nothing would reach as well; left out where there is one crop alone.
+    `traced_cnfl_error`: traced − mask, mm/mm². Empty without crops.
     """
     if not crops:
         return {}
@@ -62,19 +62,12 @@ def followed(
 ) -> dict[str, float]:
     """The figures of `following`, of pictures and the masks that they were painted from."""
     traced = [trace(picture, pixel_size_um) for picture in painted]
+    figures = traced_errors(traced, masks, pixel_size_um)
+    if len(masks) < 2:
+        return figures
     others = [masks[(number + len(masks) // 2) % len(masks)] for number in range(len(masks))]
-    right = [dice(found, mask) for found, mask in zip(traced, masks, strict=True)]
     wrong = [dice(found, other) for found, other in zip(traced, others, strict=True)]
-    errors = [
-        measure(found, pixel_size_um).cnfl - measure(mask, pixel_size_um).cnfl
-        for found, mask in zip(traced, masks, strict=True)
-    ]
-    return {
-        "traced_dice": float(np.mean(right)),
-        "wrong_dice": float(np.mean(wrong)) if len(masks) > 1 else 0.0,
-        "traced_cnfl_error": float(np.mean(errors)),
-        "traced_pictures": len(masks),
-    }
+    return figures | {"wrong_dice": float(np.mean(wrong))}
 
 
 def _show(crops: Sequence[JudgedCrop], painted: Sequence[NDArray[np.uint8]], sheet: Path) -> None:

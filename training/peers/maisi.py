@@ -12,7 +12,7 @@ from torch import Tensor
 from training.peers.adversary import Adversary, Remade, advance_both
 from training.peers.data import PeerBatch
 from training.peers.lesson import Peer, PeerLesson, check_monai
-from training.peers.recipe import MaisiRecipe
+from training.peers.recipe import ENCODER_PATCHES, MaisiRecipe
 
 GROUPS = 8
 """Of the group norms."""
@@ -43,7 +43,7 @@ class Maisi(Peer):
         super().__init__()
         self.recipe = recipe
         self.autoencoder = _autoencoder(recipe)
-        self.adversary = Adversary(1, 2, max(8, recipe.encoder_channels[0]), 1, recipe.size)
+        self.adversary = Adversary(*ENCODER_PATCHES, max(8, recipe.encoder_channels[0]), 1, recipe.size)
         self.unet, self.control = _diffusion(recipe, cohorts)
         self.register_buffer("deviation", torch.ones(()))
 

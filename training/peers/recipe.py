@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import tomllib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from training.config import made_of, sourced
+from training.config import check_finite, made_of, preset_entries, sourced
 from wdlora.errors import InputError
 from wdlora.temporaries import visible
 
@@ -18,6 +17,9 @@ SPADE, MAISI = PEERS = ("spade", "maisi")
 
 PUBLISHED_MILLIONS = {SPADE: 34.15, MAISI: 99.34}
 """Trainable parameters in the paper's Table IX, whose heading says MB."""
+
+ENCODER_PATCHES = (1, 2)
+"""Discriminators of the autoencoder of MAISI, and the layers of the first."""
 
 _SHOWN = ("save_every", "sample_every", "log_every")
 """Fields that change what is kept on the way, and not what is learned."""
@@ -47,14 +49,15 @@ class PeerRecipe(ABC):
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("batch", "save_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps", "epochs", "sample_every", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise InputError(f"learning_rate must be positive, not {self.learning_rate}")
+        check_finite(asdict(self))
+        _check_positive(self, ("batch", "save_every", "log_every"))
+        _check_not_negative(self, ("steps", "epochs", "sample_every", "seed"))
+        _check_rates(self, ("learning_rate",))
+        if self.seed >= 2**31:
+            raise InputError(f"seed must be below 2^31, not {self.seed}")
+        for name, value in asdict(self).items():
+            if isinstance(value, tuple) and (not value or min(value) < 1):
+                raise InputError(f"{name} must be numbers of at least 1, one or more of them, not {list(value)}")
         for name in ("beta1", "beta2", "ema_decay", "test_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
@@ -99,7 +102,11 @@ class SpadeRecipe(PeerRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive(self, ("hidden", "style", "discriminators", "discriminator_layers", "discriminator_channels"))
-        _check_weights(self, ("adversarial_weight", "feature_weight", "pixel_weight", "kl_weight"))
+        _check_not_negative(self, ("adversarial_weight", "feature_weight", "pixel_weight", "kl_weight"))
+        _check_rates(self, ("discriminator_rate",))
+        if self.size < (least := 2 ** (len(self.channels) + 1)):
+            raise InputError(f"size must be at least {least} for so many channels, not {self.size}")
+        _check_patches(self.size, self.discriminators, self.discriminator_layers)
 
     @property
     def multiple(self) -> int:
@@ -136,9 +143,9 @@ class MaisiRecipe(PeerRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive(self, ("latent", "encoder_steps", "blocks", "timesteps", "sampler_steps"))
-        _check_weights(self, ("adversarial_weight", "feature_weight", "kl_weight"))
-        if self.encoder_rate <= 0:
-            raise InputError(f"encoder_rate must be positive, not {self.encoder_rate}")
+        _check_not_negative(self, ("control_steps", "adversarial_weight", "feature_weight", "kl_weight"))
+        _check_rates(self, ("encoder_rate",))
+        _check_patches(self.size, *ENCODER_PATCHES)
         if (self.control == "after") != bool(self.control_steps):
             raise InputError('control = "after" needs control_steps, and "together" has none')
         if self.sampler == "ddpm" and self.sampler_steps != self.timesteps:
@@ -174,12 +181,8 @@ def recipe_names(peer: str) -> list[str]:
 def load_recipe(peer: str, name: str, overrides: dict[str, Any] | None = None) -> PeerRecipe:
     """A peer's preset by name, or a TOML file by path, with overrides; as `training.config.load_preset`."""
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{peer}_{name}.toml"
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"there is no preset {name!r} of {peer}; there are {', '.join(recipe_names(peer))}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the preset {path.name} is not valid TOML: {error}") from None
+    unknown = f"there is no preset {name!r} of {peer}; there are {', '.join(recipe_names(peer))}"
+    entries = preset_entries(name, path, unknown)
     return recipe_of(peer, sourced(entries, path.name) | (overrides or {}), f"the preset {path.name}")
 
 
@@ -199,7 +202,23 @@ def _check_positive(recipe: PeerRecipe, names: tuple[str, ...]) -> None:
             raise InputError(f"{name} must be at least 1, not {getattr(recipe, name)}")
 
 
-def _check_weights(recipe: PeerRecipe, names: tuple[str, ...]) -> None:
+def _check_not_negative(recipe: PeerRecipe, names: tuple[str, ...]) -> None:
     for name in names:
         if getattr(recipe, name) < 0:
             raise InputError(f"{name} must be 0 or more, not {getattr(recipe, name)}")
+
+
+def _check_rates(recipe: PeerRecipe, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(recipe, name) <= 0:
+            raise InputError(f"{name} must be positive, not {getattr(recipe, name)}")
+
+
+def _check_patches(size: int, discriminators: int, layers: int) -> None:
+    """The deepest discriminator halves a crop once for each of its layers; its norms need three pixels then."""
+    most = (size // 3).bit_length() - 1
+    if discriminators * layers > most:
+        raise InputError(
+            f"discriminators × discriminator_layers is {discriminators * layers}, and crops of {size} pixels allow "
+            f"{max(most, 0)} at most: give larger crops or fewer layers"
+        )
