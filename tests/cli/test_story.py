@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.story import NAMES, export, export_next_year
+from tests.cli.hospital_export import NAMES, export, export_next_year
 from tests.small_model import one_thread as one_thread
 from tests.training.runs import SMALL
 from training.__main__ import main as training
