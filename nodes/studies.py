@@ -138,17 +138,6 @@ def _files() -> dict[str, Path]:
 
 
 def _found(strict: bool = False) -> "dict[str, tuple[Study, Path]]":
-    from ..wdlora.study import read_study, shipped_study
+    from ..wdlora.study import studies_in
 
-    found: dict[str, tuple[Study, Path]] = {}
-    for file in sorted(_folder().glob("*.toml")):
-        try:
-            study = read_study(file)
-            if study.name in found or study.name == shipped_study().name:
-                raise InputError(f"two studies are called {study.name!r}, one of them {file.name}: rename one")
-        except InputError:
-            if strict:
-                raise
-            continue
-        found[study.name] = study, file
-    return found
+    return studies_in(_folder(), strict)

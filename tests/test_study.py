@@ -6,7 +6,7 @@ import pytest
 
 from wdlora.cohorts import COHORTS, PROMPT_VERSION, cohort_in
 from wdlora.errors import InputError
-from wdlora.study import FILE, captioned, read_study, shipped_study, study_of, write_study
+from wdlora.study import FILE, captioned, read_study, shipped_study, studies_in, study_of, write_study
 
 SMALL_FIBRE = """
 name = "small_fibre"
@@ -61,6 +61,23 @@ def test_a_study_reads_back_as_it_was_written(small_fibre, tmp_path):
     small_fibre.write_text(SMALL_FIBRE.replace("few", "Few"), encoding="utf-8")
     assert read_study(small_fibre).sha256 != study.sha256
     assert study_of(tmp_path / "elsewhere") == shipped_study()
+
+
+def test_the_studies_in_a_folder(small_fibre, tmp_path):
+    study = read_study(small_fibre)
+    assert studies_in(tmp_path, strict=True) == {"small_fibre": (study, small_fibre)}
+    assert studies_in(tmp_path / "nowhere", strict=True) == {}
+    (tmp_path / "._small_fibre.toml").write_bytes(b"\x00\x05\x16\x07")  # as macOS puts one beside a file
+    for name, text, sentence in (
+        ("b.toml", "name = ", "the study b.toml is not valid TOML"),
+        ("z.toml", SMALL_FIBRE, "two studies are called 'small_fibre', one of them z.toml"),
+        ("c.toml", SMALL_FIBRE.replace("small_fibre", "ccm"), "two studies are called 'ccm', one of them c.toml"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert studies_in(tmp_path) == {"small_fibre": (study, small_fibre)}
+        with pytest.raises(InputError, match=sentence):
+            studies_in(tmp_path, strict=True)
+        (tmp_path / name).unlink()
 
 
 def test_cohorts_are_those_of_the_study(small_fibre):

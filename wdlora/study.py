@@ -28,7 +28,8 @@ from typing import Any
 
 from .errors import InputError
 from .files import write_text
-from .toml_file import read_toml
+from .temporaries import visible
+from .toml_file import read_toml, toml_string
 
 FILE = "study.toml"
 """Its name in a data set."""
@@ -118,6 +119,25 @@ def read_study(path: str | PathLike) -> Study:
     return Study(table["name"], table["version"], cohorts, None if size is None else float(size))
 
 
+def studies_in(folder: str | PathLike, strict: bool = False) -> dict[str, tuple[Study, Path]]:
+    """The studies in a folder with their files, by name, in the order of the files; none where there is no such folder.
+
+    What is no study, and a second one of a name, is passed over; `strict`: raise InputError for it.
+    """
+    found: dict[str, tuple[Study, Path]] = {}
+    for file in visible(folder, "*.toml"):
+        try:
+            study = read_study(file)
+            if study.name in found or study.name == shipped_study().name:
+                raise InputError(f"two studies are called {study.name!r}, one of them {file.name}: rename one")
+        except InputError:
+            if strict:
+                raise
+            continue
+        found[study.name] = study, file
+    return found
+
+
 def captioned(prompt: str, caption: str) -> str:
     """A cohort's prompt with what is said of one picture after it."""
     return " ".join(filter(None, (prompt, caption.strip())))
@@ -164,8 +184,3 @@ def _check(table: Mapping[str, Any], kinds: Mapping[str, type], needed: tuple[st
         if not (isinstance(value, kinds[name]) if fits is None else fits):
             word = {str: "a text in quotation marks", float: "a number", dict: "tables [cohorts.NAME]"}[kinds[name]]
             raise InputError(f"{where}: {name} must be {word}, not {value!r}")
-
-
-def toml_string(text: str) -> str:
-    """A TOML string: JSON's, whose escapes TOML knows, but for DEL, which TOML wants escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

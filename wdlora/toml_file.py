@@ -1,5 +1,6 @@
-"""TOML files that people write: study, settings, preset."""
+"""TOML files that people write: study, settings, preset; and texts as TOML has them."""
 
+import json
 import tomllib
 from os import PathLike
 from pathlib import Path
@@ -25,3 +26,8 @@ def read_toml(path: str | PathLike, what: str) -> dict[str, Any]:
         raise InputError(f"{what} {file} cannot be read: {why}") from None
     except RecursionError:
         raise InputError(f"{what} {file.name} is not valid TOML: it is nested too deeply") from None
+
+
+def toml_string(text: str) -> str:
+    """A TOML string, on one line: JSON's, whose escapes TOML knows, but for DEL, which TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

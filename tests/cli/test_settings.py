@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_hospital import COLUMNS, LABELS, export, run
+from tests.cli.hospital_export import small_export
+from tests.cli.test_hospital import COLUMNS, LABELS, run
 from wdlora.cli import main
 from wdlora.dataset.folder import read_folder
 
@@ -16,10 +17,10 @@ def look(root, file, *more):
 
 
 def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsys):
-    root, file = export(tmp_path / "Export"), tmp_path / "settings.toml"
+    root, file = small_export(tmp_path / "Export"), tmp_path / "settings.toml"
     assert look(root, file) == 0
     guessed = tomllib.loads(file.read_text(encoding="utf-8"))
-    assert guessed["roster"] == "Liste.csv" and guessed["masks"] == {"suffix": "_nervemask"}
+    assert guessed["roster"] == "list.csv" and guessed["masks"] == {"suffix": "_nervemask"}
     assert guessed["columns"] == dict(part.split("=") for part in COLUMNS.split(","))
     assert guessed["labels"] == {"HC": "?", "DM+": "?", "DM−": "?"}
     assert '"HC" = "?"   # 6 lines' in file.read_text(encoding="utf-8")
@@ -53,6 +54,42 @@ def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):
     assert tomllib.loads((tmp_path / "two.toml").read_text()) == {"pixel_size_um": "?", "masks": {"prefix": "m-"}}
 
 
+def test_headers_of_two_lines_stay_in_their_comment(tmp_path):
+    root, file = small_export(tmp_path / "Export", patients=1), tmp_path / "s.toml"
+    table = (root / "list.csv").read_text(encoding="utf-8")
+    assert look(root, file) == 0
+    before = tomllib.loads(file.read_text(encoding="utf-8"))
+    (root / "list.csv").write_text(table.replace("Gruppe\n", 'Gruppe;"Be\n[masks] # \x07"\n', 1), encoding="utf-8")
+    file.unlink()
+    assert look(root, file) == 0
+    text = file.read_text(encoding="utf-8")
+    assert tomllib.loads(text) == before and r'"Gruppe", "Be\n[masks] # \u0007"' in text
+
+
+def test_the_first_image_says_how_wide_its_pixels_are(tmp_path):
+    """Not the first file, a mask that says something else."""
+    root = tmp_path / "in"
+    root.mkdir()
+    mask = np.zeros((40, 64), np.uint8)
+    mask[20] = 255
+    Image.fromarray(mask).save(root / "Mask_a.png", dpi=(12700, 12700))
+
+    def said(name):
+        assert look(root, tmp_path / name) == 0
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert tomllib.loads(text)["masks"] == {"prefix": "Mask_"}
+        return next(line for line in text.splitlines() if "pixel_size_um" in line)
+
+    scan = Image.fromarray(np.full((40, 64), 90, np.uint8) + mask // 2)
+    scan.save(root / "a.png")
+    line = said("1.toml")
+    assert line.startswith('pixel_size_um = "?"') and line.endswith("of 64 × 40 pixels, does not say it")
+    scan.save(root / "a.png", dpi=(25400, 20320))  # 1 µm wide, 1.25 µm high
+    assert said("2.toml").startswith('# pixel_size_um = "1.25,1"')
+    (root / "a.png").write_bytes(b"")
+    assert said("3.toml").endswith("no image can be read")
+
+
 @pytest.mark.parametrize(
     ("text", "more", "sentence"),
     [
@@ -64,7 +101,7 @@ def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):
         ("masks = 'm'", [], "masks must be a table, [masks]"),
         ("[masks]\nending = '_m'", [], "masks has no 'ending'; it has prefix, suffix, folder"),
         ("[columns]\nfile = 2", [], "file in columns must be a text in quotation marks, not 2"),
-        ("roster = 'Liste.csv'", ["--roster", "x.csv"], "says roster, and so do options: leave one out"),
+        ("roster = 'list.csv'", ["--roster", "x.csv"], "says roster, and so do options: leave one out"),
         ("[masks]\nsuffix = '_m'", ["--mask-prefix", "m"], "says masks, and so do options: leave one out"),
         ("roster = 'none.csv'\n[masks]\nsuffix='_nervemask'", [], "none.csv"),
         ("", ["--write-settings", "y.toml"], "--write-settings only looks, with --roster and --study: leave --out"),
@@ -72,7 +109,7 @@ def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):
 )
 def test_bad_settings_are_one_sentence(tmp_path, capsys, monkeypatch, text, more, sentence):
     monkeypatch.chdir(tmp_path)
-    export(tmp_path / "Export", patients=1)
+    small_export(tmp_path / "Export", patients=1)
     (tmp_path / "s.toml").write_text(text)
     assert main(["import-dataset", "Export", "--settings", "s.toml", "--out", "out", *more]) == 2
     said = capsys.readouterr().err.strip()
@@ -80,7 +117,7 @@ def test_bad_settings_are_one_sentence(tmp_path, capsys, monkeypatch, text, more
 
 
 def test_settings_that_were_corrected_are_not_overwritten(tmp_path, capsys):
-    root, file = export(tmp_path / "Export", patients=1), tmp_path / "s.toml"
+    root, file = small_export(tmp_path / "Export", patients=1), tmp_path / "s.toml"
     file.write_text("mine")
     assert look(root, file) == 2
     assert "is there already: choose another file, or remove it to look again" in capsys.readouterr().err

@@ -295,3 +295,8 @@ def test_cohorts_that_are_compared():
 @pytest.mark.parametrize(("threshold", "found"), [(1, 2), (2, 2), (3, 3), (57, 57), (64, 64), (70, None)])
 def test_the_least_count_that_is_enough(threshold, found):
     assert least_count(lambda count: count >= threshold, 2, 64) == found
+
+
+def test_the_least_count_is_found_up_to_the_most_itself():
+    found = [least_count(lambda count, at=at: count >= at, 3, 10) for at in range(1, 13)]
+    assert found == [3, 3, 3, 4, 5, 6, 7, 8, 9, 10, None, None]

@@ -1,11 +1,12 @@
 """A first look at a folder of images: how its masks are named, and what its table calls its columns and cohorts.
 
 What is guessed is guessed from content where that can be: the column of files is the one that names the images, that
-of eyes holds nothing but eyes, a mask is black and white.
+of eyes holds nothing but eyes, a mask is black and white, the first image says how wide its pixels are.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..clinic.images import decode, read_mask
@@ -13,7 +14,8 @@ from ..clinic.roster import COLUMNS, EYES
 from ..cohorts import cohort_in
 from ..csv_table import csv_rows, one_form
 from ..errors import InputError
-from ..study import Study, read_study, shipped_study, toml_string
+from ..study import Study, read_study, shipped_study
+from ..toml_file import toml_string
 from .labels import NONE
 from .layouts import read_layout
 from .naming import MaskNames, all_files, is_mask_file, stem
@@ -45,14 +47,15 @@ def first_look(folder: Path, roster: Path | None, study_file: Path | None, name:
         raise InputError(f"{folder} holds no images")
     lines = [
         f"# Settings for import-dataset, guessed at a first look. Correct them, above all {toml_string(OPEN)}; then",
-        f"#   python -m wdlora import-dataset DIR --settings {name} --dry-run",
+        f"#   python -m wdlora import-dataset DIR --settings {toml_string(name)} --dry-run",
         "",
-        *_pixel_size(files),
     ]
+    known = _known_images(folder)
+    names = None if known else guessed_masks(folder, files)
+    images = known or [file for file in files if not _is_mask(file, folder, names)] or files
+    masks = _masks(bool(known), names)
+    lines += _pixel_size(images)
     lines += [f"study = {toml_string(study_file.resolve().as_posix())}"] if study_file else []
-    names = None if _is_known(folder) else guessed_masks(folder, files)
-    masks = _masks(folder, names)
-    images = [file for file in files if not _is_mask(file, folder, names)]
     tables = [file for file in all_files(folder) if file.suffix.lower() in (".csv", ".tsv")]
     if roster is None and len(tables) != 1:
         found = f"{len(tables)} tables are in the folder" if tables else "no table is in the folder"
@@ -64,12 +67,13 @@ def first_look(folder: Path, roster: Path | None, study_file: Path | None, name:
     return "\n".join([*lines, "", *masks, *_roster(table, images, study)]) + "\n"
 
 
-def _is_known(folder: Path) -> bool:
-    """Whether images and masks are found without names being told."""
+def _known_images(folder: Path) -> list[Path]:
+    """The images of a folder whose masks are found without names being told; none where they are not."""
     try:
-        return any(source.annotation for source in read_layout(folder, None).sources)
+        sources = read_layout(folder, None).sources
     except InputError:
-        return False
+        return []
+    return [source.image for source in sources] if any(source.annotation for source in sources) else []
 
 
 def _is_mask(file: Path, folder: Path, names: MaskNames | None) -> bool:
@@ -79,14 +83,21 @@ def _is_mask(file: Path, folder: Path, names: MaskNames | None) -> bool:
     return inside and names.image_of(file) is not None
 
 
-def _pixel_size(files: Sequence[Path]) -> list[str]:
-    try:
-        size = decode(files[0]).pixel_size_um
-    except InputError:
-        size = None
-    if size:
-        return [f"# pixel_size_um = {size[0]:.5g}   # {_PIXEL_SIZE}; the first file says {size[0]:.5g} itself"]
-    return [f"pixel_size_um = {toml_string(OPEN)}   # {_PIXEL_SIZE}; the first file does not say it"]
+def _pixel_size(images: Sequence[Path]) -> list[str]:
+    """What the first image that can be read says of its pixels."""
+    for image in images:
+        with suppress(InputError):
+            found = decode(image)
+            break
+    else:
+        return [f"pixel_size_um = {toml_string(OPEN)}   # {_PIXEL_SIZE}; no image can be read"]
+    height, width = found.pixels.shape[:2]
+    first = f"the first image, of {width} × {height} pixels,"
+    if found.pixel_size_um is None:
+        return [f"pixel_size_um = {toml_string(OPEN)}   # {_PIXEL_SIZE}; {first} does not say it"]
+    row, column = (f"{side:.5g}" for side in found.pixel_size_um)
+    size = row if row == column else toml_string(f"{row},{column}")
+    return [f"# pixel_size_um = {size}   # {_PIXEL_SIZE}; {first} says {size} itself"]
 
 
 def guessed_masks(folder: Path, files: Sequence[Path]) -> MaskNames | None:
@@ -123,9 +134,9 @@ def _black_and_white(file: Path) -> bool:
         return False
 
 
-def _masks(folder: Path, names: MaskNames | None) -> list[str]:
+def _masks(known: bool, names: MaskNames | None) -> list[str]:
     if names is None:
-        why = "images and masks are found by their folders" if _is_known(folder) else "no masks were found"
+        why = "images and masks are found by their folders" if known else "no masks were found"
         return [f"# [masks]   # {why}", '# suffix = "_mask"   # or prefix, or folder', ""]
     said = [f"{key} = {toml_string(value)}" for key, value in vars(names).items() if value]
     return ["[masks]   # how a mask is called beside its image: suffix, prefix, folder", *said, ""]
@@ -136,7 +147,7 @@ def _roster(table: Path, images: Sequence[Path], study: Study) -> list[str]:
     there, numbered = csv_rows(table)
     rows = [row for _, row in numbered]
     columns = guessed_columns(there, rows, images)
-    lines = [f"[columns]   # ours = theirs; the table has {', '.join(there)}"]
+    lines = [f"[columns]   # ours = theirs; the table has {', '.join(map(toml_string, there))}"]
     for name in COLUMNS:
         theirs = columns.get(name)
         needed = name in ("file", "patient")

@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 
 def least_count(enough: Callable[[int], bool], first: int, most: int) -> int | None:
-    """The smallest count from `first` on that is `enough`, which stays true once it is; None where it lies far beyond
-    `most`: counts are doubled until one is enough, then halved in between.
+    """The smallest count from `first` to `most` that is `enough`, which stays true once it is; None where none is.
+
+    Counts are doubled until one is enough, then halved in between.
     """
     low, high = first - 1, first
     while not enough(high):
-        low, high = high, 2 * high
-        if high > most:
+        if high >= most:
             return None
+        low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
