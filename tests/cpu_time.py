@@ -15,3 +15,11 @@ def cpu_seconds(pid: int) -> float:
     """Seconds of computing of a process that runs, all threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ended_children_seconds() -> float:
+    """Seconds of computing of all child processes that have ended and were waited for."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

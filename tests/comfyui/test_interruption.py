@@ -1,7 +1,7 @@
 """Our own loops hear the wish to stop within three seconds in a real ComfyUI, and the next graph runs.
 
-ComfyUI's own computing after the wish is limited, and not the time of day, which is that of all processes on a busy
-machine.
+ComfyUI's own computing after the wish is limited to that. The time of day, which is that of all processes on a busy
+machine, is limited to a minute.
 """
 
 import time
@@ -15,7 +15,7 @@ from .test_server import Watched
 
 pytestmark = [pytest.mark.slow, needs_proc]
 LOOPS = loops()
-LIMIT_S = 3.0
+LIMIT_S, WALL_S = 3.0, 60.0
 AFTER_S = 0.5
 """How long a node has worked when it is asked to stop."""
 
@@ -41,9 +41,9 @@ def test_a_loop_is_left_soon_after_the_wish_to_stop(comfy, figures, name):
     watched = Watched(comfy, loop.graph, stop_at=works)
     assert watched.end == "execution_interrupted"
     assert watched.of("execution_interrupted")[-1]["node_id"] == loop.node
-    computed = cpu_seconds(comfy.process.pid) - before[0]
-    figures(f"seconds to stop: {name} | {watched.ended - watched.stopped:.1f}, of which computing", computed)
-    assert computed < LIMIT_S
+    took, computed = watched.ended - watched.stopped, cpu_seconds(comfy.process.pid) - before[0]
+    figures(f"seconds to stop: {name} | {took:.1f}, of which computing", computed)
+    assert computed < LIMIT_S and took < WALL_S
     assert whole_or_absent(comfy.base / "output")
 
 

@@ -1,7 +1,7 @@
 """Our own loops hear the wish to stop within three seconds in the embedded host.
 
-Their own computing after the wish is limited, and not the time of day, which is that of all processes on a busy
-machine.
+Their own computing after the wish is limited to that. The time of day, which is that of all processes on a busy
+machine, is limited to a minute.
 """
 
 import threading
@@ -14,7 +14,7 @@ from tests.nodes.loops import loops, whole_or_absent, write_inputs
 from wdlora.host.executor import PromptJob, Silence
 
 LOOPS = loops()
-LIMIT_S = 3.0
+LIMIT_S, WALL_S = 3.0, 60.0
 AFTER_S = 0.5
 """How long a node has worked when it is asked to stop."""
 
@@ -60,5 +60,5 @@ def test_a_loop_is_left_soon_after_the_wish_to_stop(host, name):
     assert result.messages[-1][0] == "execution_interrupted", result.failure or result.messages[-1]
     assert result.messages[-1][1]["node_id"] == loop.node
     print(f"{name}: {took:.2f} s, of which it computed for {computed:.2f} s")
-    assert computed < LIMIT_S
+    assert computed < LIMIT_S and took < WALL_S
     assert whole_or_absent(host.folders.output)
