@@ -346,7 +346,3 @@ def test_a_list_of_masks_is_painted_as_each_mask_alone(comfy, host):
             frames.convert("RGB").save(folder / f"frame{index}.png")
         alone = said_by_embedded_host(host, file_mask(f"frame{index}.png"))
         assert np.abs(picture - alone[0]).max() <= 1
-
-
-def test_there_are_forty_of_them():
-    assert len(BOTH_PAINT) + len(BOTH_REFUSE) + len(EMBEDDED_REFUSES) >= 40
