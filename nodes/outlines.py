@@ -13,10 +13,10 @@ def outline_note(masks: "Sequence[np.ndarray]", pixel_size_um: float | None = No
     `pixel_size_um`: of a pixel's side, where it is known.
     """
     from ..wdlora.clinic.masks import OUTLINED, drawn_as_outlines
+    from ..wdlora.errors import first_of
 
     sides = None if pixel_size_um is None else (pixel_size_um, pixel_size_um)
     hollow = [number for number, mask in enumerate(masks, 1) if drawn_as_outlines(mask, sides)]
     if not hollow:
         return ""
-    others = f" and {len(hollow) - 1} more" if len(hollow) > 1 else ""
-    return f"mask {hollow[0]} of {len(masks)}{others}: {OUTLINED}"
+    return f"mask {first_of([f'{number} of {len(masks)}' for number in hollow])}: {OUTLINED}"

@@ -1,5 +1,7 @@
 """The error that people, not programmers, read."""
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -25,3 +27,9 @@ class ErrorSentence(str):
         sentence = super().__new__(cls, error)
         sentence.error = error
         return sentence
+
+
+def first_of(texts: Sequence[str], most: int = 1) -> str:
+    """The first few texts of a list, and how many more there are."""
+    listed = ", ".join(texts[:most])
+    return listed if len(texts) <= most else f"{listed} and {len(texts) - most} more"

@@ -153,7 +153,7 @@ def load_hmsvit(path: str | os.PathLike) -> TrainedHmsvit:
 def _load(path: str, size: int, changed: int) -> TrainedHmsvit:
     import torch
 
-    from ..weights.header import open_safetensors, read_header
+    from ..weights.header import open_safetensors, read_header, several
 
     facts = _facts(path, read_header(path)[1])
     with torch.device("meta"):
@@ -166,7 +166,7 @@ def _load(path: str, size: int, changed: int) -> TrainedHmsvit:
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if shapes != wanted:
         odd = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
-        raise InputError(f"{path} holds other tensors than its network has: {odd[0]}, and {len(odd) - 1} more")
+        raise InputError(f"{path} holds other tensors than its network has: {several(odd, 1)}")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()):
         raise InputError(f"{path} holds weights that are not finite: copy or train it again")
     network = built_network(facts)

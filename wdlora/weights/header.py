@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, first_of
 
 MAX_HEADER = 100_000_000
 
@@ -28,8 +28,7 @@ def quoted(name: object, limit: int = 90) -> str:
 
 def several(names: list[str], most: int = 3) -> str:
     """The first few names and how many more there are."""
-    listed = ", ".join(quoted(name) for name in names[:most])
-    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
+    return first_of([quoted(name) for name in names], most)
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict[str, TensorInfo], dict[str, str]]:

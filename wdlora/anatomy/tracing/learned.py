@@ -101,7 +101,7 @@ def load_network(path: str | os.PathLike) -> LearnedTracer:
 def _load(path: str, size: int, changed: int) -> LearnedTracer:
     import torch
 
-    from ...weights.header import open_safetensors, read_header
+    from ...weights.header import open_safetensors, read_header, several
     from .network import NerveNetwork
 
     facts = _facts(path, read_header(path)[1])
@@ -112,7 +112,7 @@ def _load(path: str, size: int, changed: int) -> LearnedTracer:
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if shapes != wanted:
         odd = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
-        raise InputError(f"{path} holds other tensors than a tracer's network has: {odd[0]}, and {len(odd) - 1} more")
+        raise InputError(f"{path} holds other tensors than a tracer's network has: {several(odd, 1)}")
     if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in found.values()):
         raise InputError(f"{path} holds weights that are not finite: copy or train it again")
     network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
