@@ -109,8 +109,8 @@ def seen_areas(valid: Any, pictures: list[Any], name: str) -> list[Any]:
     return [None if a.shape == p.shape and a.all() else a for a, p in zip(each, pictures, strict=True)]
 
 
-def pixel_size_input() -> Any:
-    """The input for the side of a pixel."""
+def pixel_size_input(more: str = "") -> Any:
+    """The input for the side of a pixel; `more` is what else its tooltip says."""
     return io.Float.Input(
         "pixel_size_um",
         default=round(400 / 384, 4),
@@ -118,7 +118,8 @@ def pixel_size_input() -> Any:
         max=100.0,
         step=0.0001,
         round=0.0001,
-        tooltip="Side of one pixel in µm. 1.0417 for the Heidelberg Rostock Cornea Module (400 µm in 384 pixels).",
+        tooltip="Side of one pixel in µm. 1.0417 for the Heidelberg Rostock Cornea Module (400 µm in 384 pixels)."
+        + (more and f" {more}"),
     )
 
 

@@ -48,7 +48,7 @@ class CCMEvaluate(io.ComfyNode):
                     tooltip="On if each synthetic image was painted from the mask of a real one: image i of both "
                     "batches, or images with the same file name.",
                 ),
-                pixel_size_input(),
+                pixel_size_input("For linked images, and for images of data sets that do not state theirs."),
                 io.String.Input(
                     "report_folder",
                     default="ccm_evaluation",
@@ -113,7 +113,7 @@ class CCMEvaluate(io.ComfyNode):
         _check_choices(real_set, synthetic_set, training_set, report_folder)
         real = _one_set("real", real_set, real_images, real_records, pixel_size_um)
         synthetic = _one_set("synthetic", synthetic_set, synthetic_images, synthetic_records, pixel_size_um)
-        training = _training(training_set)
+        training = None if training_set == files.NONE else _data_set("training", training_set, pixel_size_um)
         place = _report_place(report_folder)
         options = Options(pairs=pairs, cache=Path(folder_paths.get_directory_by_type("temp")) / CACHE)
         bar = engine.current().progress(5 if pairs else 2)
@@ -147,7 +147,7 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
     """The set of one role, from a batch or from a data set. Raises InputError for both, for neither and for records
     that do not belong to the batch.
     """
-    from ..wdlora.evaluation import read_set, set_of_arrays
+    from ..wdlora.evaluation import set_of_arrays
 
     if (images is None) == (chosen == files.NONE):
         what = "chosen twice" if images is not None else "missing"
@@ -155,7 +155,7 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
     if images is None:
         if records is not None:
             raise InputError(f"{role}_records belongs to {role}_images, but a data set is chosen: remove the link")
-        return watched(partial(read_set, dataset_folder(chosen), role))
+        return _data_set(role, chosen, pixel_size_um)
     arrays = tensors.grey_arrays(images, f"{role}_images")
     if records is None:
         return set_of_arrays(role, arrays, pixel_size_um=pixel_size_um)
@@ -163,11 +163,11 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
     return set_of_arrays(role, arrays, cohorts, patients, pixel_size_um)
 
 
-def _training(chosen: str) -> Any:
-    """The images that the generator saw, None where none are chosen."""
-    from ..wdlora.evaluation import read_set
+def _data_set(role: Any, chosen: str, pixel_size_um: float) -> Any:
+    """The images of a data set; `pixel_size_um` of those of which neither its table nor their file tells it."""
+    from ..wdlora.evaluation import read_set, with_size
 
-    return None if chosen == files.NONE else watched(partial(read_set, dataset_folder(chosen), "training"))
+    return with_size(watched(partial(read_set, dataset_folder(chosen), role)), pixel_size_um)
 
 
 def _records(text: str, name: str, count: int) -> tuple[list[str], list[str] | None]:

@@ -14,7 +14,7 @@ from PIL import Image
 from wdlora.errors import InputError
 from wdlora.evaluation.cache import ContentCache, content_key
 from wdlora.evaluation.grid import choose, look, place
-from wdlora.evaluation.sets import ImageSet, Item, in_order, pair_up, read_set, set_of_arrays
+from wdlora.evaluation.sets import ImageSet, Item, in_order, pair_up, read_set, set_of_arrays, with_size
 from wdlora.evaluation.workers import Crew
 
 UM = 400 / 384
@@ -162,6 +162,20 @@ def test_unknown_pixel_sizes(tmp_path):
     grid, notes = grid_of(usual)
     assert grid.pixel_size_um == pytest.approx(UM)
     assert notes == ["8 images do not say their pixel size: 400 µm fields of the HRT were assumed"]
+    coarse = set_of_arrays("synthetic", textures(8, (320, 320)), pixel_size_um=1.2)
+    grid, _ = grid_of(usual, coarse)
+    assumed, _ = place(usual.items[0], None, grid, "real")
+    assert grid.shape == (320, 320) and np.array_equal(assumed, place(usual.items[0], UM, grid, "real")[0])
+
+
+def test_a_size_for_images_that_tell_none_leaves_the_others_theirs(tmp_path):
+    rows = [f"{n:02d}.png,Control,P{n},{'1.1' if n else ''}" for n in range(8)]
+    found = read_set(data_set(tmp_path / "a", textures(8), rows, "file,cohort,patient,pixel_size_um"), "real")
+    with pytest.raises(InputError, match="1 of 8 images do not say their pixel size"):
+        grid_of(found)
+    sizes = [look(item, None).pixel_size_um for item in with_size(found, 1.0).items]
+    assert sizes == [(1.0, 1.0)] + [(1.1, 1.1)] * 7
+    assert look(with_size(found, 1.0).items[0], 1.2).pixel_size_um == (1.2, 1.2)
 
 
 def test_grey_saved_as_colour_is_grey_and_colour_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """CCM Evaluate: batches and data sets, the answers under the node, the report."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.dataset.writer import Entry, append
+from wdlora.host.executor import PromptJob, Silence
 
 COUNT = 9
 CHOICES = {
@@ -79,6 +81,55 @@ def test_data_sets(run, drawn):
     _, text, answers = run.values("CCMEvaluate", **chosen)
     assert json.loads(text)["n"] == {"real": COUNT, "synthetic": COUNT, "patients": COUNT}
     assert "are named in both the real and the synthetic set" in answers
+
+
+def test_the_size_given_is_that_of_images_that_tell_none(run, drawn):
+    """A set with and one without sizes in its table lie on one grid, so nothing is brought to another."""
+    masks, real, other = drawn
+    for name, pictures, size in (("silent", real, None), ("stated", other, 1.5)):
+        entries = [
+            Entry(picture, one.mask, "T1NoDPN", pixel_size_um=size)
+            for picture, one in zip(pictures, masks, strict=True)
+        ]
+        append(run.host.folders.input / name, entries)
+    chosen = {"pixel_size_um": 1.5, "real_set": "silent [input]", "synthetic_set": "stated [input]"}
+    _, text, answers = run.values("CCMEvaluate", **(CHOICES | chosen))
+    assert json.loads(text)["n"]["real"] == COUNT and "µm a pixel" not in answers
+
+
+class Forgotten(threading.Event):
+    """A wish to stop that the node hears, and its work does not: ComfyUI has forgotten it by then."""
+
+    def is_set(self):
+        return super().is_set() and threading.current_thread() is threading.main_thread()
+
+
+class Stopper(Silence):
+    """Asks to stop at the first text, and keeps the work there until the node was left."""
+
+    def __init__(self):
+        self.stop, self.left, self.texts = Forgotten(), threading.Event(), []
+
+    def send_text(self, node_id, text, client_id):
+        self.texts.append(text)
+        self.stop.set()
+        self.left.wait(60)
+
+
+def test_its_work_ends_at_the_next_image_after_the_node_was_stopped(run, drawn):
+    host = run.host
+    host.given = {"real": as_batch(drawn[1]), "synthetic": as_batch(drawn[2])}
+    graph = {name: {"class_type": "Give", "inputs": {"key": name}} for name in host.given}
+    linked = {f"{name}_images": [name, 0] for name in host.given}
+    graph["node"] = {"class_type": "CCMEvaluate", "inputs": {**CHOICES, **linked}}
+    sink = host.executor.sink = Stopper()
+    before = set(threading.enumerate())
+    result = host.executor.execute(PromptJob("j", graph, ["node"], stop=sink.stop))
+    assert result.messages[-1][0] == "execution_interrupted"
+    (work,) = set(threading.enumerate()) - before
+    sink.left.set()
+    work.join(60)
+    assert not work.is_alive() and len(sink.texts) == 1, sink.texts
 
 
 @pytest.mark.parametrize(

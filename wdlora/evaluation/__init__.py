@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .report import write_evaluation as write_evaluation
     from .sets import read_set as read_set
     from .sets import set_of_arrays as set_of_arrays
+    from .sets import with_size as with_size
     from .workers import Crew as Crew
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -26,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "pillars": ["SetComparison", "Options", "compare_sets"],
         "report": ["write_evaluation"],
-        "sets": ["read_set", "set_of_arrays"],
+        "sets": ["read_set", "set_of_arrays", "with_size"],
         "workers": ["Crew"],
     },
 )

@@ -5,7 +5,7 @@ coarsest pixel size and the smallest field that all share, which is said, or are
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ COLOURED, COLOURED_SHARE = 16, 0.001
 """An image is coloured where the channels of more than a thousandth of its pixels differ by more than 16 levels."""
 
 NEARLY_BLACK = 16
+
+USUAL = (PIXEL_SIZE_UM, PIXEL_SIZE_UM)
+"""µm a pixel (row, column) of 384 × 384 images that do not say it: those of the HRT's field."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def place(item: Item, size: Size | None, grid: CommonGrid, role: str) -> tuple[N
     if pixels.dtype == np.uint16:
         pixels = np.round(np.minimum(pixels / dict(grid.white)[role], 1.0) * 255).astype(np.uint8)
     pixels, valid = as_uint8(pixels), image.valid
-    sides = image.pixel_size_um or (grid.pixel_size_um, grid.pixel_size_um)
+    sides = image.pixel_size_um or USUAL
     if max(abs(side / grid.pixel_size_um - 1) for side in sides) > SAME:
         shape = [max(1, round(n * side / grid.pixel_size_um)) for n, side in zip(pixels.shape, sides, strict=True)]
         wanted = (shape[1], shape[0])
@@ -132,7 +135,7 @@ def place(item: Item, size: Size | None, grid: CommonGrid, role: str) -> tuple[N
 
 
 def _read(item: Item, size: Size | None) -> ClinicImage:
-    """The image with its pixel size: as given for all, else the table's, else the file's."""
+    """The image with its pixel size: as given for all, else the table's, else the file's, else the item's own."""
     given = item.pixel_size_um if size is None else size
     if isinstance(item.source, np.ndarray):
         pixels = np.asarray(item.source)
@@ -142,7 +145,10 @@ def _read(item: Item, size: Size | None) -> ClinicImage:
             raise InputError("give the pixel size of images in memory in µm")
         return ClinicImage(pixels, None if given is None else pixel_sides(given), np.ones(pixels.shape, bool))
     _refuse_colour(item)
-    return read_image(item.source, given)
+    image = read_image(item.source, given)
+    if image.pixel_size_um is None and not image.unusable_size and item.otherwise_um is not None:
+        return replace(image, pixel_size_um=pixel_sides(item.otherwise_um))
+    return image
 
 
 def _refuse_colour(item: Item) -> None:
@@ -163,8 +169,7 @@ def _pixel_sizes(looks: Sequence[Seen]) -> tuple[NDArray, int]:
             f"{len(others)} of {len(looks)} images do not say their pixel size: write it into the column "
             "pixel_size_um of dataset.csv, or give --pixel-size-um 1.04, or hrt for 384 × 384 of a 400 µm field"
         )
-    usual = (PIXEL_SIZE_UM, PIXEL_SIZE_UM)
-    return np.array([one.pixel_size_um or usual for one in looks]), len(others)
+    return np.array([one.pixel_size_um or USUAL for one in looks]), len(others)
 
 
 def _remarks(image_set: ImageSet, seen: Sequence[Seen]) -> list[str]:

@@ -39,7 +39,7 @@ class Item:
 
     `name` pairs images of one mask and leaves this machine in no report. `cohort` is empty where it is not known.
     `subject` is the patient; where patients are not known, the mask from which the image was painted, or the image
-    itself. `pixel_size_um` is None where only the file may tell.
+    itself. `pixel_size_um` is None where only the file may tell; where it does not, `otherwise_um` is taken.
     """
 
     source: Path | NDArray = field(repr=False)
@@ -47,6 +47,7 @@ class Item:
     subject: str
     cohort: str = ""
     pixel_size_um: float | None = None
+    otherwise_um: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ def read_set(folder: str | PathLike, role: Role) -> ImageSet:
     if not items:
         raise InputError(f"the {role} folder {place} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return _set(role, items)
+
+
+def with_size(image_set: ImageSet, pixel_size_um: float) -> ImageSet:
+    """The set with a pixel size for those of its images of which neither a table nor their file tells one."""
+    return replace(image_set, items=tuple(replace(item, otherwise_um=pixel_size_um) for item in image_set.items))
 
 
 def set_of_arrays(
