@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
-from . import engine, studies, tensors, variants
+from . import engine, files, studies, tensors, variants
 from .outlines import outline_note
 
 CATEGORY = "CCM/conditioning"
@@ -123,6 +123,7 @@ class CCMConditioning(io.ComfyNode):
         return studies.fingerprint(cohort, linked_cohort)
 
     @classmethod
+    @files.without_paths
     def execute(
         cls,
         clip: Any,
@@ -154,8 +155,8 @@ class CCMConditioning(io.ComfyNode):
         for index, pair in enumerate(shown if references else ()):
             pair.append(references[index % len(references)])
         progress = host.progress(sum(1 + len(pair) for pair in shown))
-        if told := _noted(masks, pictures[0].shape[1:3]):
-            progress.text(told)
+        if note := _noted(masks, pictures[0].shape[1:3]):
+            progress.text(note)
         # What one part of the model does comes together: on a small GPU they change places as little as can be.
         grids: list[Any] = []
         extra = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..wdlora.errors import InputError
+from ..wdlora.errors import InputError, first_of
 from . import engine, files, studies, tensors
 from .biomarkers import pixel_size_input
 from .dataset_folders import dataset_folder, datasets
@@ -190,7 +190,10 @@ class CCMLoadDataset(io.ComfyNode):
                 io.Image.Output(display_name="images", tooltip="Images, grey, of one size."),
                 io.Mask.Output(display_name="masks", tooltip="Their nerve masks, 1 on nerve."),
                 io.String.Output(display_name="records", tooltip="File, cohort, patient and more of each, as JSON."),
-                io.String.Output(display_name="cohort", tooltip="The images' cohort, or that of the first."),
+                io.String.Output(
+                    display_name="cohort",
+                    tooltip="The images' cohort. If they are of several, nodes that need one refuse it.",
+                ),
                 io.Int.Output(display_name="total", tooltip="Number of images of this cohort in the data set."),
             ],
         )
@@ -254,11 +257,10 @@ class CCMLoadDataset(io.ComfyNode):
             for one in chosen
         ]
         if notes:
-            file, said = next(iter(notes.items()))
-            progress.text(f"mask of {file}{f' and {len(notes) - 1} more' if len(notes) > 1 else ''}: {said}")
-        first = studies.told(study, chosen[0].cohort)
+            progress.text(f"mask of {first_of(list(notes))}: {next(iter(notes.values()))}")
+        linked = studies.linked_name(study, [one.cohort for one in chosen])
         images = torch.stack(pictures)[..., None].expand(-1, -1, -1, 3)
-        return io.NodeOutput(images, tensors.as_mask(masks), json.dumps(values, indent=1), first, len(records))
+        return io.NodeOutput(images, tensors.as_mask(masks), json.dumps(values, indent=1), linked, len(records))
 
 
 def _panels(biomarkers: str | None, masks: list[Any], pixel_size_um: float) -> list[dict[str, Any]]:

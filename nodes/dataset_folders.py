@@ -5,6 +5,9 @@ from pathlib import Path
 from ..wdlora.errors import InputError
 from . import files
 
+PHANTOMS = "phantoms"
+"""What stands in the place of a data set where a training draws its images itself."""
+
 
 def datasets() -> list[str]:
     """Data sets below the input and output folders, at most two levels down: "NAME [output]"."""

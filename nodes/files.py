@@ -78,6 +78,7 @@ def _own_folders() -> dict[str, str]:
     from ..wdlora.qwen.miniature_files import miniature_files
 
     named = {folder_paths.get_directory_by_type(kind): kind for kind in ("input", "output", "temp")}
+    named[folder_paths.models_dir] = "models"
     for kind in ("loras", "diffusion_models", "text_encoders", "vae", "diffusers"):
         named |= dict.fromkeys(folder_paths.get_folder_paths(kind), f"models/{kind}")
     named[str(Path(miniature_files().transformer).parents[1])] = "the miniature"

@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..wdlora.errors import InputError
-from . import engine, studies, tensors
+from . import engine, files, studies, tensors
 from .plexus import PLEXUS, Plexuses
 from .watching import watched
 
@@ -26,6 +26,7 @@ class CCMSampleMasks(io.ComfyNode):
             description="Draws corneal nerve masks whose biomarkers follow the published distribution of a "
             "clinical cohort. The same seed gives the same masks.",
             search_aliases=["corneal nerve", "nerve mask", "phantom mask", "plexus", "sampler", "cohort"],
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[
                 io.Combo.Input(
                     "cohort",
@@ -76,10 +77,12 @@ class CCMSampleMasks(io.ComfyNode):
         return studies.fingerprint(cohort)
 
     @classmethod
+    @files.without_paths
     def execute(cls, cohort: str, count: int, size: int, seed: int) -> Any:
         from ..wdlora.anatomy import sample_mask
 
         study, group = studies.found_cohort(cohort)
+        studies.check_stamp(cls.hidden.extra_pnginfo, study)
         if not group.anatomy:
             raise InputError(
                 f"the cohort {group.name} of the study {study.name} names no anatomy: no masks can be drawn"

@@ -13,12 +13,11 @@ from ..wdlora.errors import InputError
 from ..wdlora.temporaries import visible
 from . import engine, files, models, studies, tensors
 from .biomarkers import pixel_size_input
-from .dataset_folders import dataset_folder, datasets
+from .dataset_folders import PHANTOMS, dataset_folder, datasets
 from .training_process import TrainingProcess, presets, require_packages
 
 CATEGORY = "CCM/model"
 NAMED = files.Named()
-PHANTOMS = "phantoms"
 REDRAWN_S = 2.0
 """How often a running training draws its curve or its newest sheet, at the most."""
 _SETTING = re.compile(r"[a-z][a-z0-9_]*=[^\s]+")
@@ -99,7 +98,9 @@ class WDLoRATrain(io.ComfyNode):
                     display_name="adapter", tooltip="File name in models/loras, for WDLoRA Apply's linked_adapter."
                 ),
                 io.Image.Output(display_name="curve", tooltip="Loss by step."),
-                io.String.Output(display_name="report", tooltip="Steps, last losses and measures, as JSON."),
+                io.String.Output(
+                    display_name="report", tooltip="Adapter, study, steps, last losses and measures, as JSON."
+                ),
             ],
         )
 
@@ -199,13 +200,18 @@ class WDLoRATrain(io.ComfyNode):
 
 def _output(result: dict[str, Any], log: list[dict[str, Any]], out: Path, name: str) -> Any:
     """What the node gives for a finished run. Raises InputError for one that was stopped."""
+    from ..wdlora.adapter.metadata import Metadata
     from ..wdlora.curve import curve, curve_picture
+    from ..wdlora.weights.header import read_header
 
     if not result["finished"]:
         raise InputError(f"training stopped after step {result['step']}: run it again to continue")
+    facts = Metadata.from_strings(read_header(result["adapter"])[1])
     adapter = published(Path(result["adapter"]), name)
     report = {
         "adapter": adapter,
+        "study": facts.study,
+        "study_sha256": facts.study_sha256,
         "steps": result["step"],
         "judgement": result.get("judgement"),
         "test": result.get("test"),

@@ -84,6 +84,22 @@ def test_a_mask_is_cut_at_half_its_brightness(run):
     assert "the mask of 1.png: this is a grey image" in run.sentence("CCMLoadDataset", **load)
 
 
+def test_a_batch_of_several_cohorts_gets_no_prompt_and_no_label(run):
+    """It can be looked at and evaluated; whoever takes one cohort for it hears which ones it has."""
+    images, masks = batch(3)
+    for index, cohort in enumerate(("Control", "T1DPN", "T1DPN")):
+        append(run.host.folders.input / "two", [Entry(np.full((96, 96), 50 + index, np.uint8), masks[0] > 0, cohort)])
+    load = {"dataset": "two [input]", "cohort": "all", "start": 0, "count": 3}
+    assert run.values("CCMLoadDataset", **load)[3] == "several cohorts: Control, T1DPN"
+    assert run.values("CCMLoadDataset", **(load | {"start": 1}))[3] == "T1DPN"
+    linked = {"load": {"class_type": "CCMLoadDataset", "inputs": load}}
+    said = run.sentence("CCMSaveDataset", linked, images=images, masks=masks, linked_cohort=["load", 3], **SETTINGS)
+    assert said.strip() == (
+        "the images are of several cohorts (Control, T1DPN), but get one prompt or label: choose one of these cohorts "
+        "in CCM Load Data Set"
+    )
+
+
 def test_an_image_that_is_there_is_not_written_again(run):
     images, masks = batch()
     run.values("CCMSaveDataset", images=images[:1], masks=masks[:1], **SETTINGS)

@@ -4,6 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from tests.nodes.painting import node, paint, sentence
 from tests.test_study import SMALL_FIBRE
 from wdlora.dataset.folder import read_folder
+from wdlora.dataset.writer import Entry, append
 from wdlora.errors import InputError
 from wdlora.host.folders import using
 from wdlora.study import read_study, study_of
@@ -97,9 +99,12 @@ def test_in_comfyui_it_is_noted_in_the_queue_and_a_study_changed_since_is_refuse
             ):
                 assert queueing.noted(odd) == odd
             studies = importlib.import_module("wdlora_pack.nodes.studies")
-            put_study(painter, SMALL_FIBRE.replace("few thin", "fewer"))
-            with pytest.raises(InputError, match="small_fibre/2 was changed since this was put into the queue"):
-                studies.check_stamp(noted["extra_data"]["extra_pnginfo"], read_study(file))
+            for changed in (SMALL_FIBRE.replace("few thin", "fewer"), SMALL_FIBRE.replace('"2"', '"3"')):
+                put_study(painter, changed)
+                with pytest.raises(InputError, match="small_fibre/2 was changed since this was put into the queue"):
+                    studies.check_stamp(noted["extra_data"]["extra_pnginfo"], read_study(file))
+            for odd in (None, {}, {"ccm_studies": [1]}, {"ccm_studies": {"small/2": "0", "small_fibres/1": "0"}}):
+                studies.check_stamp(odd, read_study(file))
     finally:
         file.unlink()
 
@@ -121,8 +126,8 @@ def test_masks_and_data_sets_of_a_study(run):
     run.values("CCMSaveDataset", images=torch.rand(1, 160, 160, 3), masks=masks, **settings)
     place = Path(run.host.folders.output) / "set"
     assert study_of(place) == read_study(file) and [record.cohort for record in read_folder(place)] == ["SFN"]
-    told = json.loads(next((place / "provenance").iterdir()).read_text())
-    assert told["study"]["sha256"] == read_study(file).sha256
+    origin = json.loads(next((place / "provenance").iterdir()).read_text())
+    assert origin["study"]["sha256"] == read_study(file).sha256
     loaded = run.values("CCMLoadDataset", dataset="set [output]", cohort=cohort, start=0, count=1)
     assert loaded[3] == cohort and torch.equal(loaded[1], masks)
     graph = {"1": node("CCMLoadDataset", dataset="set [output]", cohort="all", start=0, count=1)}
@@ -136,6 +141,19 @@ def test_masks_and_data_sets_of_a_study(run):
     assert "there is no study 'small_fibre/2 with SHA-256" in refusal_to_save(run, other[3])
 
 
+def test_a_data_set_that_is_trained_on_is_noted_with_its_own_study(run):
+    """Also where the models folder has no such study, or another of its name."""
+    study = read_study(put_study(run.host))
+    place = run.host.folders.input / "set"
+    append(place, [Entry(np.zeros((8, 8), np.uint8), np.ones((8, 8), bool), "SFN")], study)
+    put_study(run.host, SMALL_FIBRE.replace('"2"', '"3"'))
+    with using(run.host.folders):
+        used = importlib.import_module("wdlora_pack.nodes.studies").used_in
+        assert used({"1": node("WDLoRATrain", data="set [input]", study="none")}) == {"small_fibre/2": study.sha256}
+        assert list(used({"1": node("WDLoRATrain", data="phantoms", study="small_fibre")})) == ["small_fibre/3"]
+        assert used({"1": node("WDLoRATrain", data="phantoms", study="none")}) == {}
+
+
 def refusal_to_save(run, cohort):
     """What CCM Save Data Set says of a cohort that is linked to it."""
     masks, images = torch.ones(1, 32, 32), torch.rand(1, 32, 32, 3)
@@ -146,7 +164,7 @@ def refusal_to_save(run, cohort):
 
 
 @pytest.mark.parametrize(
-    ("cohort", "told"),
+    ("cohort", "expected"),
     [
         ("T2DM", "there is no cohort 'T2DM'"),
         ("T2DM", "declared in a study"),
@@ -154,11 +172,11 @@ def refusal_to_save(run, cohort):
         ("small_fibre: T1DPN", "has no cohort 'T1DPN'; choose one of Healthy, SFN"),
     ],
 )
-def test_an_unknown_one_is_refused_with_the_way_to_declare_it(run, cohort, told):
+def test_an_unknown_one_is_refused_with_the_way_to_declare_it(run, cohort, expected):
     """By a link: a name in a list is refused by the host."""
     put_study(run.host)
     said = refusal_to_save(run, cohort)
-    assert told in said
+    assert expected in said and str(run.host.folders.base) not in said
 
 
 def test_a_broken_study_is_named_where_one_is_used(run):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.nodes.test_studies import put_study
+from tests.nodes.painting import node
+from tests.nodes.test_studies import put_study, written
 from wdlora.adapter import Adapter
 from wdlora.files import sha256
 from wdlora.study import read_study
@@ -184,9 +185,12 @@ def test_a_study_of_the_models_folder_is_trained(run):
     try:
         small = SMALL + "\nsample_every=0"
         given = VALUES | {"name": "fibres", "study": "small_fibre", "steps": 2, "settings": small}
-        name, _, _ = run.values("WDLoRATrain", **given)
+        shown = {"s": node("SaveImage", images=["node", 1], filename_prefix="curve")}
+        name, _, report = run.values("WDLoRATrain", shown, **given)
         facts = Adapter.load(run.host.folders.base / "models" / "loras" / name).metadata
         assert (facts.study, facts.study_sha256) == ("small_fibre/2", read_study(file).sha256)
+        assert [json.loads(report)[key] for key in ("study", "study_sha256")] == [facts.study, facts.study_sha256]
+        assert written(run.host, "curve_00001_.png")["ccm_studies"] == {facts.study: facts.study_sha256}
         split = (run.host.folders.output / "training" / "fibres" / "split.csv").read_text()
         assert "phantom-SFN" in split and "phantom-T1DPN" not in split
     finally:
@@ -208,7 +212,8 @@ def test_a_study_of_the_models_folder_is_trained(run):
     ],
 )
 def test_what_cannot_be_trained_gets_a_sentence(run, changes, sentence):
-    assert sentence in run.sentence("WDLoRATrain", **(VALUES | changes))
+    said = run.sentence("WDLoRATrain", **(VALUES | changes))
+    assert sentence in said and str(run.host.folders.base) not in said
 
 
 @pytest.mark.slow
