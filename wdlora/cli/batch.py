@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..privacy.pseudonym import KEY_HELP
 from ..study import FOLDER as STUDIES
 from .serve import DATA, add_host_arguments
 
@@ -81,9 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attempts", type=int, default=3, help="tries for a job that fails (default: %(default)s)")
     parser.add_argument("--keep-names", action="store_true", help="write the file names of masks into the output")
-    parser.add_argument(
-        "--key", metavar="FILE", help="secret key of pseudonyms, of 16 bytes or more (default: your own)"
-    )
+    parser.add_argument("--key", metavar="FILE", help=f"secret key of pseudonyms (default: your own); {KEY_HELP}")
     parser.add_argument("--json", action="store_true", help="print the manifest")
     add_host_arguments(parser)
     parser.set_defaults(data=None)  # to see where it is given

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..privacy.pseudonym import KEY_HELP
 
 if TYPE_CHECKING:
     from ..dataset.plan import Choices
@@ -69,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--settings", metavar="TOML", help="pixel size, roster, columns, labels and names of masks from such a file"
     )
     parser.add_argument(
-        "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
+        "--key",
+        metavar="FILE",
+        help=f"a secret, by which a roster's pseudonyms are the same in every table; {KEY_HELP}",
     )
     parser.add_argument("--trace", action="store_true", help="draw masks that are missing with this pack's tracer")
     parser.add_argument(

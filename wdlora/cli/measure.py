@@ -20,6 +20,7 @@ import numpy as np
 from ..anatomy.biomarkers.units import UNITS
 from ..csv_table import one_form
 from ..errors import InputError
+from ..privacy.pseudonym import KEY_HELP
 from . import tracer_options
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--roster", metavar="CSV", help="table that says which patient, eye and visit each file belongs to"
     )
     parser.add_argument(
-        "--key", metavar="FILE", help="a secret of 16 bytes or more: pseudonyms of a roster are the same in every table"
+        "--key",
+        metavar="FILE",
+        help=f"a secret, by which a roster's pseudonyms are the same in every table; {KEY_HELP}",
     )
     parser.add_argument("--keep-names", action="store_true", help="write file names (and a roster's names) to outputs")
     parser.add_argument("--csv", metavar="OUT", help="write a table with one row for each image")

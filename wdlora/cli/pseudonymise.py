@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..privacy.pseudonym import KEY_HELP
 
 if TYPE_CHECKING:
     from ..privacy.tree import PrivacyReport
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--names", metavar="FILE", help="more identifiers, one per line, such as names of patients; replaced everywhere"
     )
-    parser.add_argument("--key", metavar="FILE", help="secret key of at least 16 bytes, instead of your own")
+    parser.add_argument("--key", metavar="FILE", help=f"secret key instead of your own; {KEY_HELP}")
     parser.add_argument("--check", action="store_true", help="change nothing; only report what is found")
     parser.add_argument(
         "--list", metavar="DIR", help="print pseudonym and name of every file in a folder as CSV, to find images again"
