@@ -108,8 +108,9 @@ def check_pictures(examples: Sequence[Example], size: int | None) -> list[Exampl
     return checked
 
 
-def shared_pixel_size(examples: list[Example], given: float | None = None) -> float:
-    """The side of a pixel in µm that all examples share: `given`, else what their data set tells of every one.
+def shared_pixel_size(examples: list[Example], given: float | None = None, study: Study | None = None) -> float:
+    """The side of a pixel in µm that all examples share: `given`, else the study's, else what their data set tells of
+    every one.
 
     Raises InputError where it is told of some and not given, where what is told differs by more than 1 %, from image
     to image or from `given`, and for a size that no pixel has.
@@ -120,15 +121,17 @@ def shared_pixel_size(examples: list[Example], given: float | None = None) -> fl
             f"{TABLE} tells pixel sizes from {stated[0]:g} to {stated[-1]:g} µm, but a training takes one: "
             "correct them, or train on the images of one size."
         )
+    named = f"--pixel-size-um {given:g}" if given is not None else ""
+    if given is None and study is not None and study.pixel_size_um is not None:
+        given = study.pixel_size_um
+        named = f"pixel_size_um {given:g} of the study {study.name}"
     if given is None and len(stated) < len(examples):
         raise InputError(
             f"{TABLE} has no pixel_size_um of {len(examples) - len(stated)} of {len(examples)} images: "
             "give the pixel size of all with --pixel-size-um (HRT III: 1.0417)."
         )
     if stated and given is not None and abs(given - stated[0]) > 0.01 * stated[0]:
-        raise InputError(
-            f"--pixel-size-um {given:g} contradicts {TABLE}, which tells {stated[0]:g}: correct the wrong one."
-        )
+        raise InputError(f"{named} contradicts {TABLE}, which tells {stated[0]:g}: correct the wrong one.")
     shared, _ = pixel_sides(stated[0] if given is None else given)
     return shared
 

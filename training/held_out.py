@@ -37,13 +37,16 @@ PAINTED, JOURNAL = "painted", "journal.json"
 
 @dataclass(frozen=True)
 class MaskCase:
-    """A mask [H, W] to paint. `patient` may be empty: the picture is then its own subject."""
+    """A mask [H, W] to paint. `patient` may be empty: the picture is then its own subject. `pixel_size_um` is None
+    where it is that of all cases, or not known.
+    """
 
     file: str
     cohort: str
     patient: str
     mask: NDArray[np.bool_]
     caption: str = ""
+    pixel_size_um: float | None = None
 
     def seed(self, first: int, repeat: int = 0) -> int:
         """Of its picture: decided by `first` and the mask, whatever the file is called. `repeat` counts the cases
@@ -102,8 +105,8 @@ def held_out(
     `size`: side of the crops in pixels, None for whole images; `most`: at most so many of them. Raises InputError for
     what a training refuses of a data set, and where fewer than `LEAST` images are held out.
     """
-    examples = folder_examples(folder)
-    pixel_um = shared_pixel_size(examples, pixel_size_um)
+    examples, study = folder_examples(folder), study_of(folder)
+    pixel_um = shared_pixel_size(examples, pixel_size_um, study)
     parts = parts_in(folder, examples, table)
     chosen = [one for one in examples if parts[one.patient] == TEST]
     note = "of the test, whom neither training nor the choice of the adapter saw"
@@ -118,7 +121,7 @@ def held_out(
     patients = len({one.patient for one in cases})
     note = f"The real images are {len(cases)} of {patients} patients {note}"
     learned = [_case(one, size, first_seed) for one in examples if parts[one.patient] == TRAIN]
-    return HeldOut(cases, _training(learned, pixel_um), pixel_um, note, study_of(folder))
+    return HeldOut(cases, _training(learned, pixel_um), pixel_um, note, study)
 
 
 def _case(example: Example, size: int | None, first_seed: int) -> DataCase:
@@ -156,12 +159,13 @@ def paint_held_out(
 def paint_cases(
     painter: Painter,
     cases: Sequence[MaskCase],
-    of: tuple[Study, float],
+    of: tuple[Study, float | None],
     first_seed: int,
     place: Path,
     origin: dict[str, Any],
 ) -> list[Path]:
-    """Paint every case into the data set `place`, of a study and a pixel size in µm; returns the pictures' files.
+    """Paint every case into the data set `place`, of a study and the pixel size in µm of cases that have none of their
+    own (None: it is not known, and the data set does not tell it); returns the pictures' files.
 
     Pictures that an interrupted call has painted are not painted again. Raises InputError where `place` holds those of
     another model or other settings (`origin`).
@@ -181,7 +185,7 @@ def paint_cases(
                 mask=case.mask,
                 cohort=case.cohort,
                 patient=names.of(case.patient) if case.patient else "",
-                pixel_size_um=pixel_size_um,
+                pixel_size_um=case.pixel_size_um or pixel_size_um,
                 provenance=origin | {"seed": seed},
             )
             done[key] = append(place, [entry], study)[0].image.name

@@ -281,5 +281,4 @@ def _examples(job: TrainingJob, study: Study) -> tuple[list[Example], str, float
             raise InputError(f"--{name} belongs to phantoms, and {job.data} is a folder: leave it out.")
     examples = folder_examples(job.data)
     sentence = f"{len(examples)} images of {patients_of(examples)} patients"
-    size = study.pixel_size_um if job.pixel_size_um is None else job.pixel_size_um
-    return examples, sentence, shared_pixel_size(examples, size)
+    return examples, sentence, shared_pixel_size(examples, job.pixel_size_um, study)

@@ -1,5 +1,7 @@
 """The pixel size of a data set folder: the table's column, the argument, and where they disagree."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from training.examples import folder_examples, shared_pixel_size
 from training.models import ModelSource
 from training.pipeline import TrainingJob, finetune
 from wdlora.errors import InputError
+from wdlora.study import shipped_study
 
 
 def folder(place, sizes, column=True):
@@ -80,6 +83,14 @@ def test_what_disagrees_or_is_unknown_is_refused_before_models_are_loaded(tmp_pa
 def test_a_size_that_is_known_lets_the_training_go_on_to_its_models(tmp_path, column, given):
     with pytest.raises(InputError, match=str(tmp_path / "no")):
         finetuned(folder(tmp_path / "data", ["0.7813"] * 4, column), given, tmp_path)
+
+
+def test_a_study_that_contradicts_the_column_is_named(tmp_path):
+    study = dataclasses.replace(shipped_study(), pixel_size_um=0.5)
+    examples = folder_examples(folder(tmp_path / "data", ["1.0417"] * 4))
+    with pytest.raises(InputError, match=r"pixel_size_um 0\.5 of the study ccm contradicts .*, which tells 1\.04"):
+        shared_pixel_size(examples, None, study)
+    assert shared_pixel_size(examples, 1.0417, study) == 1.0417  # what is said aloud goes first
 
 
 def test_without_the_column_the_argument_is_asked_for(tmp_path):

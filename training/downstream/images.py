@@ -98,7 +98,8 @@ def read_real(folder: Path, split: Path | None = None, pixel_size_um: float | No
     tables = [split] if split is not None else [folder / SPLIT] if (folder / SPLIT).is_file() else []
     stated = {one.patient: one.split for one in examples if one.split}
     known = merged((TABLE, stated), *((str(table), read_parts(table, examples, names)) for table in tables))
-    size = shared_pixel_size(examples, pixel_size_um)
+    study = study_of(folder)
+    size = shared_pixel_size(examples, pixel_size_um, study)
     images = [_labelled(one, names, size) for one in examples]
     patients = {one.patient for one in examples}
     if known and (new := sorted(patients - known.keys())):
@@ -106,7 +107,7 @@ def read_real(folder: Path, split: Path | None = None, pixel_size_um: float | No
             f"the split says nothing of {len(new)} of {len(patients)} patients in {folder}: complete {SPLIT}, or leave "
             "it out so that patients are drawn"
         )
-    return RealSet(images, {names.of(patient): part for patient, part in known.items()}, study_of(folder))
+    return RealSet(images, {names.of(patient): part for patient, part in known.items()}, study)
 
 
 def read_synthetic(folder: Path, real: RealSet, name: str = "", split: Path | None = None) -> SyntheticSet:

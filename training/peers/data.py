@@ -57,8 +57,8 @@ class PeerBatch:
 def read_peer_data(
     folder: Path, recipe: PeerRecipe, split: Path | None = None, pixel_size_um: float | None = None
 ) -> PeerData:
-    """The images of a data set. Who is held out stands in `split`, else in split.csv in the folder and in the column
-    `split`; of who is in neither, the recipe's share is drawn.
+    """The images of a data set. Who is held out stands in `split`, else in split.csv in the folder, and in the column
+    `split` of its table, which must agree; of who is in neither, the recipe's share is drawn.
 
     Raises InputError as a fine-tune on the folder does, and where a cohort has nobody to learn from.
     """
@@ -67,7 +67,8 @@ def read_peer_data(
     shares = TrainingConfig(validation_share=0.0, test_share=recipe.test_share, seed=recipe.seed)
     parts = parts_of(examples, shares, False, tables)
     sides = sides_of(examples, parts)
-    size = shared_pixel_size(examples, pixel_size_um)
+    study = study_of(folder)
+    size = shared_pixel_size(examples, pixel_size_um, study)
     cohorts = tuple(in_order({one.cohort for one in examples}))
     if alone := [name for name in cohorts if name not in {one.cohort for one in sides.learned}]:
         raise InputError(f"all patients of {' and '.join(alone)} are held out, so it cannot be learned: see {SPLIT}")
@@ -77,7 +78,7 @@ def read_peer_data(
         f"{len(learned)} images of {patients_of(sides.learned)} patients, {len(held)} images of "
         f"{patients_of([*sides.test, *sides.validation])} patients held out"
     )
-    return PeerData(learned, held, parts, cohorts, size, study_of(folder), sentence)
+    return PeerData(learned, held, parts, cohorts, size, study, sentence)
 
 
 def _labelled(example: Example, pixel_size_um: float) -> LabelledImage:

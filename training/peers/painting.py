@@ -25,7 +25,7 @@ def paint_with_peer(
         return peer.paint(case.mask, case.cohort, seed)
 
     origin = {"peer": peer.facts.peer, "peer_sha256": peer.digest, "first_seed": first_seed}
-    files = paint_cases(painter, cases, (study, peer.facts.pixel_size_um), first_seed, out, origin)
+    files = paint_cases(painter, cases, (study, None), first_seed, out, origin)
     if run is not None and (run / SPLIT).is_file():
         with atomic_write(out / SPLIT) as temporary:
             shutil.copyfile(run / SPLIT, temporary)
