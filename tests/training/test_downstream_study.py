@@ -16,7 +16,7 @@ from training.downstream.images import RealSet, SyntheticSet, read_real, read_sy
 from training.downstream.learning import rate_factor
 from training.downstream.record import study_record
 from training.downstream.splits import folds_of, refuse_leaks
-from training.downstream.study import DownstreamStudy, run_study
+from training.downstream.study import DownstreamStudy, check_real, run_study
 from wdlora.anatomy import trace
 from wdlora.errors import InputError
 from wdlora.evaluation.extractors import extractor
@@ -235,6 +235,19 @@ def test_what_is_missing_is_said_before_training(real, synthetic, tmp_path, monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="scikit-learn"):
         run_study(one)
+
+
+def test_what_real_images_do_not_allow_is_said_before_adapters_paint(real, synthetic, tmp_path, capsys):
+    one = study(real, synthetic, tmp_path)
+    check_real(one.real, one.folds, one.tasks, one.config)
+    with pytest.raises(InputError, match="smaller than a tile of 96"):
+        check_real(one.real, one.folds, one.tasks, replace(one.config, side=96))
+    alone = replace(one.folds[0], test=[image for image in one.folds[0].test if image.cohort != "T1DPN"])
+    with pytest.raises(InputError, match="the held-out patients hold no image of T1DPN"):
+        check_real(one.real, [alone], one.tasks, one.config)
+    write(tmp_path / "real", real)
+    assert main(["downstream", "--real", str(tmp_path / "real"), "--synthetic", "x", "--device", "gpu"]) == 2
+    assert "there is no device 'gpu'" in capsys.readouterr().err
 
 
 def test_data_sets_are_read_with_their_split(real, synthetic, tmp_path):

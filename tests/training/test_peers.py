@@ -1,5 +1,6 @@
 """Peers: recipes, losses by hand, twenty steps to a file, resuming to the bit, and pictures of masks of any size."""
 
+import dataclasses
 import importlib.util
 import json
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from tests.training.downstream_sets import PIXEL, images, write
 from training.__main__ import main
 from training.downstream.images import read_real, read_synthetic
+from training.held_out import held_out
 from training.peers import course
 from training.peers.adversary import Adversary, Remade, advance_both, kl_loss, pixel_loss
 from training.peers.data import as_levels, draw_crops, read_peer_data, signed
@@ -20,6 +22,7 @@ from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
 from wdlora.dataset.split import read_split, write_split
 from wdlora.errors import InputError
+from wdlora.study import shipped_study, write_study
 
 needs_monai = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("monai", "einops")),
@@ -428,7 +431,7 @@ def test_masks_of_any_size_are_painted_and_the_seed_decides(trained, shape, tmp_
 
 
 @needs_monai
-def test_a_folder_of_masks_needs_a_cohort_and_the_right_pixels(trained, clinic, tmp_path, capsys):
+def test_a_folder_of_masks_needs_a_cohort_and_the_right_pixels(trained, clinic, tmp_path, capsys, caplog):
     _, out = trained
 
     def paint(masks, *options):
@@ -438,7 +441,8 @@ def test_a_folder_of_masks_needs_a_cohort_and_the_right_pixels(trained, clinic, 
     assert "give --cohort NAME" in paint(clinic / "masks")[1]
     assert "leave out --cohort" in paint(clinic, "--cohort", "Control")[1]
     assert paint(clinic / "masks", "--cohort", "control")[0] == 0
-    assert {one.cohort for one in read_folder(tmp_path / "p")} == {"Control"}
+    assert "The pixel size of 15 of 15 masks" in caplog.text
+    assert {(one.cohort, one.pixel_size_um) for one in read_folder(tmp_path / "p")} == {("Control", None)}
     (tmp_path / "empty").mkdir()
     assert "holds no masks" in paint(tmp_path / "empty", "--cohort", "Control")[1]
     other = write(tmp_path / "other", images(500, 1, each=1))
@@ -456,6 +460,30 @@ def test_without_monai_one_sentence_says_so(clinic, tmp_path, monkeypatch, capsy
     assert main(["peers", "train", "spade", "--data", str(clinic), "--out", str(tmp_path / "run")]) == 2
     assert "the peers need monai" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_told_in_a_sentence(clinic, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run"), "--device", "gpu"]
+    assert main(["peers", "train", "spade", "--data", str(clinic), *out]) == 2
+    assert "there is no device 'gpu'" in capsys.readouterr().err
+    assert main(["peers", "paint", str(tmp_path), "--masks", str(clinic), *out]) == 2
+    assert "there is no device 'gpu'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pixel_size_that_the_study_alone_tells_counts(tmp_path):
+    data = write(tmp_path / "data", images(0, 4, each=1))
+    table = data / "dataset.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("1.04167", ""), encoding="utf-8")
+    recipe = load_recipe("spade", "small", {"size": 64})
+    with pytest.raises(InputError, match="has no pixel_size_um of 12 of 12 images"):
+        read_peer_data(data, recipe)
+    write_study(data / "study.toml", dataclasses.replace(shipped_study(), pixel_size_um=0.8))
+    assert read_peer_data(data, recipe).pixel_size_um == read_real(data).pixel_size_um == 0.8
+    assert read_peer_data(data, recipe, pixel_size_um=0.9).pixel_size_um == 0.9  # what is said aloud goes first
+    write_split(tmp_path / "split.csv", {read_folder(data)[0].patient: "train"})  # whoever is in no part is new
+    limits = {"size": None, "most": None, "pixel_size_um": None, "first_seed": 0}
+    assert held_out(data, tmp_path / "split.csv", **limits).pixel_size_um == 0.8
 
 
 def test_a_folder_without_a_peer_is_told(tmp_path, capsys):

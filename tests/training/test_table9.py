@@ -1,25 +1,31 @@
 """Table IX from end to end on a few phantoms: the same masks and split for every row, limits, and what was not run."""
 
+import dataclasses
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from training.__main__ import main
+from training.clock import PROCESSOR, WALL, Clock
 from training.config import load_preset
 from training.downstream.config import DownstreamConfig
+from training.held_out import DataCase
 from training.models import ModelSource
 from training.peers.recipe import load_recipe
-from training.table9.contenders import BASE, NAMES, PHANTOM, Table9Settings, seconds_a_picture
+from training.table9 import run
+from training.table9.contenders import BASE, NAMES, PHANTOM, Table9Settings, _counted, _minutes, seconds_a_picture
 from training.table9.page import NOT_RUN, write_table9
 from training.table9.phantoms import drawn_mask, write_phantoms
 from training.table9.run import Table9Job, run_table9
 from wdlora.clinic.images import read_mask
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
-from wdlora.dataset.split import read_split
+from wdlora.dataset.split import read_split, write_split
 from wdlora.errors import InputError
+from wdlora.study import Study, shipped_study
 
 HAS_MONAI = all(importlib.util.find_spec(name) for name in ("monai", "einops"))
 TRAINED = "spade" if HAS_MONAI else "lora"
@@ -66,8 +72,9 @@ def test_the_table_says_what_was_measured_and_what_not(done):
     assert sum(NOT_RUN in line for line in lines) == len(NAMES) - len(ROWS)
     assert BASE in values["not_run"] and "they are not ranked" in page and "nothing is claimed" in page
     rows = {row.name: row for row in found.rows}
-    assert rows[PHANTOM].core_minutes is None and rows[PHANTOM].parameters == 0
-    assert rows[TRAINED].parameters > 0 and rows[TRAINED].core_minutes is not None
+    assert rows[PHANTOM].minutes is None and rows[PHANTOM].parameters == 0
+    assert rows[TRAINED].parameters > 0 and rows[TRAINED].minutes is not None
+    assert "minutes of training (processor time)" in lines[0] and values["clock"] == PROCESSOR
     assert rows[PHANTOM].followed["traced_dice"] > 0.6 and rows[PHANTOM].followed["wrong_dice"] < 0.3
     assert json.loads((job.out / "table9.json").read_text(encoding="utf-8"))["rows"].keys() == rows.keys()
     assert (job.out / "figure9.png").is_file()
@@ -75,7 +82,6 @@ def test_the_table_says_what_was_measured_and_what_not(done):
 
 def test_a_second_call_computes_nothing_again(done, monkeypatch):
     job, found, _ = done
-    from training.table9 import run
 
     def never(*_):
         raise AssertionError("painted or compared again")
@@ -99,14 +105,147 @@ def test_phantoms_are_drawn_once_and_their_numbers_stay(done):
         write_phantoms(job.data, 4, 3)
 
 
-def test_the_median_of_the_pictures_after_the_first_is_timed(monkeypatch):
-    from training.table9 import contenders
+def test_phantoms_of_another_version_are_not_taken_for_those_of_this_one(done, tmp_path):
+    data = shutil.copytree(done[0].data, tmp_path / "data")
+    told = sorted((data / "provenance").iterdir())[3]
+    values = json.loads(told.read_text(encoding="utf-8"))
+    told.write_text(json.dumps(values | {"phantom": "phantom 1"}), encoding="utf-8")
+    with pytest.raises(InputError, match="holds images of phantom 1, and now phantom 2 is drawn"):
+        write_phantoms(data, 2, 3)
+    told.unlink()
+    with pytest.raises(InputError, match="holds images of an unknown version"):
+        write_phantoms(data, 2, 3)
 
+
+def test_another_split_than_the_first_call_s_is_refused(done, tmp_path):
+    job, _, _ = done
+    parts = read_split(job.out / "split.csv")
+    first = min(parts)
+    write_split(tmp_path / "other.csv", parts | {first: "test" if parts[first] == "train" else "train"})
+    for record in read_folder(job.data):
+        assert record.split  # it is the table that says it, so that another one contradicts it
+    with pytest.raises(InputError, match=f"the patient {first} is in"):
+        run_table9(dataclasses.replace(job, split=tmp_path / "other.csv"))
+    data = shutil.copytree(job.data, tmp_path / "data")
+    table = data / "dataset.csv"
+    head, *rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()]
+    column = head.index("split")
+    told = [head, *([*row[:column], "", *row[column + 1 :]] for row in rows)]
+    table.write_text("\n".join(",".join(row) for row in told) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"split.csv holds another split than .*other.csv says now"):
+        run_table9(dataclasses.replace(job, data=data, split=tmp_path / "other.csv"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"downstream": DownstreamConfig(side=192)}, "smaller than a tile of 192: give a smaller --size"),
+        ({"rows": ("lora",), "size": 192}, "smaller than the crop of 192"),
+        ({"rows": ("base",), "study": "sfn"}, "the preset own is for the study sfn/1, and .* is of ccm/1"),
+        ({"rows": (PHANTOM,), "drawn": False}, "fresh texture on phantoms' masks"),
+        ({"device": "gpu"}, "there is no device 'gpu'"),
+    ],
+)
+def test_what_a_later_row_would_refuse_is_refused_before_the_first_training(done, changes, told, tmp_path, monkeypatch):
+    job, changes = done[0], dict(changes)
+    settings = dataclasses.replace(job.settings, preset="own")
+    if size := changes.pop("size", None):
+        settings = dataclasses.replace(settings, finetune=dataclasses.replace(settings.finetune, size=size))
+    if name := changes.pop("study", None):
+        settings = dataclasses.replace(settings, study=Study(name, "1", shipped_study().cohorts))
+    monkeypatch.setattr(run, "ready", lambda *_: pytest.fail("a row was begun"))
+    job = dataclasses.replace(job, out=tmp_path, settings=settings, **changes)
+    with pytest.raises(InputError, match=told):
+        run_table9(job)
+    assert not (tmp_path / "split.csv").exists()  # the data may be corrected
+
+
+def test_scikit_learn_is_missed_before_the_first_training(done, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else find(name))
+    monkeypatch.setattr(run, "ready", lambda *_: pytest.fail("a row was begun"))
+    with pytest.raises(InputError, match=r"need scikit-learn: .* or give --seeds 0"):
+        run_table9(dataclasses.replace(done[0], out=tmp_path))
+
+
+def test_an_adapter_of_other_settings_base_or_data_is_not_taken_for_this_one(done, tmp_path):
+    """The rows base and wdlora, with nothing downstream."""
+    job = dataclasses.replace(done[0], rows=("wdlora", "base"), out=tmp_path / "out", seeds=0)
+    found = run_table9(job)
+    page = (write_table9(found), (job.out / "table9.md").read_text(encoding="utf-8"))[1]
+    rows = {row.name: row for row in found.rows}
+    assert rows["wdlora"].parameters > 0 and rows["wdlora"].minutes is not None
+    assert rows["base"].parameters == 0 and rows["base"].minutes is None
+    assert found.downstream is None and "accuracy C" not in page
+    pictures = found.pictures
+    assert any((a != b).any() for a, b in zip(pictures["wdlora"], pictures["base"], strict=True))
+    (job.out / "wdlora" / "cost.json").unlink()
+    (job.out / "wdlora" / "row.json").unlink()
+    assert run_table9(dataclasses.replace(job, rows=("wdlora",))).rows[0].minutes is None  # not 0
+
+    def refused(**changes):
+        with pytest.raises(InputError) as told:
+            run_table9(dataclasses.replace(job, **changes))
+        return str(told.value)
+
+    config = dataclasses.replace(job.settings.finetune, rank=8, steps=3)
+    told = refused(settings=dataclasses.replace(job.settings, finetune=config))
+    assert "rank (4 then, 8 now), steps (2 then, 3 now): name another --out" in told
+    data = shutil.copytree(job.data, tmp_path / "data")
+    head, *lines = (data / "dataset.csv").read_text(encoding="utf-8").splitlines()
+    captioned = [f"{head},caption", *(f"{line},blurred" for line in lines)]
+    (data / "dataset.csv").write_text("\n".join(captioned) + "\n", encoding="utf-8")
+    assert "trained with another data: name another --out" in refused(data=data)
+
+
+def test_a_digest_of_cases_is_of_everything_that_is_told_of_them():
+    mask, image = np.eye(8, dtype=bool), np.arange(64, dtype=np.uint8).reshape(8, 8)
+    case, study = DataCase("a.png", "Control", "P1", mask, image=image), shipped_study()
+    changed = [{"file": "b.png"}, {"cohort": "T1DPN"}, {"patient": "P2"}, {"caption": "blurred"}]
+    changed += [{"mask": ~mask}, {"image": image + 1}, {"mask": mask.reshape(4, 16), "image": image.reshape(4, 16)}]
+    digests = [run._digest([case], study, 1.0), run._digest([case], study, 1.1), run._digest([case] * 2, study, 1.0)]
+    digests += [run._digest([case], dataclasses.replace(study, version="9"), 1.0)]
+    digests += [run._digest([dataclasses.replace(case, **one)], study, 1.0) for one in changed]
+    assert len(set(digests)) == len(digests)
+    assert run._digest([dataclasses.replace(case, mask=mask.copy())], study, 1.0) == digests[0]
+
+
+def test_the_median_of_the_pictures_after_the_first_is_timed():
     ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 25.0, 30.0, 32.0])
-    monkeypatch.setattr(contenders.time, "process_time", lambda: next(ticks))
     painted = []
-    assert seconds_a_picture(painted.append, ["a", "b", "c"]) == 2.0  # 9 is the first; then 1, 5, 2
+    found = seconds_a_picture(painted.append, ["a", "b", "c"], lambda: next(ticks))
+    assert found == 2.0  # 9 is the first; then 1, 5, 2
     assert painted == ["a", "a", "b", "c"]
+
+
+def test_minutes_are_counted_over_calls_and_unknown_where_nothing_or_another_clock_counted(tmp_path):
+    class Ticking(Clock):
+        seconds = 0.0
+
+        def __call__(self):
+            self.seconds += 90.0
+            return self.seconds
+
+    file, clock = tmp_path / "cost.json", Ticking("cpu")
+    assert _minutes(file, clock) is None
+    with _counted(file, clock):
+        pass
+    with pytest.raises(KeyError), _counted(file, clock):
+        raise KeyError
+    assert _minutes(file, clock) == 3.0
+    other = Clock("cuda")
+    assert (clock.name, other.name) == (PROCESSOR, WALL) and _minutes(file, other) is None
+    file.write_text('{"seconds": 60.0}')  # as earlier versions wrote it
+    assert _minutes(file, clock) == 1.0 and _minutes(file, other) is None
+
+
+def test_on_an_accelerator_the_clock_is_read_once_its_work_is_done(monkeypatch):
+    from training import clock
+
+    done = []
+    monkeypatch.setattr(clock.torch.accelerator, "synchronize", lambda device: done.append(device.type))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(len(done)))
+    assert Clock("cuda")() == 1.0 and done == ["cuda"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +258,7 @@ def test_the_median_of_the_pictures_after_the_first_is_timed(monkeypatch):
         (["--held", "2"], "--held 2 is too few"),
         (["--seeds", "-1"], "--seeds -1"),
         (["--peer-preset", "huge"], "no preset 'huge' of spade; there are paper, small"),
+        (["--device", "gpu"], "there is no device 'gpu'"),
     ],
 )
 def test_what_cannot_be_run_is_told_before_anything_is_made(options, told, tmp_path, capsys):

@@ -109,17 +109,20 @@ def run(args: argparse.Namespace) -> None:
     from training.downstream.images import read_real
     from training.downstream.report import summary, write_downstream
     from training.downstream.splits import folds_of
-    from training.downstream.study import DownstreamStudy, run_study
+    from training.downstream.study import DownstreamStudy, check_real, run_study
     from wdlora.files import check_writable
     from wdlora.locks import at_work
+    from wdlora.qwen.memory import pick_device
 
     check_writable(args.out / "report.json")
+    pick_device(args.device)
     config = _config(args)
     if args.device == "cpu":
         torch.set_num_threads(1)  # the fastest at these sizes
     real = read_real(args.real, _split(args), args.pixel_size_um)
     folds = folds_of(real, 7 if args.seeds is None else args.seeds, config.test_share, args.folds)
     tasks = TASKS if args.task == "both" else (args.task,)
+    check_real(real, folds, tasks, config)  # before adapters paint
 
     def bar(items: Any, title: str, total: int) -> Any:
         return tqdm(items, title, total, unit="training", disable=None)

@@ -1,8 +1,8 @@
-"""The peers of the paper's Table IX on your data: SPADE, a conditional GAN, and "MAISI-2D", a latent diffusion.
+"""Train the peers of the paper's Table IX on your data: SPADE, a conditional GAN, and MAISI-2D, a latent diffusion.
 
-`train` learns from the training patients of a data set and writes a file; the same command goes on where it was
-stopped, to the bit. `paint` paints masks with it, any size, into a data set that every command reads. Both need the
-packages monai and einops (the extra "peers").
+`train` learns from the training patients of a data set and writes a file. The same command continues where it was
+stopped, with the same result, bit for bit. `paint` paints masks of any size with that file; what it writes is a data
+set that every command reads. Both need the packages monai and einops (the extra "peers").
 """
 
 import argparse
@@ -21,24 +21,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="train|paint")
     train = actions.add_parser("train", help="train a peer on a data set", allow_abbrev=False)
-    train.add_argument("peer", choices=_peers(), help="which one")
+    train.add_argument("peer", choices=_peers(), help="which peer to train")
     train.add_argument("--data", type=Path, required=True, metavar="DATA", help="data set of real images and masks")
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     train.add_argument(
-        "--preset", default="small", help="`small` for a CPU (default), `paper` for a GPU, or a TOML file"
+        "--preset", default="small", help="`small` for a CPU (default), `paper` for a GPU, or the path of a TOML file"
     )
     train.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
     )
-    train.add_argument("--split", type=Path, metavar="CSV", help="who is held out: as split.csv of another run")
-    train.add_argument("--pixel-size-um", type=float, metavar="SIZE", help="where dataset.csv does not tell it")
+    train.add_argument(
+        "--split",
+        type=Path,
+        metavar="CSV",
+        help="the held-out patients, as in split.csv of another run (default: as in the data)",
+    )
+    train.add_argument(
+        "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if neither dataset.csv nor the study tells it"
+    )
     paint = actions.add_parser("paint", help="paint masks with a trained peer", allow_abbrev=False)
     paint.add_argument("run", type=Path, metavar="DIR", help="folder of a finished training, or its file")
     paint.add_argument("--masks", type=Path, required=True, metavar="DIR", help="a data set, or a folder of masks")
-    paint.add_argument("--cohort", metavar="NAME", help="of all masks of a folder that is not a data set")
-    paint.add_argument("--part", choices=("train", "validation", "test"), help="of the run's split alone")
-    paint.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set to write")
-    paint.add_argument("--seed", type=int, default=0, help="decides the pictures together with their masks")
+    paint.add_argument("--cohort", metavar="NAME", help="cohort of all masks, if the folder is not a data set")
+    paint.add_argument(
+        "--part", choices=("train", "validation", "test"), help="paint only the masks of this part of the run's split"
+    )
+    paint.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set to write")
+    paint.add_argument(
+        "--seed", type=int, default=0, help="seed; each picture is decided by it and the mask (default: 0)"
+    )
     for action in (train, paint):
         action.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
         action.add_argument("--json", action="store_true", help="print the result as JSON")

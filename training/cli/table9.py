@@ -1,9 +1,10 @@
-"""The paper's Table IX on your data or on phantoms: SPADE, MAISI-2D, LoRA and WDLoRA on the same masks and split.
+"""Make the paper's Table IX on your data or on phantoms: SPADE, MAISI-2D, LoRA and WDLoRA on the same masks and split.
 
-Trains every row, paints the held-out patients' masks and the training patients', compares the first with the real
-images (KID, FID, PSNR, SSIM, biomarkers, whether the masks are followed) and trains downstream networks on the second
-(regimes C and B). The base without an adapter and, on phantoms, fresh texture of the same masks stand beside them as
-limits. Writes OUT/table9.md, table9.json and figure9.png; the same command goes on where it was stopped.
+Each row is trained, and paints the masks of the held-out patients and those of the training patients. The first are
+compared with the real images: KID, FID, PSNR, SSIM, biomarkers, and whether the masks are followed. Downstream networks
+are trained on the second (regimes C and B). Two limits stand beside the rows: the base without an adapter and, on
+phantoms, fresh texture of the same masks. Writes OUT/table9.md, OUT/table9.json and OUT/figure9.png. The same command
+continues where it was stopped.
 """
 
 import argparse
@@ -18,24 +19,50 @@ EXAMPLE = "python -m training table9 --out runs/table9"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--out", type=Path, default=Path("table9"), metavar="DIR", help="(default: table9)")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="data set of real images (default: phantoms)")
-    parser.add_argument("--patients", type=int, help="without --data: to learn from, a cohort (default: 40)")
-    parser.add_argument("--held", type=int, help="without --data: held out, a cohort (default: 30)")
-    parser.add_argument("--split", type=Path, metavar="CSV", help="with --data: who is held out")
-    parser.add_argument("--pixel-size-um", type=float, metavar="SIZE", help="where dataset.csv does not tell it")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="spade maisi lora wdlora base phantom (default: all)")
     parser.add_argument(
-        "--peer-preset", default="small", help="of both peers: `small` for a CPU (default), `paper` for a GPU"
+        "--out", type=Path, default=Path("table9"), metavar="DIR", help="output folder (default: table9)"
     )
-    parser.add_argument("--preset", default="miniature", help="of both adapters' fine-tune (default: miniature)")
-    parser.add_argument("--model", default="miniature", help="the adapters' base (default: miniature)")
-    parser.add_argument("--seeds", type=int, default=7, help="pairs downstream; 0 leaves it out (default: 7)")
-    parser.add_argument("--steps", type=int, default=400, help="of every downstream training (default: 400)")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="data set of real images (default: phantoms)")
+    parser.add_argument(
+        "--patients", type=int, help="without --data: number of phantoms of each cohort to learn from (default: 40)"
+    )
+    parser.add_argument(
+        "--held", type=int, help="without --data: number of phantoms of each cohort that are held out (default: 30)"
+    )
+    parser.add_argument(
+        "--split",
+        type=Path,
+        metavar="CSV",
+        help="with --data: the held-out patients, as in split.csv of a run (default: as in the data)",
+    )
+    parser.add_argument(
+        "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if the table of the data does not tell it"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", metavar="ROW", help="rows to make: spade maisi lora wdlora base phantom (default: all)"
+    )
+    parser.add_argument(
+        "--peer-preset",
+        default="small",
+        help="preset of SPADE and MAISI-2D: `small` for a CPU (default), `paper` for a GPU",
+    )
+    parser.add_argument(
+        "--preset", default="miniature", help="preset of the fine-tunes of LoRA and WDLoRA (default: miniature)"
+    )
+    parser.add_argument(
+        "--model", default="miniature", help="base of both adapters: a diffusers folder, or `miniature` (the default)"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=7,
+        help="number of seeds of the downstream study; 0 leaves the study out (default: 7)",
+    )
+    parser.add_argument("--steps", type=int, default=400, help="steps of each downstream training (default: 400)")
     parser.add_argument("--size", type=int, default=96, help="side of the downstream tiles in pixels (default: 96)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that measure images (default: 2)")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes that measure images (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
-    parser.add_argument("--json", action="store_true", help="print what table9.json holds")
+    parser.add_argument("--json", action="store_true", help="print the content of table9.json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,8 +75,10 @@ def run(args: argparse.Namespace) -> None:
     from training.table9.run import Table9Job, run_table9
     from wdlora.files import check_writable
     from wdlora.locks import at_work
+    from wdlora.qwen.memory import pick_device
 
     check_writable(args.out / "table9.json")
+    pick_device(args.device)
     if args.device == "cpu":
         torch.set_num_threads(1)
     rows = _rows(args)
@@ -79,14 +108,17 @@ def _rows(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    from training.config import load_preset
+    from training.config import load_preset, preset_study
     from training.models import ModelSource
     from training.peers.recipe import PEERS, load_recipe
     from training.table9.contenders import Table9Settings
+    from wdlora.study import read_study
 
     finetune = load_preset(args.preset, {"sample_every": 0, "validation_share": 0, "test_share": 0})
     recipes = {peer: load_recipe(peer, args.peer_preset) for peer in PEERS}
-    return Table9Settings(recipes, finetune, ModelSource(args.model), f"{args.peer_preset}, {args.preset}")
+    preset, peer_preset = (Path(name).stem for name in (args.preset, args.peer_preset))
+    study = None if (path := preset_study(args.preset)) is None else read_study(path)
+    return Table9Settings(recipes, finetune, ModelSource(args.model), preset, peer_preset, study)
 
 
 def _downstream(args: argparse.Namespace) -> Any:

@@ -56,12 +56,12 @@ def _panel(image: LabelledImage) -> NDArray:
     return np.array([float(found[name] or 0.0) for name in BIOMARKERS])
 
 
-def check_scikit_learn() -> None:
-    """Raise InputError where it is not installed."""
+def check_scikit_learn(without: str = "--task segmentation") -> None:
+    """Raise InputError where it is not installed; `without` is the option that does without it."""
     if importlib.util.find_spec("sklearn") is None:
         raise InputError(
             "the probe and the ceiling of a diagnosis need scikit-learn: python -m pip install scikit-learn, or give "
-            "--task segmentation"
+            f"{without}"
         )
 
 

@@ -45,16 +45,20 @@ def training_set(
     seed: int,
 ) -> TrainingSet:
     """The images of a regime. Raises InputError for images smaller than a tile."""
-    used = [*(real if config.share(regime) < 1 else ()), *(synthetic if config.share(regime) > 0 else ())]
-    if small := [image for image in used if min(image.image.shape) < config.side]:
-        raise InputError(
-            f"{small[0].identity} is {small[0].image.shape[1]} × {small[0].image.shape[0]} pixels, smaller than a tile "
-            f"of {config.side}: give a smaller --size"
-        )
+    check_tiles([*(real if config.share(regime) < 1 else ()), *(synthetic if config.share(regime) > 0 else ())], config)
     given = shuffled(real, seed) if regime.shuffled else list(real)
     return TrainingSet(
         _by_cohort(given, cohorts), _by_cohort(synthetic, cohorts), config.share(regime), regime.augmented
     )
+
+
+def check_tiles(images: Sequence[LabelledImage], config: DownstreamConfig) -> None:
+    """Raise InputError for images smaller than a tile."""
+    if small := [image for image in images if min(image.image.shape) < config.side]:
+        raise InputError(
+            f"{small[0].identity} is {small[0].image.shape[1]} × {small[0].image.shape[0]} pixels, smaller than a tile "
+            f"of {config.side}: give a smaller --size"
+        )
 
 
 def shuffled(images: Sequence[LabelledImage], seed: int) -> list[LabelledImage]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from training.downstream.baselines import Describer, ceiling, check_scikit_learn, labels_of, probe, traced
-from training.downstream.batches import TrainingBatch, TrainingSet, draw_batch, training_set
+from training.downstream.batches import TrainingBatch, TrainingSet, check_tiles, draw_batch, training_set
 from training.downstream.config import REGIMES, DownstreamConfig, Regime
 from training.downstream.images import LabelledImage, RealSet, SyntheticSet, digest_of
 from training.downstream.learning import pretrained_encoder, trained_network
@@ -98,6 +98,23 @@ Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
 def unwatched(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
     """Shows nothing."""
     return items
+
+
+def check_real(
+    real: RealSet,
+    folds: Sequence[Fold],
+    tasks: Sequence[str],
+    config: DownstreamConfig,
+    without: str = "--task segmentation",
+) -> None:
+    """Raise InputError for what a study of these images would refuse, before synthetic ones are there: images smaller
+    than a tile, cohorts that are not on both sides of a fold, scikit-learn that is missing (see `check_scikit_learn`).
+    """
+    if DIAGNOSIS in tasks:
+        check_scikit_learn(without)
+    check_tiles(real.images, config)
+    for fold in folds:
+        check_cohorts(fold, [], tasks)
 
 
 def run_study(study: DownstreamStudy, watch: Watch = unwatched) -> dict[str, TaskRuns]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from training.clock import Clock
 from training.downstream.learning import rate_factor
 from training.optimiser import Average
 from training.peers.data import PeerBatch
@@ -47,8 +48,8 @@ class PeerCourse:
     judge: Judge
 
     def run(self) -> float | None:
-        """Make all steps that are left; returns the seconds that all took (the processor's on a CPU, which others may
-        share), judgements included, or None where it was stopped before, with a checkpoint.
+        """Make all steps that are left; returns the seconds that all took (see `Clock`), judgements included, or None
+        where it was stopped before, with a checkpoint.
 
         Raises InputError where the folder holds checkpoints of another recipe or other data, and where a loss is not
         finite.
@@ -57,7 +58,7 @@ class PeerCourse:
         lessons = self.peer.lessons()
         total = sum(lesson.steps for lesson in lessons)
         stop, log, left = StopRequest(self.out), RunLog(self.out), self._left()
-        left.clock = time.process_time if self.device.type == "cpu" else time.monotonic
+        left.clock = Clock(self.device)
         left.began = left.clock()
         stop.clear()
         log.cut_after(left.step)

@@ -15,6 +15,7 @@ from training.peers.lesson import Peer
 from training.peers.recipe import MaisiRecipe, PeerRecipe, SpadeRecipe, recipe_of
 from wdlora.errors import InputError
 from wdlora.files import sha256, write_tensors
+from wdlora.qwen.memory import pick_device
 
 FILE = "peer.safetensors"
 KEY = "ccm_peer"
@@ -73,8 +74,10 @@ def save_peer(path: Path, network: Peer, facts: PeerFacts) -> None:
 def load_peer(folder: Path, device: torch.device | str = "cpu") -> TrainedPeer:
     """The peer that a finished training left in its folder, or in a file.
 
-    Raises InputError where there is none, for a damaged file or one of another format, and without MONAI.
+    Raises InputError where there is none, for a damaged file or one of another format, for a device that is not there,
+    and without MONAI.
     """
+    device = pick_device(device)
     from wdlora.weights.header import open_safetensors, read_header
 
     path = folder / FILE if folder.is_dir() else folder

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from training.clock import TOLD, Clock
 from training.peers.course import PeerCourse
 from training.peers.data import PeerData, as_levels, draw_crops, read_peer_data
 from training.peers.file import FILE, NOTE, PeerFacts, built_peer, load_peer, save_peer
@@ -22,6 +23,7 @@ from wdlora.dataset.split import TABLE as SPLIT
 from wdlora.errors import InputError
 from wdlora.files import write_json, write_text
 from wdlora.locks import at_work
+from wdlora.qwen.memory import pick_device
 
 JUDGED = 12
 """Held-out crops that are painted and traced while a peer is trained."""
@@ -54,8 +56,9 @@ class PeerJob:
 def train_peer(job: PeerJob) -> dict[str, Any]:
     """Train a peer, or go on with its training; returns `finished`, and of a finished one `file` and its figures.
 
-    Raises InputError, before the first step, for data and folders that cannot be used and without MONAI.
+    Raises InputError, before the first step, for data, folders and devices that cannot be used and without MONAI.
     """
+    pick_device(job.device)
     check_monai()
     data = read_peer_data(job.data, job.recipe, job.split, job.pixel_size_um)
     recipe = job.recipe.stepped(len(data.learned))
@@ -77,6 +80,7 @@ def train_peer(job: PeerJob) -> dict[str, Any]:
             "preset": job.preset,
             "data": data.sentence,
             "minutes": round(seconds / 60, 1),
+            "clock": Clock(job.device).name,
             "parameters": network.trained_parameters(),
             "painting_parameters": network.painting_parameters(),
         }
@@ -143,7 +147,7 @@ def _write_peer_card(job: PeerJob, facts: PeerFacts) -> None:
 - Cohorts: {", ".join(facts.cohorts)}; {facts.pixel_size_um:.4g} µm a pixel
 - Trained parameters {trained["parameters"] / 1e6:.2f} million without discriminators, of which painting needs
   {trained["painting_parameters"] / 1e6:.2f}; the paper's Table IX says {PUBLISHED_MILLIONS[job.peer]} for its own
-- {trained["minutes"]} minutes of training
+- {trained["minutes"]} minutes of training ({TOLD[trained["clock"]]})
 - Departures: {DEPARTURES[job.peer]}
 
 {followed}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.clock import TOLD, Clock
 from training.downstream.record import MAIN
 from training.downstream.statistics import LEAST_PAIRS
 from training.table9.contenders import NAMES, TITLES
@@ -31,6 +32,7 @@ def write_table9(found: Table9) -> dict[str, Any]:
         "data": f"{version_name()}, drawn" if found.job.drawn else found.job.data.name,
         "n": {"test": len(found.cases.cases)},
         "seeds": found.job.seeds,
+        "clock": Clock(found.job.device).name,
         "rows": {row.name: {key: value for key, value in asdict(row).items() if key != "name"} for row in found.rows},
         "not_run": [name for name in NAMES if name not in found.job.rows],
         "downstream": found.downstream,
@@ -42,7 +44,7 @@ def write_table9(found: Table9) -> dict[str, Any]:
 
 def table9_page(found: Table9) -> str:
     """The tables with what must be known before reading them."""
-    parts = [_account(found), _pictures(found.rows)]
+    parts = [_account(found), _pictures(found.rows, TOLD[Clock(found.job.device).name])]
     if found.downstream is not None:
         parts.append(_use(found.downstream, [row.name for row in found.rows]))
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(found))]) + "\n"
@@ -54,14 +56,13 @@ def _account(found: Table9) -> str:
     report = found.rows[0].report
     return (
         f"Data: {data}; {n} held-out images, whose masks every row painted; all rows were trained on the same other "
-        f"patients. One training run a row. Extractor {report['extractor']}, tracer {report['tracer']}. Minutes and "
-        "seconds are the processor's."
+        f"patients. One training run a row. Extractor {report['extractor']}, tracer {report['tracer']}."
     )
 
 
-def _pictures(rows: Sequence[Row]) -> str:
+def _pictures(rows: Sequence[Row], clock: str) -> str:
     columns = (
-        *("row", "trained parameters, million", "minutes of training", "seconds a picture"),
+        *("row", "trained parameters, million", f"minutes of training ({clock})", f"seconds a picture ({clock})"),
         *(
             "KID",
             "FID",
@@ -91,11 +92,11 @@ def _figures(row: Row) -> list[str]:
     verdicts = Counter(one["verdict"] for some in row.report["biomarkers"].values() for one in some.values())
     return [
         f"{row.parameters / 1e6:.3g}" if row.parameters else "0",
-        "–" if row.core_minutes is None else f"{row.core_minutes:.1f}",
+        "–" if row.minutes is None else f"{row.minutes:.1f}",
         f"{row.seconds:.2f}",
         *(_cell(fidelity[key], digits) for key, digits in _FIDELITY),
         f"{row.followed['traced_dice']:.3f}",
-        f"{row.followed['wrong_dice']:.3f}",
+        f"{row.followed['wrong_dice']:.3f}" if "wrong_dice" in row.followed else "–",
         f"{row.followed['traced_cnfl_error']:+.2f}",
         ", ".join(str(verdicts[name]) for name in ("equivalent", "different", "undecided")),
     ]

@@ -1,5 +1,6 @@
 """A data set of phantoms for those who have no images: a patient an image, with a split."""
 
+import json
 from pathlib import Path
 
 from training.examples import PhantomAppearance
@@ -8,7 +9,7 @@ from wdlora.anatomy.nerve_mask import NerveMask
 from wdlora.anatomy.phantoms.versions import version_name
 from wdlora.anatomy.scale import PIXEL_SIZE_UM
 from wdlora.cohorts import COHORTS
-from wdlora.dataset.folder import TABLE, read_folder
+from wdlora.dataset.folder import TABLE, Record, read_folder
 from wdlora.dataset.split import TEST, TRAIN
 from wdlora.dataset.writer import Entry, append
 from wdlora.errors import InputError
@@ -31,14 +32,19 @@ def drawn_mask(number: int) -> NerveMask:
 def write_phantoms(folder: Path, learned: int, held: int) -> Path:
     """A data set of `learned` + `held` patients a cohort, one image each, the latter of the test; kept if there.
 
-    Raises InputError where the folder holds another number of them.
+    Raises InputError where the folder holds another number of them, or phantoms of another version.
     """
     if (folder / TABLE).is_file():
-        parts = [one.split for one in read_folder(folder)]
+        records = read_folder(folder)
+        parts = [one.split for one in records]
         if (parts.count(TRAIN), parts.count(TEST)) != (learned * len(COHORTS), held * len(COHORTS)):
             raise InputError(
                 f"{folder} holds {parts.count(TRAIN)} phantoms to learn from and {parts.count(TEST)} held out: give "
                 "the same numbers, or another --out"
+            )
+        if others := sorted({_version(folder, one) for one in records} - {version_name()}):
+            raise InputError(
+                f"{folder} holds images of {', '.join(others)}, and now {version_name()} is drawn: name another --out"
             )
         return folder
     entries = []
@@ -58,3 +64,12 @@ def write_phantoms(folder: Path, learned: int, held: int) -> Path:
         )
     append(folder, entries)
     return folder
+
+
+def _version(folder: Path, record: Record) -> str:
+    """What the provenance of an image says that drew it."""
+    try:
+        told = json.loads((folder / "provenance" / f"{record.image.stem}.json").read_text(encoding="utf-8"))
+        return str(told["phantom"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "an unknown version"

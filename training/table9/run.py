@@ -7,6 +7,7 @@
 Everything is kept as it comes; the same call goes on where it was stopped.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,22 +18,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.clock import Clock
+from training.config import TrainingConfig
 from training.downstream.config import TASKS, DownstreamConfig
-from training.downstream.images import LabelledImage, RealSet, read_real, read_synthetic
+from training.downstream.images import RealSet, read_real, read_synthetic
 from training.downstream.report import write_downstream
-from training.downstream.splits import folds_of
-from training.downstream.study import DownstreamStudy, Watch, run_study, unwatched
-from training.held_out import HeldOut, MaskCase, compare_held_out, held_out, paint_cases, paired_sets
+from training.downstream.splits import Fold, folds_of
+from training.downstream.study import DownstreamStudy, Watch, check_real, run_study, unwatched
+from training.examples import folder_examples
+from training.held_out import DataCase, HeldOut, MaskCase, compare_held_out, held_out, paint_cases, paired_sets
 from training.peers.judging import followed
-from training.peers.lesson import check_monai
-from training.peers.recipe import PEERS
-from training.sides import parts_of, write_parts
-from training.table9.contenders import Contender, Ground, Table9Settings, ready, seconds_a_picture
+from training.sides import PublicNames, parts_of, write_parts
+from training.table9.contenders import Contender, Ground, Table9Settings, check_rows, ready, seconds_a_picture
 from wdlora.anatomy.tracing.segmenters import tracer_name
 from wdlora.clinic.images import as_uint8, read_image
 from wdlora.dataset.split import TABLE as SPLIT
-from wdlora.dataset.split import TRAIN
+from wdlora.dataset.split import TRAIN, read_split
+from wdlora.errors import InputError
 from wdlora.files import atomic_write, write_json
+from wdlora.qwen.memory import pick_device
+from wdlora.study import Study
 
 FIRST_SEED = 0
 """Of the pictures."""
@@ -62,11 +67,13 @@ class Table9Job:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a generator's pictures of the held-out masks. `report` is the evaluation's record."""
+    """What was measured of a generator's pictures of the held-out masks. `minutes` of the training and `seconds` a
+    picture are those of `Clock`; `report` is the evaluation's record.
+    """
 
     name: str
     parameters: int
-    core_minutes: float | None
+    minutes: float | None
     seconds: float
     followed: dict[str, float]
     report: dict[str, Any]
@@ -84,22 +91,24 @@ class Table9:
 
 
 def run_table9(job: Table9Job, watch: Watch = unwatched) -> Table9:
-    """Do what is not done yet. Raises InputError, before the first training, for data and rows that cannot be used."""
-    if any(name in PEERS for name in job.rows):
-        check_monai()
-    split = _split(job)
-    real = read_real(job.data, split, job.pixel_size_um)
-    found = held_out(job.data, split, size=None, most=None, pixel_size_um=real.pixel_size_um, first_seed=FIRST_SEED)
-    folds = folds_of(real, max(job.seeds, 1), job.downstream.test_share)
-    ground = Ground(job.data, split, job.out, real.pixel_size_um, job.drawn, job.device)
-    learned = [_case(image) for image in real.images if real.parts[image.patient] == TRAIN]
+    """Do what is not done yet. Raises InputError, before the first training, for data, rows and devices that cannot be
+    used, and where OUT holds another split or other adapters.
+    """
+    pick_device(job.device)
+    kept = (job.out / SPLIT).is_file()
+    try:
+        real, found, folds, learned, ground = _prepared(job)
+    except InputError:
+        if not kept:
+            (job.out / SPLIT).unlink(missing_ok=True)  # of data that may be corrected
+        raise
     rows, pictures = [], {}
     for name in job.rows:
         contender = ready(name, ground, job.settings)
         files = _painted(contender, found.cases, real, job.out / name / "test")
         if job.seeds:
             _painted(contender, learned, real, job.out / name / "train")
-            _bring(split, job.out / name / "train" / SPLIT)
+            _bring(ground.split, job.out / name / "train" / SPLIT)
         rows.append(_measured(name, contender, found, files, job))
         pictures[name] = [as_uint8(read_image(file).pixels) for file in files]
     downstream = None
@@ -111,21 +120,52 @@ def run_table9(job: Table9Job, watch: Watch = unwatched) -> Table9:
     return Table9(job, rows, downstream, found, pictures)
 
 
-def _split(job: Table9Job) -> Path:
-    """Who is held out, the same for every training: OUT/split.csv, made once."""
-    from training.config import TrainingConfig
-    from training.examples import folder_examples
+def _prepared(job: Table9Job) -> tuple[RealSet, HeldOut, list[Fold], list[DataCase], Ground]:
+    """The data and their split, once everything has been refused that a row or the downstream study would refuse."""
+    split = _split(job)
+    real = read_real(job.data, split, job.pixel_size_um)
+    found = held_out(job.data, split, size=None, most=None, pixel_size_um=real.pixel_size_um, first_seed=FIRST_SEED)
+    folds = folds_of(real, max(job.seeds, 1), job.downstream.test_share)
+    if job.seeds:
+        check_real(real, folds, TASKS, job.downstream, without="--seeds 0")
+    learned = [
+        DataCase(one.identity, one.cohort, one.patient, one.mask, one.caption, image=one.image)
+        for one in real.images
+        if real.parts[one.patient] == TRAIN
+    ]
+    of = _digest(learned, real.study, real.pixel_size_um)
+    ground = Ground(job.data, split, job.out, real.pixel_size_um, of, job.drawn, job.device)
+    check_rows(job.rows, real, ground, job.settings)
+    return real, found, folds, learned, ground
 
+
+def _split(job: Table9Job) -> Path:
+    """Who is held out, the same for every training: OUT/split.csv, made once. Raises InputError where it is there, and
+    split and data that are given now say otherwise.
+    """
     path = job.out / SPLIT
+    tables = [job.split] if job.split else [job.data / SPLIT] if (job.data / SPLIT).is_file() else []
+    config = TrainingConfig(validation_share=0.0, test_share=job.downstream.test_share)
+    parts = parts_of(folder_examples(job.data), config, False, tables)
     if not path.is_file():
-        tables = [job.split] if job.split else [job.data / SPLIT] if (job.data / SPLIT).is_file() else []
-        config = TrainingConfig(validation_share=0.0, test_share=job.downstream.test_share)
-        write_parts(path, parts_of(folder_examples(job.data), config, False, tables))
+        write_parts(path, parts)
+    names = PublicNames()
+    if read_split(path) != {names.of(patient): part for patient, part in parts.items()}:
+        raise InputError(
+            f"{path} holds another split than {job.split or job.data} says now: give the split and the data of "
+            "the first call, or another --out"
+        )
     return path
 
 
-def _case(image: LabelledImage) -> MaskCase:
-    return MaskCase(image.identity, image.cohort, image.patient, image.mask, image.caption)
+def _digest(cases: Sequence[DataCase], study: Study, pixel_size_um: float) -> str:
+    """SHA-256 of images with everything that is told of them."""
+    found = hashlib.sha256(f"{study.sha256} {pixel_size_um:.6g}".encode())
+    for case in cases:
+        told = [case.file, case.cohort, case.patient, case.caption, case.mask.shape]
+        found.update(json.dumps(told).encode() + np.packbits(case.mask).tobytes())
+        found.update(np.ascontiguousarray(case.image).tobytes())
+    return found.hexdigest()
 
 
 def _painted(contender: Contender, cases: Sequence[MaskCase], real: RealSet, place: Path) -> list[Path]:
@@ -139,10 +179,12 @@ def _bring(split: Path, target: Path) -> None:
 
 
 def _measured(name: str, contender: Contender, found: HeldOut, files: list[Path], job: Table9Job) -> Row:
-    """The figures of a row; what was measured of the same pictures by the same tracer is read again."""
-    out = job.out / name
+    """The figures of a row; what was measured of the same pictures and cases by one tracer and clock is read again."""
+    out, clock = job.out / name, Clock(job.device)
     kept = out / "row.json"
-    known = json.loads(json.dumps({"origin": contender.origin, "pictures": len(files), "tracer": tracer_name()}))
+    known = {"origin": contender.origin, "pictures": len(files), "tracer": tracer_name(), "clock": clock.name}
+    known["cases"] = _digest(found.cases, found.study, found.pixel_size_um)
+    known = json.loads(json.dumps(known))
     if kept.is_file() and (values := json.loads(kept.read_text(encoding="utf-8")))["of"] == known:
         return Row(**values["row"])
     pictures = [as_uint8(read_image(file).pixels) for file in files]
@@ -151,8 +193,8 @@ def _measured(name: str, contender: Contender, found: HeldOut, files: list[Path]
     row = Row(
         name,
         contender.parameters,
-        contender.core_minutes,
-        seconds_a_picture(lambda case: contender.painter(case, group, 0), list(found.cases[:TIMED])),
+        contender.minutes,
+        seconds_a_picture(lambda case: contender.painter(case, group, 0), found.cases[:TIMED], clock),
         followed(pictures, [case.mask for case in found.cases], found.pixel_size_um),
         {key: report[key] for key in ("extractor", "tracer", "n", "fidelity", "floor", "fresh_texture", "biomarkers")},
     )
