@@ -1,5 +1,6 @@
 """A first look writes settings, a user corrects them, and import-dataset obeys them."""
 
+import re
 import tomllib
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsy
 
     given = ("import-dataset", str(root), "--settings", str(file))
     assert main([*given, "--dry-run"]) == 2
-    assert "leave open pixel_size_um, DM+, DM−, HC: write what each is in place of ?" in capsys.readouterr().err
+    assert "leave open pixel_size_um, \"DM+\", \"DM−\", \"HC\": write what each is in place of ?" in capsys.readouterr().err
     text = file.read_text(encoding="utf-8").replace('pixel_size_um = "?"', "pixel_size_um = 1.0417")
     for label, cohort in (("HC", "Control"), ("DM+", "T1DPN"), ("DM−", "T1NoDPN")):
         text = text.replace(f'"{label}" = "?"', f'"{label}" = "{cohort}"')
@@ -36,6 +37,14 @@ def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsy
     assert run(root, "--columns", COLUMNS, "--labels", LABELS, "--out", str(tmp_path / "b")) == 0
     assert (tmp_path / "a" / "dataset.csv").read_bytes() == (tmp_path / "b" / "dataset.csv").read_bytes()
     assert len(read_folder(tmp_path / "a")) == 18
+
+
+def test_a_look_says_that_dates_will_be_refused(tmp_path):
+    root = export(tmp_path / "Export")
+    table = root / "Liste.csv"
+    table.write_text(re.sub(r"\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4}", "03/04/2024", table.read_text("utf-8")), "utf-8")
+    assert look(root, tmp_path / "s.toml") == 0
+    assert 'visit = "Datum"   # 03/04/2024 does not tell day from month' in (tmp_path / "s.toml").read_text("utf-8")
 
 
 def test_masks_of_the_same_names_in_another_folder_and_a_prefix(tmp_path):

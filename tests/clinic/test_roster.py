@@ -2,7 +2,7 @@
 
 import pytest
 
-from wdlora.clinic.roster import read_roster
+from wdlora.clinic.roster import read_roster, uncertain_date
 from wdlora.errors import InputError
 
 TABLE = """File,Patient,Eye,Visit,Cohort
@@ -71,6 +71,8 @@ def test_bad_tables_are_refused(tmp_path, text, message):
         ("2024/1/31", "2024.02.01"),
         ("31.1.2024", "1.2.2024"),
         ("31.01.24", "01.02.2024"),
+        ("13/01/2024", "02/03/2024"),
+        ("01-25-2024", "03-02-2024 10:15"),
     ],
 )
 def test_dates_are_numbered_in_their_order(tmp_path, dates):
@@ -80,13 +82,20 @@ def test_dates_are_numbered_in_their_order(tmp_path, dates):
 
 
 @pytest.mark.parametrize(
-    "date", ["03/04/2020", "01-25-2024", "31-01-2024", "24-01-31", "2024-25-01", "2024-02-30", "30.13.2024", "202401"]
+    "date",
+    [
+        *("03/04/2020", "01/13/2024,13/02/2024", "31-02-2024", "13/01-2024", "13/01/24"),
+        *("24-01-31", "2024-25-01", "2024-02-30", "30.13.2024", "202401"),
+    ],
 )
 def test_uncertain_dates_are_refused(tmp_path, date):
-    table = roster(tmp_path, f"file,patient,visit\na.bmp,X,{date}\n")
-    with pytest.raises(InputError, match=f"{date}.*YYYY-MM-DD"):
+    dates = date.split(",")
+    lines = "".join(f"{number}.bmp,X,{one}\n" for number, one in enumerate(dates))
+    table = roster(tmp_path, f"file,patient,visit\n{lines}")
+    with pytest.raises(InputError, match=f"{dates[0]}.*YYYY-MM-DD"):
         read_roster(table)
-    assert read_roster(table, keep_names=True)["a.bmp"].visit == date
+    assert uncertain_date(dates) == dates[0]
+    assert read_roster(table, keep_names=True)["0.bmp"].visit == dates[0]
 
 
 def test_short_keys_and_absent_tables_are_refused(tmp_path):

@@ -133,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         patients = "" if report.patients is None else f" of {report.patients} patients"
-        print(f"{report.layout}: {report.written} images written{patients}, {report.already_there} were there already")
+        earlier = f", {report.already_there} were there already" if report.already_there else ""
+        print(f"{report.written} images written{patients}{earlier}: {args.out} (layout {report.layout})")
         if report.replaced:
             print(f"{report.replaced} masks replaced by corrected ones; the old ones are kept as hidden files")
         if report.traced:

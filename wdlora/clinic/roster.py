@@ -6,7 +6,7 @@ that stay the same from table to table (HMAC-SHA-256, RFC 2104).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,6 +22,7 @@ EYES["left"] = "left"
 _LIKE_A_DATE = re.compile(r"(\d{4}[-./]?\d{1,2}[-./]?\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4})([ T].*)?")
 _YEAR_FIRST = re.compile(r"(\d{4})(?:[-./](\d{1,2})[-./](\d{1,2})|(\d{2})(\d{2}))")
 _DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})")
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4})(?:[ T].*)?")
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def _pseudonyms(names: list[str], letter: str, digits: int, key: bytes | None) -
 def _visits(rows: list[dict[str, str]]) -> list[str]:
     """Visits as written; dates as V1, V2, … in their order within the patient."""
     dates: dict[str, set[date]] = {}
-    parsed = [_date(row["visit"]) for row in rows]
+    day_at = _place_of_the_day([row["visit"] for row in rows])
+    parsed = [_date(row["visit"], day_at) for row in rows]
     for row, day in zip(rows, parsed, strict=True):
         if day:
             dates.setdefault(row["patient"], set()).add(day)
@@ -153,11 +155,33 @@ def _visits(rows: list[dict[str, str]]) -> list[str]:
     ]
 
 
-def _date(text: str) -> date | None:
+def uncertain_date(visits: Iterable[str]) -> str:
+    """The first of a table's visits that `read_roster` refuses as a date; empty where it takes all of them."""
+    told = [visit.strip() for visit in visits]
+    day_at = _place_of_the_day(told)
+    for visit in told:
+        try:
+            _date(visit, day_at)
+        except InputError:
+            return visit
+    return ""
+
+
+def _place_of_the_day(visits: Iterable[str]) -> int | None:
+    """Which number of dates such as 31/01/2024 or 01-31-2024 is the day, 0 or 1: the one that exceeds 12 somewhere in
+    the table. None where neither does, or both do.
+    """
+    found = [match for visit in visits if (match := _YEAR_LAST.fullmatch(visit))]
+    large = [any(int(match.group(at)) > 12 for match in found) for at in (1, 3)]
+    return None if large[0] == large[1] else large.index(True)
+
+
+def _date(text: str, day_at: int | None) -> date | None:
     """The day that a visit names, None where it looks like no date.
 
-    With the year first it has four digits; with dots the day comes first, a year of two digits being in this century.
-    Raises InputError for other orders, in which day, month and year are anybody's guess, and for days that are none.
+    With the year first it has four digits; with dots the day comes first, a year of two digits being in this century;
+    with dashes or slashes and the year last, `day_at` says which number is the day. Raises InputError for other
+    orders, in which day, month and year are anybody's guess, and for days that are none.
     """
     match = _LIKE_A_DATE.fullmatch(text)
     if not match:
@@ -168,4 +192,9 @@ def _date(text: str) -> date | None:
         if first := _DAY_FIRST.fullmatch(match.group(1)):
             day, month, year = (int(part) for part in first.groups())
             return date(year if year > 99 else 2000 + year, month, day)
-    raise InputError(f"the visit {text!r} is not an unambiguous date: write dates as YYYY-MM-DD")
+        if (last := _YEAR_LAST.fullmatch(text)) and day_at is not None:
+            numbers = int(last.group(1)), int(last.group(3))
+            return date(int(last.group(4)), numbers[1 - day_at], numbers[day_at])
+    raise InputError(
+        f"the visit {text!r} does not say for certain which day it is: write dates as YYYY-MM-DD, or DD.MM.YYYY with dots"
+    )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..clinic.images import decode, read_mask
-from ..clinic.roster import COLUMNS, EYES
+from ..clinic.roster import COLUMNS, EYES, uncertain_date
 from ..cohorts import cohort_in
 from ..csv_table import csv_rows, one_form
 from ..errors import InputError
@@ -152,7 +152,8 @@ def _roster(table: Path, images: Sequence[Path], study: Study) -> list[str]:
         theirs = columns.get(name)
         needed = name in ("file", "patient")
         if theirs or needed:
-            lines.append(f"{name} = {toml_string(theirs or OPEN)}" + ("" if theirs else "   # needed"))
+            remark = _on_dates(rows, theirs) if theirs and name == "visit" else "" if theirs else "   # needed"
+            lines.append(f"{name} = {toml_string(theirs or OPEN)}{remark}")
         else:
             lines.append(f'# {name} = ""')
     lines += ["", f"[labels]   # each is {', '.join(study.cohorts)}, or {NONE} to leave its images out"]
@@ -160,6 +161,12 @@ def _roster(table: Path, images: Sequence[Path], study: Study) -> list[str]:
         counts = Counter(row[columns["cohort"]].strip() for row in rows)
         lines += [_label(label, count, study) for label, count in sorted(counts.items()) if label]
     return lines
+
+
+def _on_dates(rows: Sequence[dict[str, str]], column: str) -> str:
+    """A comment where the visits are dates that will be refused."""
+    odd = uncertain_date(row[column] for row in rows)
+    return f"   # {odd} does not tell day from month: write dates as YYYY-MM-DD in the table" if odd else ""
 
 
 def _label(label: str, count: int, study: Study) -> str:

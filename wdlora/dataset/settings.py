@@ -101,4 +101,5 @@ def _open(table: Mapping[str, Any]) -> Iterator[str]:
     """The entries that a first look could not tell and nobody has written since."""
     for name, value in table.items():
         inside = value.items() if isinstance(value, dict) else [(name, value)]
-        yield from (key for key, inner in inside if isinstance(inner, str) and inner.strip() == OPEN)
+        still = [key for key, inner in inside if isinstance(inner, str) and inner.strip() == OPEN]
+        yield from (f'"{key}"' if name == "labels" else key for key in still)
