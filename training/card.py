@@ -13,6 +13,8 @@ from wdlora.evaluation.report.sentences import Answer
 from wdlora.files import sha256, write_text
 from wdlora.study import Study
 
+CARD = "README.md"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -32,7 +34,7 @@ def write_model_card(out: Path, told: Account) -> None:
     """Write README.md into the folder of a finished run."""
     fields = "\n".join(f"| {key} | {value} |" for key, value in told.config.to_dict().items())
     write_text(
-        out / "README.md",
+        out / CARD,
         f"""# A {told.config.method} adapter of {told.base}
 
 For synthesising corneal confocal microscopy images from a nerve mask and a clinical cohort.
@@ -72,7 +74,7 @@ def link_evaluation(run: Path, report: Path, answers: Sequence[Answer]) -> None:
     A later evaluation takes the place of an earlier one. Nothing is done where the folder holds no card, or the report
     lies outside it, where no link would hold.
     """
-    card = run / "README.md"
+    card = run / CARD
     if not card.is_file() or not report.resolve().is_relative_to(run.resolve()):
         return
     before, _, rest = card.read_text(encoding="utf-8").partition(f"\n{HELD_OUT}\n")

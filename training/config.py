@@ -219,6 +219,11 @@ def presets() -> list[str]:
     return [path.stem for path in visible(PRESETS, "*.toml")]
 
 
+def preset_purpose(name: str) -> str:
+    """What a preset is for: the first line of its file."""
+    return _path(name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
 def load_preset(name: str, overrides: dict[str, Any] | None = None) -> TrainingConfig:
     """Read a preset by name, or a TOML file by path, and apply overrides.
 

@@ -1,6 +1,7 @@
 """Which model is trained or evaluated, and how it is loaded."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,20 @@ from wdlora.qwen.miniature_files import miniature_files
 from wdlora.weights.base import Weights
 
 MINIATURE = "miniature"
+TRAINED_ON = {"float8_e4m3fn": "fp8", "nf4": "nf4"}
+"""Precisions by the words of adapter metadata."""
+
 STORAGE = {"fp32": "full", "bf16": "full", "fp8": "fp8", "nf4": "nf4"}
+
+
+def precision_for(model: str, trained_on: Sequence[str | None]) -> str:
+    """The precision at which `model` is to carry adapters: that on which all of them were trained, else bf16; fp32 of
+    the miniature. `trained_on` are the `base_quantisation` of their metadata.
+    """
+    if model == MINIATURE:
+        return "fp32"
+    found = {TRAINED_ON.get(str(stored), "bf16") for stored in trained_on}
+    return found.pop() if len(found) == 1 else "bf16"
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class ModelSource:
     def stored_as(self, precision: str) -> str | None:
         """How the frozen weights are stored while training, in the words of adapter metadata."""
         if precision in ("fp8", "nf4"):
-            return {"fp8": "float8_e4m3fn", "nf4": "nf4"}[precision]
+            return next(stored for stored, name in TRAINED_ON.items() if name == precision)
         path = miniature_files().transformer if self.folder == MINIATURE else self.transformer
         return Weights(path or Path(str(self.folder)) / "transformer").quantisation
 

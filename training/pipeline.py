@@ -30,6 +30,7 @@ from training.monitor import Monitor
 from training.output import ADAPTER, origins
 from training.prepare import EncodedView, Preparer
 from training.processes import accelerator_for
+from training.progress import say
 from training.record import check_start, record
 from training.sides import Sides, described, parts_of, patients_of, sides_of, warn, write_parts
 from training.starting import read_start, split_beside, starting_values
@@ -134,6 +135,7 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     config, out, main, sides = job.config, Path(job.out), accelerator.is_main_process, data.sides
     if main:
         _warn(config, sides)
+        say(f"{data.sentence}: {described(sides)}. They are encoded first.")
     cache = Cache(job.cache or out / "cache")
     views, vae = _encoded(job, sides, cache, device, accelerator, data.study)
     model = dataclasses.replace(job.model.load(config.precision, device, ("transformer",)), vae=vae)
@@ -245,6 +247,7 @@ def _written(
     judged = Adapter.load(best or run.out / ADAPTER)
     test: dict[str, Any] | None = None
     if views and run.monitor:
+        say("The last step is made. The best adapter is judged on the test.")
         with run.carrying(parameters_of(judged)):
             figures = run.monitor.test(views)
         test = {"adapter": (best or run.out / ADAPTER).name, "step": judged.metadata.step} | figures

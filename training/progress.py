@@ -84,7 +84,7 @@ class Pace:
         now = time.monotonic()
         if self._lines and (self._said is None or now - self._said >= EVERY_S):
             self._said = now
-            print(self.line(), file=sys.stderr, flush=True)
+            say(self.line())
         postfix = {"loss": f"{float(np.mean(self._losses)):.4f}"}
         if memory := peak_memory(self.device):
             postfix["peak"] = f"{memory['peak_memory_gb']:.1f} GB"
@@ -101,6 +101,11 @@ class Pace:
         told += [f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"]
         told += [f"peak {facts['peak_memory_gb']:.1f} GB"] if "peak_memory_gb" in facts else []
         return ", ".join(told)
+
+
+def say(sentence: str) -> None:
+    """Write what a run does now to standard error."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:

@@ -71,7 +71,7 @@ def test_a_missing_package_is_named_with_its_extra(home, capsys, monkeypatch):
     version = installation._version
     monkeypatch.setattr(installation, "_version", lambda name: None if name == "pydicom" else version(name))
     status, out = printed(capsys)
-    assert status == 0 and "DICOM lacks pydicom (pip install 'wdlora-ccm[dicom]')" in out
+    assert status == 0 and "DICOM lacks pydicom (pip install pydicom)" in out
     monkeypatch.setattr(installation, "_version", lambda name: None if name == "peft" else version(name))
     status, out = printed(capsys)
     assert status == 1 and "nodes and commands lacks peft (install requirements.txt)" in out

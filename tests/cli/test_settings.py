@@ -28,7 +28,7 @@ def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsy
 
     given = ("import-dataset", str(root), "--settings", str(file))
     assert main([*given, "--dry-run"]) == 2
-    assert "leave open pixel_size_um, \"DM+\", \"DM−\", \"HC\": write what each is in place of ?" in capsys.readouterr().err
+    assert 'leave open pixel_size_um, "DM+", "DM−", "HC": write what each is in place of ?' in capsys.readouterr().err
     text = file.read_text(encoding="utf-8").replace('pixel_size_um = "?"', "pixel_size_um = 1.0417")
     for label, cohort in (("HC", "Control"), ("DM+", "T1DPN"), ("DM−", "T1NoDPN")):
         text = text.replace(f'"{label}" = "?"', f'"{label}" = "{cohort}"')

@@ -85,7 +85,14 @@ def test_the_first_page_from_files_to_a_picture(hospital, capsys):
             open_ones = re.findall(r"^(\S+) = \"\?\"", guessed, re.MULTILINE)
             assert open_ones == ["pixel_size_um", '"DM+"', '"DM−"', '"HC"']
             Path("export.toml").write_text(corrected(guessed), encoding="utf-8")
-    assert "110 images would be taken, 0 files left out; nothing was written" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "110 images would be taken, 0 files left out; nothing was written" in out
+    assert "110 images written of 55 patients: my-data (layout own)" in out
+    assert (
+        "49 patients for training, 3 for validation, 3 for the test; each in one part. They are encoded first." in err
+    )
+    assert re.search(r"On the test: Dice 0\.\d{3} of traced pictures and masks, CNFL error [+-][\d.]+ mm/mm²", out)
+    assert "Every figure: runs/first/README.md, pictures: runs/first/sheets" in out
 
     first, second = parts("first"), parts("second")
     assert Counter(first.values()) == {"train": 49, "validation": 3, "test": 3}

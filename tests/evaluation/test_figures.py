@@ -216,6 +216,8 @@ def test_what_is_not_defined_says_why():
     values, owners = np.zeros((12, 3)), (np.repeat(np.arange(4), 3), 100 + np.arange(12))
     found = fidelity(values, values, owners)
     assert not found.figures["auc"].defined and "5 patients" in found.figures["auc"].reason
+    three = fidelity(values, values, (np.repeat(np.arange(3), 4), 100 + np.arange(12)))
+    assert "2 patients in each set; each set here is half of the patients" in three.floor["kid"].reason
     nothing = fidelity(values, values, (np.zeros(12), 100 + np.arange(12)))
     assert "at least 4 are needed" in nothing.figures["kid"].reason
     assert undefined("too few", 3).to_dict() == {"value": None, "low": None, "high": None, "n": 3, "reason": "too few"}

@@ -208,6 +208,8 @@ def test_damaged_files(files, tmp_path):
     shutil.rmtree(folder / "vae")
     with pytest.raises(InputError, match="no subfolder vae"):
         load(folder)
+    with pytest.raises(InputError, match=r"no folder Qwen/Qwen-Image-Edit: .*nothing is downloaded"):
+        load("Qwen/Qwen-Image-Edit")
     with pytest.raises(InputError, match="no text encoder was given"):
         load(ModelFiles(transformer=files.transformer, vae=files.vae))
 

@@ -205,6 +205,13 @@ def test_a_preset_names_its_study_from_its_own_folder(tmp_path):
             preset_study(str(own))
 
 
+def test_the_list_says_what_every_preset_is_for(capsys):
+    assert main(["finetune", "--preset", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == presets()
+    assert "paper_r16      4000 steps, nf4. The paper's WDLoRA at rank 16: attention" in printed
+
+
 def test_a_fine_tune_obeys_the_study_of_its_preset(tmp_path, capsys):
     own = tmp_path / "own.toml"
     text = (PRESETS / "miniature.toml").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from training.config import load_preset
 from training.evaluate import evaluate_adapters, mask_agreement, matched_baseline
 from training.evaluation_report import MaskAgreement, PictureSet, _share
 from training.examples import phantom_examples
-from training.models import ModelSource
+from training.models import ModelSource, precision_for
 from training.monitor import paint_view
 from training.prepare import Preparer
 from training.prompt_effect import appearance_change, prompt_losses
@@ -35,6 +35,13 @@ from wdlora.qwen.sampling import Sampling, initial_noise
 @pytest.fixture(scope="module")
 def base():
     return load_miniature()
+
+
+def test_a_base_is_stored_as_while_its_adapters_were_trained():
+    assert precision_for("Qwen-Image-Edit", ["nf4", "nf4"]) == "nf4"
+    assert precision_for("Qwen-Image-Edit", ["float8_e4m3fn"]) == "fp8"
+    assert precision_for("Qwen-Image-Edit", [None]) == precision_for("Qwen-Image-Edit", ["nf4", None]) == "bf16"
+    assert precision_for("miniature", [None, "nf4"]) == "fp32"
 
 
 def test_appearance_of_a_drawn_line():

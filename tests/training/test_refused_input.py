@@ -45,6 +45,10 @@ def test_bad_input_is_named_before_the_first_step(tmp_path):
         run(tmp_path, *preset, "--set", "steps")
     with pytest.raises(InputError, match="steps is set twice, to 100 and to 200"):
         run(tmp_path, *preset, "--set", "steps=100", "rank=2", "--set", "steps=200")
+    with pytest.raises(InputError, match="steps is set twice, to 100 and to 5"):
+        run(tmp_path, *preset, "--set", "steps=100", "--steps", "5")
+    with pytest.raises(InputError, match="steps must be int"):
+        run(tmp_path, *preset, "--steps", "few")
     with pytest.raises(InputError, match="Name the model"):
         run(tmp_path, "--preset", "miniature")
     with pytest.raises(InputError, match="--pixel-size-um"):

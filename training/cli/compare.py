@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         default=[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
-        help="learning rates to try first; further ones follow if the best is at an end (default: %(default)s)",
+        help="learning rates to try first, at least 5; further ones follow if the best is at an end "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--tuning-seeds", type=int, default=2, help="seeds for each rate, counted from 100 (default: %(default)s)"

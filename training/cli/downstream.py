@@ -172,10 +172,11 @@ def _generators(args: argparse.Namespace, real: "RealSet") -> "list[SyntheticSet
     from dataclasses import replace
 
     from training.downstream.painting import open_adapters, paint_sets
-    from training.models import ModelSource
+    from training.models import ModelSource, precision_for
 
     origins = open_adapters(args.adapter, args.split)
-    base = ModelSource(args.model).load("fp32" if args.model == "miniature" else "bf16", args.device)
+    precision = precision_for(args.model, [one.adapter.metadata.base_quantisation for one in origins])
+    base = ModelSource(args.model).load(precision, args.device)
     cfg = base.defaults.cfg if args.cfg is None else args.cfg
     sampling = replace(base.defaults, steps=args.sampler_steps, sampler="heun").guided_by(cfg)
     painted = paint_sets(origins, base, real, sampling, args.paint_size, args.out / "adapters")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wdlora.adapter import Adapter
 
 EXAMPLE = """python -m training evaluate --adapter runs/first/adapter.safetensors --size 96 --cfg 1 --out first_eval
-  python -m training evaluate --adapter runs/ours/adapter.safetensors --model models/Qwen-Image-Edit --data our_data"""
+  python -m training evaluate --adapter runs/ours/best.safetensors --model models/Qwen-Image-Edit --data our_data"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp8", "nf4"),
-        help="storage of the frozen transformer (default: fp32 for `miniature`, else bf16)",
+        help="storage of the frozen transformer (default: as in the training of the adapter)",
     )
     parser.add_argument(
         "--offload",
@@ -105,7 +105,7 @@ def _on_phantoms(args: argparse.Namespace) -> None:
     _refuse_copies(args.adapter)
     _refuse_studies(args.adapter, adapters)
     cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed, args.phantom or VERSION)
-    base, sampling = _model(args)
+    base, sampling = _model(args, adapters)
     found = evaluate_adapters(base, adapters, cases, sampling, args.appearance or "cohort", args.out)
     write_json(args.out / "figures.json", found.to_dict())
     write_text(args.out / "tables.md", found.tables())
@@ -137,7 +137,7 @@ def _on_held_out(args: argparse.Namespace) -> None:
     table = args.split or (beside if beside.is_file() else None)
     limits = {"size": args.size, "most": args.count, "pixel_size_um": args.pixel_size_um, "first_seed": args.seed}
     found = held_out(args.data, table, **limits)
-    base, sampling = _model(args)
+    base, sampling = _model(args, [adapter])
     apply_adapter(base.transformer, adapter)
     origin = {"adapter_sha256": sha256(file), "base_sha256": base.hashes.get("transformer"), "seed": args.seed}
     origin |= {"size": args.size, "sampling": asdict(sampling)}
@@ -147,17 +147,19 @@ def _on_held_out(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(values, ensure_ascii=False))
     else:
+        print(f"{found.note}.")
         print("\n".join(f"{one.question:<26}{one.short}\n    {one.sentence}" for one in answers(compared)))
         print(f"report: {out / 'report.html'}")
 
 
-def _model(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The base model, and how it samples."""
+def _model(args: argparse.Namespace, adapters: "list[Adapter]") -> tuple[Any, Any]:
+    """The base model, stored as while the adapters were trained, and how it samples."""
     from dataclasses import replace
 
-    from training.models import ModelSource
+    from training.models import ModelSource, precision_for
 
-    precision = args.precision or ("fp32" if args.model == "miniature" else "bf16")
+    trained_on = [adapter.metadata.base_quantisation for adapter in adapters]
+    precision = args.precision or precision_for(args.model, trained_on)
     base = ModelSource(args.model).load(precision, args.device, offload=args.offload)
     cfg = base.defaults.cfg if args.cfg is None else args.cfg
     return base, replace(base.defaults, steps=args.steps, sampler=args.sampler).guided_by(cfg)

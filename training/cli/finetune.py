@@ -9,6 +9,7 @@ with `accelerate launch -m training finetune …`.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from training.cli.recipe_options import overrides_of
 from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="pixel size of the images, if dataset.csv does not tell it; phantoms have 1.0417",
     )
+    parser.add_argument("--steps", metavar="N", help="optimiser steps, short for --set steps=N (default: the preset's)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change fields of the preset"
     )
@@ -72,22 +74,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from training.config import load_preset, preset_study, presets
+    from training.config import load_preset, preset_purpose, preset_study, presets
     from training.models import ModelSource
     from training.pipeline import TrainingJob, finetune
 
     if args.preset == "list":
         for name in presets():
             config = load_preset(name)
-            print(f"{name:16} {config.method}, rank {config.rank}, {', '.join(config.targets)}, {config.steps} steps")
+            print(f"{name:14} {config.steps:4} steps, {config.precision}. {preset_purpose(name)}")
         return 0
     if args.out is None:
         raise InputError("Name the folder of the run with --out.")
-    overrides = overrides_of(args.set)
+    settings = [*args.set, *([f"steps={args.steps}"] if args.steps else [])]
+    overrides = overrides_of(settings)
     config = load_preset(args.preset, overrides)
     job = TrainingJob(
         config=config,
-        preset=Path(args.preset).stem + ("" if not overrides else " with " + ", ".join(args.set)),
+        preset=Path(args.preset).stem + ("" if not overrides else " with " + ", ".join(settings)),
         out=args.out,
         data=args.data,
         appearance=args.appearance,
@@ -107,9 +110,22 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps(result))
     elif result["finished"]:
-        print(f"Adapter: {result['adapter']}")
-        if result["best"]:
-            print(f"Best by validation: {result['best']}")
+        _tell(result, args.out)
     else:
         print(f"Stopped after step {result['step']}; add --resume to go on.")
     return 0 if result["finished"] or not result["main"] else 130
+
+
+def _tell(result: dict[str, Any], out: Path) -> None:
+    """Print what a finished run has written, and how its best adapter does on the test."""
+    from training.card import CARD
+
+    print(f"Adapter: {result['adapter']}")
+    if result["best"]:
+        print(f"Best by validation: {result['best']}")
+    if test := result["test"]:
+        print(
+            f"On the test: Dice {test['traced_dice']:.3f} of traced pictures and masks, CNFL error "
+            f"{test['traced_cnfl_error']:+.2f} mm/mm², {test['traced_pictures']} pictures ({test['adapter']})"
+        )
+    print(f"Every figure: {out / CARD}, pictures: {out / 'sheets'}")

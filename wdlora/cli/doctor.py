@@ -68,7 +68,7 @@ def _packages(missing: dict[str, list[str]]) -> str:
     parts = [f"complete for {', '.join(enough)}"] if enough else []
     for key, names in missing.items():
         if names:
-            how = "install requirements.txt" if key == "nodes" else f"pip install 'wdlora-ccm[{key}]'"
+            how = "install requirements.txt" if key == "nodes" else f"pip install {' '.join(names)}"
             parts.append(f"{EXTRAS.get(key, key)} lacks {', '.join(names)} ({how})")
     return "; ".join(parts)
 

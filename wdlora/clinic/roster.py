@@ -196,5 +196,6 @@ def _date(text: str, day_at: int | None) -> date | None:
             numbers = int(last.group(1)), int(last.group(3))
             return date(int(last.group(4)), numbers[1 - day_at], numbers[day_at])
     raise InputError(
-        f"the visit {text!r} does not say for certain which day it is: write dates as YYYY-MM-DD, or DD.MM.YYYY with dots"
+        f"the visit {text!r} does not say for certain which day it is: write dates as YYYY-MM-DD, or with dots as "
+        "DD.MM.YYYY"
     )

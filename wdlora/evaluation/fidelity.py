@@ -74,7 +74,7 @@ def _over(
         owners = subjects[0][one], subjects[1][other]
         for key, values in _figures(real[one], compared[other], owners, keys).items():
             if isinstance(values, str):
-                reasons[key] = values
+                reasons[key] = f"{values}; each set here is half of the patients"
             else:
                 found[key].append(values)
     return {key: reasons.get(key) or np.array(found[key]) for key in keys}

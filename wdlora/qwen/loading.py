@@ -95,6 +95,11 @@ class ModelFiles:
                 paths[part] = Path(path)
             elif self.folder is not None and (Path(self.folder) / part).is_dir():
                 paths[part] = Path(self.folder) / part
+            elif part in parts and self.folder is not None and not Path(self.folder).is_dir():
+                raise InputError(
+                    f"there is no folder {self.folder}: name the diffusers folder of Qwen-Image-Edit on this machine, "
+                    "nothing is downloaded"
+                )
             elif part in parts and self.folder is None:
                 raise InputError(f"no {part.replace('_', ' ')} was given: name its file, or a diffusers folder")
             elif part in parts:

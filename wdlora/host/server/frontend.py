@@ -27,7 +27,7 @@ def frontend_directory() -> Path:
         import comfyui_frontend_package
     except ImportError:
         raise InputError(
-            "the front end is not installed: pip install 'wdlora-ccm[host]' (or use `run`, which needs no page)"
+            "the front end is not installed: pip install comfyui-frontend-package (or use `run`, which needs no page)"
         ) from None
     return Path(comfyui_frontend_package.__file__).parent / "static"
 
