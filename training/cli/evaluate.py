@@ -117,6 +117,7 @@ def _on_held_out(args: argparse.Namespace) -> None:
 
     from training.card import link_evaluation
     from training.held_out import compare_held_out, held_out, paint_held_out
+    from training.progress import say
     from wdlora.adapter import Adapter
     from wdlora.adapter.file import file_to_read
     from wdlora.dataset.split import TABLE
@@ -137,6 +138,7 @@ def _on_held_out(args: argparse.Namespace) -> None:
     table = args.split or (beside if beside.is_file() else None)
     limits = {"size": args.size, "most": args.count, "pixel_size_um": args.pixel_size_um, "first_seed": args.seed}
     found = held_out(args.data, table, **limits)
+    say(f"{found.note}. Their masks are painted, then both sets are compared.")
     base, sampling = _model(args, [adapter])
     apply_adapter(base.transformer, adapter)
     origin = {"adapter_sha256": sha256(file), "base_sha256": base.hashes.get("transformer"), "seed": args.seed}
@@ -147,7 +149,6 @@ def _on_held_out(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(values, ensure_ascii=False))
     else:
-        print(f"{found.note}.")
         print("\n".join(f"{one.question:<26}{one.short}\n    {one.sentence}" for one in answers(compared)))
         print(f"report: {out / 'report.html'}")
 
