@@ -40,9 +40,9 @@ def test_a_look_a_correction_and_the_same_data_set_as_by_options(tmp_path, capsy
 
 
 def test_a_look_says_that_dates_will_be_refused(tmp_path):
-    root = export(tmp_path / "Export")
-    table = root / "Liste.csv"
-    table.write_text(re.sub(r"\d{4}-\d\d-\d\d|\d\d?\.\d\d?\.\d{4}", "03/04/2024", table.read_text("utf-8")), "utf-8")
+    root = small_export(tmp_path / "Export", patients=1)
+    table = root / "list.csv"
+    table.write_text(re.sub(r"\d\d\.\d\d\.\d{4}", "03/04/2024", table.read_text("utf-8")), "utf-8")
     assert look(root, tmp_path / "s.toml") == 0
     assert 'visit = "Datum"   # 03/04/2024 does not tell day from month' in (tmp_path / "s.toml").read_text("utf-8")
 
