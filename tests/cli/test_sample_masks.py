@@ -11,6 +11,7 @@ from wdlora.anatomy import phantom, sample_mask
 from wdlora.cli import main
 from wdlora.cli.sample_masks import mask_seed, phantom_seed
 from wdlora.clinic.images import read_image
+from wdlora.dataset.folder import read_folder
 from wdlora.files import sha256
 
 
@@ -174,10 +175,44 @@ def test_seeds_of_a_series_are_apart():
     assert len(seeds) == 4000 and max(seeds) < 2**53
 
 
-def test_masks_with_phantoms_are_a_data_set(tmp_path):
-    from wdlora.cli import main
-    from wdlora.dataset.folder import read_folder
+def test_a_data_set_of_somebody_is_left_alone(tmp_path, capsys):
+    """Also one that has the pictures of another series and lost its manifest."""
+    drawn = ["--size", "160", "--phantoms", "--count", "1"]
+    assert sample(tmp_path, *drawn, "--seed", "8") == 0
+    (tmp_path / "manifest.json").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert sample(tmp_path, *drawn) == 2
+    assert "dataset.csv is of another data set; choose another --out" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "dataset.csv").write_text("name,what\na,b\n")
+    assert sample(tmp_path, *drawn) == 2 and "it is not a data set to add to" in capsys.readouterr().err
+    assert (tmp_path / "dataset.csv").read_text() == "name,what\na,b\n"
 
+
+def test_what_a_user_wrote_into_the_table_stays(tmp_path):
+    """A column, a cell and a row; a row of the series without its picture goes."""
+    drawn = ["--size", "160", "--phantoms"]
+    assert sample(tmp_path, *drawn) == 0
+    first, second = read_folder(tmp_path)
+    for part, picture in (("images", first.image), ("masks", first.mask)):
+        (tmp_path / part / "mine.png").write_bytes(picture.read_bytes())
+    (tmp_path / "dataset.csv").write_text(
+        "file,note,cohort,patient,pixel_size_um,synthetic\n"
+        f"{first.file},good,T1DPN,P7,,1\nmine.png,mine,Control,P8,1.5,0\n"
+    )
+    (tmp_path / "metadata.jsonl").write_text("")
+    assert sample(tmp_path, *drawn, "--count", "3") == 0
+    table = (tmp_path / "dataset.csv").read_text().splitlines()
+    assert table[0] == "file,note,cohort,patient,pixel_size_um,synthetic"
+    assert table[1:3] == [f"{first.file},good,T1DPN,P7,1.04167,1", "mine.png,mine,Control,P8,1.5,0"]
+    assert [line.split(",")[0] for line in table[3:]] == [second.file, "T1DPN_7_00002.png"]
+    assert len(read_folder(tmp_path)) == len((tmp_path / "metadata.jsonl").read_text().splitlines()) == 4
+    second.image.unlink()
+    assert sample(tmp_path, "--size", "160") == 0
+    assert [one.file for one in read_folder(tmp_path)] == [first.file, "mine.png", "T1DPN_7_00002.png"]
+
+
+def test_masks_with_phantoms_are_a_data_set(tmp_path):
     given = ["sample-masks", "--cohort", "T1DPN", "--size", "160", "--out", str(tmp_path)]
     assert main([*given, "--count", "2"]) == 0 and not (tmp_path / "dataset.csv").exists()
     assert main([*given, "--count", "3", "--phantoms"]) == 0

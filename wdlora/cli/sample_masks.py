@@ -35,6 +35,9 @@ PHANTOM_OF = {1: 1, 2: 2}
 PICTURES = {"phantom": "images", "all_fibres": "all_fibres"}
 """Folders of what --phantoms writes beside a mask; the second of recipe 2 alone."""
 
+COLUMNS = ("file", "cohort", "patient", "pixel_size_um", "synthetic")
+"""Of the table that --phantoms writes."""
+
 SHOWN = (("cnfl", "CNFL"), ("cnfd", "CNFD"), ("cnbd", "CNBD"), ("cnfw", "CNFW"))
 
 
@@ -100,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--target fine_share is of recipe 2: masks of recipe 1 have no fine network")
     folder = Path(args.out)
     _check_manifest(folder / "manifest.json", recipe)
+    _check_table(folder, recipe)
     numbers = tqdm(range(args.count), desc=name, unit="mask", disable=None, file=sys.stderr)
     records = [_one(folder, recipe, index, args.phantoms) for index in numbers]
     records += [_one(folder, recipe, index, False) for index in _further(folder, recipe, args.count)]
@@ -117,18 +121,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_table(folder: Path, recipe: dict[str, Any], records: list[dict[str, Any]]) -> None:
-    """Write the table that makes the masks with phantoms a data set (see `wdlora.dataset.folder`)."""
+    """Write the table that makes the masks with phantoms a data set (see `wdlora.dataset.folder`).
+
+    What a user wrote into it stays: columns, cells, and rows of other pictures.
+    """
     from ..csv_table import write_csv
     from ..dataset.folder import TABLE
+    from ..dataset.records import RECORDS, write_records
+    from ..dataset.writer import read_table
 
-    rows = []
+    columns, before = read_table(folder / TABLE) if (folder / TABLE).is_file() else ([], [])
+    rows: dict[str, dict[str, str]] = {}
+    for row in before:
+        if not row["file"].startswith(_stem(recipe)) or (folder / PICTURES["phantom"] / row["file"]).is_file():
+            rows[row["file"]] = row
     for record in records:
         if "phantom" in record["files"]:
             name = Path(record["files"]["phantom"]["path"])
             row = {"file": name.name, "cohort": record["cohort"], "patient": name.stem}
-            rows.append(row | {"pixel_size_um": f"{recipe['pixel_size_um']:.6g}", "synthetic": "1"})
-    if rows:
-        write_csv(folder / TABLE, rows)
+            row |= {"pixel_size_um": f"{recipe['pixel_size_um']:.6g}", "synthetic": "1"}
+            rows[name.name] = row | {key: value for key, value in rows.get(name.name, {}).items() if value}
+    if rows or before:
+        columns = list(dict.fromkeys([*columns, *COLUMNS]))
+        write_csv(folder / TABLE, list(rows.values()), columns=columns)
+        if (folder / RECORDS).is_file():
+            write_records(folder, columns, list(rows.values()))
 
 
 def mask_seed(seed: int, index: int) -> int:
@@ -174,6 +191,17 @@ def _check_manifest(path: Path, recipe: dict[str, Any]) -> None:
         )
     if earlier != recipe:
         raise InputError(f"{path} lists a series that was drawn with other settings; choose another --out")
+
+
+def _check_table(folder: Path, recipe: dict[str, Any]) -> None:
+    """Raise InputError where the data set in the folder is not of the series that `recipe` makes."""
+    from ..dataset.folder import TABLE
+    from ..dataset.writer import read_table
+
+    rows = read_table(folder / TABLE)[1]
+    known = (folder / "manifest.json").exists() or any(row["file"].startswith(_stem(recipe)) for row in rows)
+    if rows and not known:
+        raise InputError(f"{folder / TABLE} is of another data set; choose another --out")
 
 
 def _one(folder: Path, recipe: dict[str, Any], index: int, phantoms: bool) -> dict[str, Any]:
