@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 from training.examples import folder_examples
-from wdlora.batch.dataset import _painted
+from wdlora.batch.painted import cohort_of, painted_files, pixel_size_of
 from wdlora.cli import main
+from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
 from wdlora.errors import InputError
 from wdlora.evaluation import read_set
+from wdlora.files import sha256
+from wdlora.study import read_study
 
 from .conftest import GRAPH
 
@@ -76,17 +79,90 @@ def test_cohorts_and_masks_are_added_and_nothing_is_lost(hospital):
 
 
 def test_what_a_killed_batch_left_is_no_part_of_it(hospital):
-    """Killed after the pictures and before the table; a user's own file is not touched."""
+    """Killed after the pictures and before the table, results lost; files that no job wrote are not touched."""
     assert batch("--cohort", "Control") == 0
     table = (hospital / "out" / "dataset.csv").read_bytes()
-    for part in ("images", "masks"):
-        shutil.copy("mine/masks/m0.png", hospital / "out" / part / "image_00-T1DPN-0123abcd.png")
-    shutil.copy("mine/masks/m0.png", hospital / "out" / "masks" / "mine.png")
-    with pytest.raises(InputError, match="has no row for image_00-T1DPN-0123abcd"):
+    assert batch("--cohort", "T1DPN") == 0
+    (hospital / "out" / "dataset.csv").write_bytes(table)
+    for place in (hospital / "out" / "results").glob("*-T1DPN-*"):
+        shutil.rmtree(place)
+    shutil.copy("mine/masks/m0.png", hospital / "out" / "masks" / "scan-0123abcd.png")
+    with pytest.raises(InputError, match="has no row for image_"):
         read_folder("out")
     assert batch("--cohort", "Control") == 0
     assert (hospital / "out" / "dataset.csv").read_bytes() == table and len(read_folder("out")) == 8
-    assert (hospital / "out" / "masks" / "mine.png").is_file()
+    assert (hospital / "out" / "masks" / "scan-0123abcd.png").is_file()
+
+
+def test_what_a_user_adds_stays(hospital):
+    """A column, a row, a corrected mask; metadata.jsonl is written anew."""
+    assert batch("--cohort", "Control") == 0
+    out = hospital / "out"
+    with (out / "dataset.csv").open(newline="") as file:
+        first, second, *rest = csv.DictReader(file)
+    corrected = np.asarray(Image.open(out / "masks" / second["file"])).T[:48, :48]
+    for one in (first, second):
+        assert one["mask_sha256"] == sha256(out / "masks" / one["file"])
+        Image.fromarray(np.pad(corrected, ((0, 0), (0, 16)))).save(out / "masks" / one["file"])
+    first |= {"mask_sha256": sha256(out / "masks" / first["file"])}  # accepted; the second is not
+    for part in ("images", "masks"):
+        shutil.copy("mine/masks/m0.png", out / part / "own.png")
+    own = {"file": "own.png", "cohort": "T1DPN", "patient": "P77", "note": "by hand"}
+    with (out / "dataset.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ["note", *first], restval="")
+        table.writeheader()
+        table.writerows([first | {"note": "good"}, second, own, *rest])
+    (out / "metadata.jsonl").write_text("")
+    assert batch("--cohort", "Control", "T1DPN") == 0
+    with pytest.raises(InputError, match=f"1 masks in out are not those .* \\({second['file']}\\)"):
+        read_folder("out")
+    shutil.copy("mine/masks/m1.png", out / "masks" / second["file"])
+    (out / "dataset.csv").write_text((out / "dataset.csv").read_text().replace(second["mask_sha256"], ""))
+    assert len(read_folder("out")) == len((out / "metadata.jsonl").read_text().splitlines()) == 17
+    with (out / "dataset.csv").open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert rows[first["file"]] == first | {"note": "good"} and rows["own.png"]["note"] == "by hand"
+    assert (np.asarray(Image.open(out / "masks" / first["file"]))[:, :48] == corrected).all()
+
+
+def test_the_split_of_the_masks_is_that_of_their_pictures(hospital):
+    table = hospital / "mine" / "dataset.csv"
+    header, *rows = table.read_text().splitlines()
+    parts = ["train", "Training", "val", "test"]
+    table.write_text("\n".join([f"{header},split", *(f"{row},{parts[n // 2]}" for n, row in enumerate(rows))]) + "\n")
+    assert batch("--cohort", "Control") == 0
+    wanted = {"P0": "train", "P1": "train", "P2": "validation", "P3": "test"}
+    assert {one.patient: one.split for one in read_folder("out")} == wanted
+    table.write_text(table.read_text().replace("V1,1.5,train", "V1,1.5,test").replace(",val", ","))
+    written = hospital / "out" / "dataset.csv"
+    written.write_text(written.read_text().replace(",train", ",Training"))
+    assert batch("--cohort", "T1DPN") == 0
+    why = json.loads((hospital / "out" / "manifest.json").read_text())["dataset"]["left_out"]
+    assert [
+        count for reason, count in why.items() if "in the part test of the masks' split and in train here" in reason
+    ]
+    assert list(why.values()) == [2]
+    assert {one.patient: one.split for one in read_folder("out")} == wanted and len(read_folder("out")) == 14
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("m0.png,Control,P0,OD", "m0.png,Control,P0,Smith", "has an eye other than OD, OS and empty"),
+        ("m0.png,Control,P0,OD,V1", "m0.png,Control,P0,OD,Mr Smith", "or a visit that is no short code"),
+        ("OD,V1,1.5\r\nm1", "OD,V1,Smith\r\nm1", "has a pixel_size_um that is no size in µm"),
+    ],
+)
+def test_a_row_of_the_masks_that_no_data_set_takes_is_left_out(hospital, old, new, sentence):
+    table = hospital / "mine" / "dataset.csv"
+    text = table.read_bytes().decode()
+    assert old in text
+    table.write_bytes(text.replace(old, new, 1).encode())
+    assert batch() == 0
+    manifest = (hospital / "out" / "manifest.json").read_text()
+    (why,) = json.loads(manifest)["dataset"]["left_out"].items()
+    assert sentence in why[0] and why[1] == 1 and "Smith" not in manifest
+    assert len(read_folder("out")) == 7
 
 
 def test_masks_of_no_known_patient_are_a_subject_each(hospital):
@@ -156,8 +232,89 @@ def test_a_cohort_of_a_study_brings_its_study(hospital):
     assert (hospital / "out" / "study.toml").is_file()
     assert batch("--cohort", "Control") == 0
     why = json.loads((hospital / "out" / "manifest.json").read_text())["dataset"]["left_out"]
-    assert why == {"of the study ccm/1, and a data set is of one (sfn/1)": 8}
+    assert why == {"they are of the study ccm/1, and the data set is of sfn/1: choose another --out": 8}
     assert len(read_folder("out")) == 8
+    for place in (hospital / "out" / "results").glob("*-sfn_SFN-*"):
+        shutil.rmtree(place)
+    assert batch("--cohort", "Control") == 0
+    assert {one.cohort for one in read_folder("out")} == {"Control"}
+
+
+def test_a_study_that_is_broken_is_named(hospital):
+    studies = hospital / "data" / "models" / "ccm_studies"
+    studies.mkdir(parents=True)
+    (studies / "sfn.toml").write_text(STUDY)
+    (studies / "z.toml").write_text("name = ")
+    assert batch("--cohort", "sfn: SFN") == 0
+    (why,) = json.loads((hospital / "out" / "manifest.json").read_text())["dataset"]["left_out"]
+    assert "the study z.toml is not valid TOML" in why
+
+
+def test_without_a_cohort_in_the_graph_it_is_that_of_the_masks_and_of_their_study(hospital):
+    (hospital / "flow.json").write_text(json.dumps(GRAPH))
+    (hospital / "mine" / "study.toml").write_text(STUDY)
+    table = hospital / "mine" / "dataset.csv"
+    table.write_text(table.read_text().replace("Control", "sfn"))
+    assert batch() == 0
+    assert {one.cohort for one in read_folder("out")} == {"SFN"}
+    assert read_study("out/study.toml") == read_study("mine/study.toml")
+
+
+def test_pictures_of_a_graph_of_several_cohorts_are_left_out(hospital, capsys):
+    both = {
+        id: {"class_type": "CCMConditioning", "inputs": {"cohort": name}}
+        for id, name in zip("89T", COHORTS, strict=True)
+    }
+    (hospital / "flow.json").write_text(json.dumps(GRAPH | both))
+    assert batch() == 0
+    said = capsys.readouterr().out
+    assert "the pictures of 8 jobs are not part of the data set: their graph paints several cohorts (Contr" in said
+    assert not (hospital / "out" / "dataset.csv").exists()
+
+
+def nodes(*given):
+    return {str(number): {"class_type": kind, "inputs": inputs} for number, (kind, inputs) in enumerate(given)}
+
+
+@pytest.mark.parametrize(
+    ("given", "cohort"),
+    [
+        ([], ""),
+        ([("CCMConditioning", {"cohort": "Control"}), ("CCMConditioning", {"cohort": "control "})], "Control"),
+        ([("CCMConditioning", {"cohort": "Control", "linked_cohort": "T1DPN"})], "T1DPN"),
+    ],
+)
+def test_the_cohort_of_a_graph(given, cohort):
+    assert cohort_of(nodes(*given)) == cohort
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "sentence"),
+    [
+        ("CCMConditioning", {"cohort": "Control", "linked_cohort": ["5", 1]}, "a link brings the cohort of 'CCMCond"),
+        ("CCMConditioning", {"cohort": ["5", 1]}, "a link brings the cohort of 'CCMConditioning': remove the link"),
+        ("CCMDegenerate", {"severity": 1}, "'CCMDegenerate' draws masks of its own"),
+    ],
+)
+def test_a_graph_whose_cohort_or_masks_are_not_those_of_the_files_is_refused(kind, inputs, sentence):
+    with pytest.raises(InputError, match=sentence):
+        cohort_of(nodes((kind, inputs)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ([], ""),
+        ([1.04], "1.04"),
+        ([1.04, 1.04], "1.04"),
+        ([1, 2], ""),
+        ([["5", 0]], ""),
+        ([1.04, ["5", 0]], ""),
+        ([0], ""),
+    ],
+)
+def test_the_pixel_size_of_a_graph(sizes, found):
+    assert pixel_size_of(nodes(*(("CCMBiomarkers", {"pixel_size_um": size}) for size in sizes))) == found
 
 
 def test_what_was_painted_is_told_from_what_was_drawn_of_it():
@@ -173,14 +330,17 @@ def test_what_was_painted_is_told_from_what_was_drawn_of_it():
     }
     graph = {id: {"class_type": kind, "inputs": inputs} for id, (kind, inputs) in nodes.items()}
     record = {"outputs": [{"node": id, "files": [{"file": f"{id}.png"}]} for id in "368"]}
-    assert list(_painted(graph, record)) == ["3.png"]
+    assert list(painted_files(graph, record)) == ["3.png"]
     del graph["1"]
-    assert list(_painted(graph, record)) == ["3.png", "6.png", "8.png"]
+    assert list(painted_files(graph, record)) == ["3.png", "6.png", "8.png"]
 
 
 def test_what_is_missing_is_said(place, capsys):
     assert main(["batch", "flow.json", "--masks", "masks", "--out", "out", *OPTIONS]) == 0
-    assert "not part of a data set: of no cohort, or of several: the graph needs one CCM" in capsys.readouterr().out
+    assert (
+        "the pictures of 3 jobs are not part of the data set: their cohort is not known: use a graph with one CCM"
+        in capsys.readouterr().out
+    )
     with pytest.raises(InputError, match="holds no images; they belong into"):
         read_folder("out")
 

@@ -2,46 +2,47 @@
 
     OUT/images/NAME.png    OUT/masks/NAME.png    OUT/dataset.csv, with a column `job`    OUT/study.toml
 
-A picture joins where its job had a mask file of the picture's size and a cohort. It has the patient, eye and visit of
-the mask where that lies in a data set; else pictures of one mask are of one subject, so that no split parts them. Two
-data sets may give two people one pseudonym, P001: pictures of the second do not join, unless it is a keyed hash.
+A picture joins where its job had a mask file of the picture's size and a cohort. It has the patient, eye, visit and
+split of the mask where that lies in a data set; else pictures of one mask are of one subject, so that no split parts
+them. Two data sets may give two people one pseudonym, P001: pictures of the second do not join, unless it is a keyed
+hash. What a user adds stays: rows without a job, columns, cells that the batch cannot fill, and corrected masks.
 """
 
 import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..clinic.images import decode, read_mask
+from ..clinic.images import ClinicMask, read_mask
 from ..clinic.pictures import DAMAGED
 from ..cohorts import cohort_in
 from ..csv_table import write_csv
-from ..dataset.folder import TABLE, find_picture, pictures_by_stem, table_rows
-from ..dataset.subjects import of_mask
+from ..dataset.corrections import encoded
+from ..dataset.folder import TABLE
+from ..dataset.mask_hashes import mask_hash
+from ..dataset.records import RECORDS, write_records
+from ..dataset.split import part_named
+from ..dataset.subjects import is_of_mask, of_mask
 from ..dataset.writer import check_pseudonym, is_keyed, read_table
 from ..errors import InputError
 from ..files import atomic_write, sha256
-from ..graph import Graph
-from ..graph.links import linked
 from ..privacy.names import Names
 from ..study import FILE as STUDY
-from ..study import Study, read_study, shipped_study, study_of, write_study
+from ..study import Study, shipped_study, studies_in, study_of, write_study
+from ..temporaries import visible
+from . import journal
 from .jobs import BatchJob
 from .masks import Mask
+from .origins import MaskOrigin, MaskOrigins
+from .painted import cohort_of, painted_files, pixel_size_of
 
-COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "synthetic", "job")
-_OF_JOB = re.compile(r"(^|-)[0-9a-f]{8}(-[0-9]+)?$")
-"""How the names of jobs, and of their pictures, end."""
+COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "synthetic", "job", "mask_sha256")
 
-_CONDITIONING = "CCMConditioning"
-_DRAWINGS = ("MaskToImage", "CCMTrace", "CCMBiomarkers")
-"""Nodes whose pictures are drawn of a picture, and are none that a model painted."""
+Row = dict[str, str]
 
 
 def check_place(out: str | os.PathLike) -> None:
@@ -62,105 +63,167 @@ class BatchDataSet:
     def __init__(self, out: Path, names: Names, studies: Path | None = None):
         self.out, self.names, self.studies = out, names, studies
         self.left_out: dict[str, int] = {}
-        self._known: dict[Path, tuple[dict[str, Path], list[dict[str, str]]]] = {}
+        """Jobs whose pictures are no part of it, by the reason."""
+
+        self._known: dict[str, tuple[Study, Path]] | InputError | None = None
+        self._origins = MaskOrigins()
         self._masks_of: dict[str, set[str]] = {}
-        """Hashes of the masks, by patient, whose pictures are in the table."""
+        """Hashes of the mask files, by patient, whose pictures are in the table; "" stands for an unknown one."""
+
+        self._parts: dict[str, str] = {}
+        """The part of the split, by patient, of what is in the table."""
+
+        self._parts_before: dict[str, str] = {}
+        self._masks: dict[str, Path] = {}
 
     def write(
         self, done: Sequence[tuple[BatchJob, Mapping[str, Any]]], others: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Write the pictures of jobs with their records, and keep those of `others`, the records of earlier jobs.
 
-        Returns how many images the data set has, and why how many pictures are no part of it.
+        Returns how many images the data set has, and why the pictures of how many jobs are no part of it.
         """
-        before = read_table(self.out / TABLE)[1] if (self.out / TABLE).is_file() else []
-        masks = {other["name"]: str((other["mask"] or {}).get("sha256", "")) for other in others}
-        kept = [row for row in before if row["job"] in masks]
-        for row in kept:
-            self._masks_of.setdefault(row["patient"], set()).add(masks[row["job"]])
-        study = study_of(self.out) if kept else None
-        if missing := masks.keys() - {row["job"] for row in kept}:
-            self._leave_out("of an earlier call, whose masks it knew", len(missing))
-        rows = list(kept)
+        columns, before = read_table(self.out / TABLE) if (self.out / TABLE).is_file() else ([], [])
+        rows = self._kept(before, others)
+        study = study_of(self.out) if rows else None
+        earlier = {row["file"]: row for row in before}
+        self._masks = {path.stem: path for path in visible(self.out / "masks")}
         for job, record in done:
             try:
-                of, row = self._described(job)
-                if study is not None and of != study:
-                    raise InputError(f"of the study {of.label}, and a data set is of one ({study.label})")
-                new = [row | {"file": name, "job": job.name} for name in self._pictures(job, record)]
+                of, new = self._rows(job, record, study, earlier)
             except InputError as error:
                 self._leave_out(str(error), 1)
                 continue
             study = of if new else study
             rows += new
-        self._sweep({row["file"] for row in rows})
-        if rows:
-            assert study is not None
-            if not study.ships:
-                write_study(self.out / STUDY, study)
-            write_csv(self.out / TABLE, rows, columns=list(COLUMNS))
-        elif before:
-            (self.out / TABLE).unlink()
+        for row in rows:
+            if part := row.get("split") or self._parts.get(row["patient"]):
+                row["split"] = part
+        jobs = {job.name for job, _ in done} | {other["name"] for other in others} | {row["job"] for row in before}
+        self._sweep({row["file"] for row in rows}, jobs)
+        self._write_table(columns, rows, study)
         return {"images": len(rows), "left_out": self.left_out}
+
+    def _kept(self, before: Sequence[Row], others: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """The rows that stay as they are: those of `others`, and those that a user added."""
+        masks = {other["name"]: str((other["mask"] or {}).get("sha256", "")) for other in others}
+        kept = [row for row in before if row["job"] in masks or not row["job"]]
+        for row in kept:
+            self._masks_of.setdefault(row["patient"], set()).add(masks.get(row["job"], ""))
+            if row.get("split"):
+                self._parts.setdefault(row["patient"], _part_in(row))
+        self._parts_before = {row["patient"]: _part_in(row) for row in before if row.get("split")}
+        if missing := masks.keys() - {row["job"] for row in kept}:
+            self._leave_out("they are of an earlier call; give its --masks and cohorts again to add them", len(missing))
+        return kept
+
+    def _write_table(self, columns: Sequence[str], rows: Sequence[Row], study: Study | None) -> None:
+        """Write table, study, and records where there are some; without rows there is none of them."""
+        if not rows or study is None:
+            for name in (TABLE, RECORDS):
+                (self.out / name).unlink(missing_ok=True)
+            return
+        if not study.ships:
+            write_study(self.out / STUDY, study)
+        elif study_of(self.out) != study:  # of rows that are gone
+            (self.out / STUDY).unlink()
+        wanted = [*columns, *COLUMNS, *(["split"] if any(row.get("split") for row in rows) else [])]
+        columns = list(dict.fromkeys(wanted))
+        write_csv(self.out / TABLE, rows, columns=columns)
+        if (self.out / RECORDS).is_file():
+            write_records(self.out, columns, rows)
 
     def _leave_out(self, why: str, count: int) -> None:
         why = self.names.hide_text(why)
         self.left_out[why] = self.left_out.get(why, 0) + count
 
-    def _sweep(self, files: set[str]) -> None:
-        """Remove pictures of jobs that are not to be in the table: lost results, and what a killed batch left."""
+    def _sweep(self, files: set[str], jobs: set[str]) -> None:
+        """Remove pictures of jobs that are not to be in the table: lost results, and what a killed batch left.
+
+        Jobs are `jobs` and those of the journal; what is not called like one of theirs is somebody's.
+        """
+        jobs = jobs | {event["name"] for event in journal.read(self.out / "journal.jsonl") if "name" in event}
         for part in ("images", "masks"):
-            for path in (self.out / part).glob("*.png"):
-                if path.name not in files and _OF_JOB.search(path.stem):
+            for path in visible(self.out / part, "*.png"):
+                job, _, number = path.stem.rpartition("-")
+                if path.name not in files and (path.stem in jobs or (number.isdecimal() and job in jobs)):
                     path.unlink()
 
-    def _described(self, job: BatchJob) -> tuple[Study, dict[str, str]]:
-        """Study and row of a job's pictures. Raises InputError where mask or cohort are not known."""
+    def _rows(
+        self, job: BatchJob, record: Mapping[str, Any], study: Study | None, earlier: Mapping[str, Row]
+    ) -> tuple[Study, list[Row]]:
+        """The study and the rows of a job's pictures, which are put into the data set.
+
+        `study` is that of the rows so far, `earlier` are rows of an earlier call. Raises InputError where pictures
+        cannot join.
+        """
         if job.mask is None:
-            raise InputError("painted without a mask file: give --masks, such as those of sample-masks")
-        row = self._row_of(job.mask)
-        cohort = _cohort(job.graph) or row.get("cohort", "")
-        if not cohort:
-            raise InputError(f"of no cohort, or of several: the graph needs one {_CONDITIONING}")
-        study, name = self._study(cohort)
-        patient = self._patient(row.get("patient", ""))
+            raise InputError("they were painted without mask files: give --masks, such as those of sample-masks")
+        try:
+            drawn = read_mask(job.mask.path)
+        except InputError:
+            raise InputError("their mask file cannot be read as a mask of nerves") from None
+        of, row = self._described(job, job.mask, drawn)
+        if study is not None and of != study:
+            raise InputError(
+                f"they are of the study {of.label}, and the data set is of {study.label}: choose another --out"
+            )
+        rows = []
+        for name in self._pictures(job, record, drawn.mask.shape):
+            old = earlier.get(name, {})
+            hashed = self._put_mask(name, drawn.mask, old)
+            told = {key: value for key, value in row.items() if value and not (old and is_of_mask(value))}
+            rows.append(dict.fromkeys(COLUMNS, "") | old | told | {"file": name, "job": job.name} | hashed)
+        return of, rows
+
+    def _described(self, job: BatchJob, mask: Mask, drawn: ClinicMask) -> tuple[Study, Row]:
+        """Study and row of a job's pictures. Raises InputError where the cohort is not known."""
+        origin = self._origins.of(mask.path)
+        row = origin.row_of(mask.path)
+        if cohort := cohort_of(job.graph):
+            study, name = self._study(cohort)
+        elif row.cohort:
+            study, name = origin.cohort(row.cohort)
+        else:
+            raise InputError("their cohort is not known: use a graph with one CCM Conditioning")
+        patient = self._patient(row.patient)
         if patient:
-            self._claim(patient, row["patient"], job.mask)
+            self._claim(patient, row.patient, mask, origin)
+        patient = patient or of_mask(mask.sha256)
+        own = f"{drawn.pixel_size_um[0]:.6g}" if drawn.pixel_size_um else ""
         return study, {
             "cohort": name,
-            "patient": patient or of_mask(job.mask.sha256),
-            "eye": row.get("eye", ""),
-            "visit": row.get("visit", ""),
-            "pixel_size_um": row.get("pixel_size_um") or _pixel_size(job),
+            "patient": patient,
+            "eye": row.eye,
+            "visit": row.visit,
+            "split": self._part(patient, row.split),
+            "pixel_size_um": row.pixel_size_um or own or pixel_size_of(job.graph),
             "synthetic": "1",
         }
 
-    def _row_of(self, mask: Mask) -> dict[str, str]:
-        """What the data set that a mask lies in tells of it; nothing where it lies in none."""
-        return next((row for path, row in self._beside(mask) if path == mask.path), {})
+    def _part(self, patient: str, told: str) -> str:
+        """The part of the split that a patient is in, told or else as in the table. Raises InputError for two."""
+        held = self._parts.get(patient)
+        if told and held and told != held:
+            raise InputError(
+                f"their patient is in the part {told} of the masks' split and in {held} here: correct one of the tables"
+            )
+        part = told or held or self._parts_before.get(patient, "")
+        if part:
+            self._parts[patient] = part
+        return part
 
-    def _beside(self, mask: Mask) -> Iterator[tuple[Path | None, dict[str, str]]]:
-        """The masks of the data set that a mask lies in, with their rows."""
-        place = mask.path.parent.parent
-        if mask.path.parent.name != "masks" or not (place / TABLE).is_file():
-            return
-        if place not in self._known:
-            self._known[place] = pictures_by_stem(place / "masks"), [row for _, row in table_rows(place / TABLE)]
-        files, rows = self._known[place]
-        for row in rows:
-            yield files.get(find_picture(files, row["file"]) or ""), row
-
-    def _claim(self, patient: str, called: str, mask: Mask) -> None:
+    def _claim(self, patient: str, called: str, mask: Mask, origin: MaskOrigin) -> None:
         """Note a mask of a patient, `called` so by its data set. Raises InputError where the table has a patient of
         that name from another data set: one none of whose masks is of this one.
         """
         held = self._masks_of.setdefault(patient, set())
         if held and mask.sha256 not in held and not is_keyed(patient):
-            own = {sha256(path) for path, row in self._beside(mask) if row["patient"] == called and path is not None}
+            own = {sha256(path) for path in origin.masks_of.get(called, [])}
             if not held & own:
                 raise InputError(
-                    "of a patient who is called as one of another data set is here, and nobody knows whether it is one "
-                    "person: choose another --out, or import both with one --key"
+                    "their patient is called as one of another data set is here, and nobody knows whether it is one "
+                    "person: choose another --out, or import both data sets with one --key"
                 )
         held.add(mask.sha256)
 
@@ -172,86 +235,67 @@ class BatchDataSet:
             return self.names.pseudonyms.of_name(name)
 
     def _study(self, cohort: str) -> tuple[Study, str]:
+        """Study and name of a cohort of a graph. Raises InputError for one that is not known here."""
         title, colon, group = cohort.partition(":")
         if not colon:
             return shipped_study(), cohort_in(shipped_study(), cohort).name
-        for file in sorted(self.studies.glob("*.toml")) if self.studies else []:
-            with suppress(InputError):
-                study = read_study(file)
-                if study.name == title.strip():
-                    return study, study.cohort(group.strip()).name
-        raise InputError(f"of the study {title.strip()}, whose file is not on this machine")
+        if self._known is None:
+            try:
+                self._known = studies_in(self.studies, strict=True) if self.studies else {}
+            except InputError as error:
+                self._known = error
+        if isinstance(self._known, InputError):
+            raise self._known
+        if title.strip() not in self._known:
+            raise InputError(f"the file of their study {title.strip()} is not on this machine")
+        study, _ = self._known[title.strip()]
+        return study, study.cohort(group).name
 
-    def _pictures(self, job: BatchJob, record: Mapping[str, Any]) -> list[str]:
-        """Put a job's painted pictures, each with its mask, into the data set; returns their files."""
-        assert job.mask is not None
-        mask = read_mask(job.mask.path).mask
-        painted = list(_painted(job.graph, record))
+    def _pictures(self, job: BatchJob, record: Mapping[str, Any], shape: tuple[int, ...]) -> list[str]:
+        """Put a job's painted pictures of a shape [H, W] into the data set; returns their files."""
+        painted = list(painted_files(job.graph, record))
         if not painted:
-            raise InputError("without a PNG that shows what was painted")
-        found = []
+            raise InputError("no PNG of theirs shows what was painted: save it with Save Image")
+        found, other = [], False
         for number, file in enumerate(painted, 1):
             source = self.out / "results" / job.name / file
             try:
                 with Image.open(source) as picture:
                     width, height = picture.size
             except DAMAGED as error:
-                raise InputError("that cannot be read") from error
-            if mask.shape != (height, width):
-                self._leave_out("of another size than the mask", 1)
+                raise InputError("they cannot be read") from error
+            if shape != (height, width):
+                other = True
                 continue
             name = f"{job.name}.png" if number == 1 else f"{job.name}-{number}.png"
-            with atomic_write(self.out / "masks" / name) as temporary:
-                Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")
             _linked(source, self.out / "images" / name)
             found.append(name)
+        if other:
+            self._leave_out("their size is not that of the mask", 1)
         return found
 
+    def _put_mask(self, name: str, mask: np.ndarray, old: Row) -> Row:
+        """Put a mask [H, W] beside its picture; one that the table knows stays, since it may have been corrected.
 
-def _painted(graph: Graph, record: Mapping[str, Any]) -> Iterator[str]:
-    """The PNG files of a result that show what a model painted: in a graph that decodes no latents, all of them."""
-    decodes = any(_decodes(node) for node in graph.values())
-    for output in record["outputs"]:
-        if not decodes or _shows_painted(graph, output["node"]):
-            yield from (file["file"] for file in output["files"] if file["file"].lower().endswith(".png"))
-
-
-def _shows_painted(graph: Graph, node: str) -> bool:
-    """Whether a picture comes from decoded latents without being drawn anew on the way."""
-    waiting, seen = [node], set()
-    while waiting:
-        id = waiting.pop()
-        if id in seen or id not in graph or graph[id].get("class_type") in _DRAWINGS:
-            continue
-        if _decodes(graph[id]):
-            return True
-        seen.add(id)
-        waiting += linked(graph[id]["inputs"], graph)
-    return False
+        Returns the cell of its hash; empty for a mask that an earlier version put there and somebody changed.
+        """
+        content, stem = encoded(mask), Path(name).stem
+        there = self._masks.get(stem) if old else None
+        if there is not None and (old.get("mask_sha256") or there.read_bytes() != content):
+            return {}
+        target = there or self.out / "masks" / name
+        if there is None:
+            with atomic_write(target) as temporary:
+                temporary.write_bytes(content)
+        return {"mask_sha256": mask_hash(target)}
 
 
-def _decodes(node: Mapping[str, Any]) -> bool:
-    return str(node.get("class_type")).startswith("VAEDecode")
-
-
-def _cohort(graph: Graph) -> str:
-    """The cohort that all conditioning of a graph names; empty where there is none, or more than one."""
-    named = {
-        str(node["inputs"].get("cohort"))
-        for node in graph.values()
-        if node.get("class_type") == _CONDITIONING and "linked_cohort" not in node["inputs"]
-    }
-    return named.pop() if len(named) == 1 else ""
-
-
-def _pixel_size(job: BatchJob) -> str:
-    """The side of a pixel in µm: the mask file's own, else the one that the graph measures with, else empty."""
-    assert job.mask is not None
-    if stated := decode(job.mask.path).pixel_size_um:
-        return f"{stated[0]:.6g}"
-    sizes = {node["inputs"].get("pixel_size_um") for node in job.graph.values()} - {None}
-    used = [size for size in sizes if isinstance(size, int | float) and size > 0]
-    return f"{used[0]:.6g}" if len(used) == 1 else ""
+def _part_in(row: Row) -> str:
+    """The part that a row says, as this program calls it; a word that names none stays."""
+    try:
+        return part_named(row["split"])
+    except InputError:
+        return row["split"]
 
 
 def _linked(source: Path, target: Path) -> None:

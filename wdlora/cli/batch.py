@@ -295,4 +295,5 @@ def _report_dataset(dataset: dict[str, Any], out: Path) -> None:
     if dataset["images"]:
         print(f"{out} is a data set of {dataset['images']} images")
     for why, count in dataset["left_out"].items():
-        print(f"{count} pictures are not part of a data set: {why}")
+        jobs = "1 job" if count == 1 else f"{count} jobs"
+        print(f"the pictures of {jobs} are not part of the data set: {why}")
