@@ -10,7 +10,7 @@ import pytest
 
 from training.__main__ import main
 from training.clock import PROCESSOR, WALL, Clock
-from training.config import load_preset
+from training.config import PRESETS, load_preset
 from training.downstream.config import DownstreamConfig
 from training.held_out import DataCase
 from training.models import ModelSource
@@ -25,7 +25,7 @@ from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
 from wdlora.dataset.split import read_split, write_split
 from wdlora.errors import InputError
-from wdlora.study import Study, shipped_study
+from wdlora.study import Study, shipped_study, write_study
 
 HAS_MONAI = all(importlib.util.find_spec(name) for name in ("monai", "einops"))
 TRAINED = "spade" if HAS_MONAI else "lora"
@@ -90,6 +90,12 @@ def test_a_second_call_computes_nothing_again(done, monkeypatch):
     monkeypatch.setattr(run, "seconds_a_picture", never)
     again = run_table9(job)
     assert [row.report for row in again.rows] == [row.report for row in found.rows]
+    kept = job.out / PHANTOM / "row.json"
+    values = json.loads(kept.read_text(encoding="utf-8"))
+    kept.write_text(json.dumps(values | {"of": values["of"] | {"cases": "of other masks"}}), encoding="utf-8")
+    with pytest.raises(AssertionError, match="compared again"):
+        run_table9(job)
+    kept.write_text(json.dumps(values), encoding="utf-8")
     monkeypatch.setattr(run, "tracer_name", lambda: "another tracer")
     with pytest.raises(AssertionError, match="compared again"):
         run_table9(job)
@@ -218,6 +224,20 @@ def test_the_median_of_the_pictures_after_the_first_is_timed():
     assert painted == ["a", "a", "b", "c"]
 
 
+def test_each_generator_knows_its_own_preset_by_name(tmp_path):
+    from argparse import Namespace
+
+    from training.cli.table9 import _settings
+
+    own = tmp_path / "own.toml"
+    text = (PRESETS / "miniature.toml").read_text(encoding="utf-8")
+    own.write_text(text + '\n[study]\nvalue = "sfn.toml"\nsource = "ours"\n', encoding="utf-8")
+    study = dataclasses.replace(shipped_study(), name="sfn")
+    write_study(tmp_path / "sfn.toml", study)
+    settings = _settings(Namespace(preset=str(own), peer_preset="small", model="miniature"))
+    assert (settings.preset, settings.peer_preset, settings.study) == ("own", "small", study)
+
+
 def test_minutes_are_counted_over_calls_and_unknown_where_nothing_or_another_clock_counted(tmp_path):
     class Ticking(Clock):
         seconds = 0.0
@@ -229,12 +249,17 @@ def test_minutes_are_counted_over_calls_and_unknown_where_nothing_or_another_clo
     file, clock = tmp_path / "cost.json", Ticking("cpu")
     assert _minutes(file, clock) is None
     with _counted(file, clock):
-        pass
+        assert _minutes(file, clock) is None
+        under_way = file.read_bytes()
     with pytest.raises(KeyError), _counted(file, clock):
         raise KeyError
     assert _minutes(file, clock) == 3.0
     other = Clock("cuda")
     assert (clock.name, other.name) == (PROCESSOR, WALL) and _minutes(file, other) is None
+    file.write_bytes(under_way)  # as a killed process leaves it
+    with _counted(file, clock):
+        pass
+    assert _minutes(file, clock) is None
     file.write_text('{"seconds": 60.0}')  # as earlier versions wrote it
     assert _minutes(file, clock) == 1.0 and _minutes(file, other) is None
 

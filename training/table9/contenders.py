@@ -217,8 +217,11 @@ def _fresh(case: MaskCase, group: StudyCohort, seed: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _counted(file: Path, clock: Clock) -> Iterator[None]:
-    """Add the clock's seconds spent within to a file, also where it ends early."""
+    """Add the clock's seconds spent within to a file, also where it ends early. What a killed process spent is not
+    known, and so the sum is not.
+    """
     before, began = _seconds(file, clock), clock()
+    write_json(file, {"seconds": None, "clock": clock.name})
     try:
         yield
     finally:
@@ -226,7 +229,7 @@ def _counted(file: Path, clock: Clock) -> Iterator[None]:
 
 
 def _seconds(file: Path, clock: Clock) -> float | None:
-    """What was counted so far: 0 without the file, None where another clock counted."""
+    """What was counted so far: 0 without the file, None where it is not known, or another clock counted."""
     if not file.is_file():
         return 0.0
     told = json.loads(file.read_text(encoding="utf-8"))
