@@ -103,6 +103,9 @@ def test_in_comfyui_it_is_noted_in_the_queue_and_a_study_changed_since_is_refuse
                 put_study(painter, changed)
                 with pytest.raises(InputError, match="small_fibre/2 was changed since this was put into the queue"):
                     studies.check_stamp(noted["extra_data"]["extra_pnginfo"], read_study(file))
+                with pytest.raises(InputError, match="was changed since"):
+                    inputs = {"cohort": "small_fibre: SFN", "count": 1, "size": 160, "seed": 1}
+                    painter.registry.get("CCMSampleMasks").run(inputs, {"extra_pnginfo": stamp})
             for odd in (None, {}, {"ccm_studies": [1]}, {"ccm_studies": {"small/2": "0", "small_fibres/1": "0"}}):
                 studies.check_stamp(odd, read_study(file))
     finally:
