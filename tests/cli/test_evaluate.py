@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -133,6 +136,17 @@ def test_the_page_stands_alone(report):
     expected = ["Congruence", "Coverage", "Constraint", "Completeness", "Compliance", "Comprehension", "Consistency"]
     assert seen.headings == expected
     assert "copies found" in text and "texture-1" in text and "24 of 24 planted copies" in text
+
+
+def test_the_page_prints_on_two_sheets(report, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine; CI has one")
+    printed = tmp_path / "report.pdf"
+    page = (report / "out" / "report.html").as_uri()
+    asked = ["--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", f"--print-to-pdf={printed}", page]
+    subprocess.run([browser, *asked], check=True, timeout=300, capture_output=True)
+    assert len(re.findall(rb"/Type /Page\b", printed.read_bytes())) == 2
 
 
 def test_no_number_of_the_page_is_broken_at_the_end_of_a_line(report):

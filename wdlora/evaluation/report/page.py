@@ -54,12 +54,12 @@ def _congruence(found: SetComparison) -> str:
         "can be expected to do better."
     )
     body = _plot(found, "distances", "Dots: synthetic against real, with 95 % interval. Bands: real against real.")
+    body += _plot(found, "map", sentences.map_note(found))
     body += as_table(tables.distances(found, sentences.distance_notes(found)), "words last")
     if found.options.pairs:
         body += f"<p>{as_text(sentences.pair_note(found.similarity, found.fresh))}</p>" + as_table(
             tables.similarity(found)
         )
-    body += _plot(found, "map", sentences.map_note(found))
     return section("Congruence", "Do the synthetic images look like real ones?", intro, body)
 
 

@@ -29,12 +29,12 @@ def section(title: str, question: str, intro: str, body: str) -> str:
 
 def as_table(table: Table, style: str = "") -> str:
     """A table; `style`: "names2" has words in its first two columns, "words" in its last, "last" gives the room; "wide"
-    puts intervals on a second line.
+    puts intervals on a second line, and in print on the same one.
     """
     head = "".join(f"<th>{as_text(column)}</th>" for column in table.columns)
     rows = "".join("<tr>" + "".join(f"<td>{as_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     if "wide" in style.split():
-        rows = rows.replace(" (", "<br>(")
+        rows = rows.replace(" (", " <br>(")
     whole = f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="scroll">{whole}</div>'
 
