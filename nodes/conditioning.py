@@ -202,8 +202,8 @@ def checked_masks(mask: Any, allow_empty: bool) -> list[Any]:
     for index, one in enumerate(masks):
         if not one.any() and not allow_empty:
             raise InputError(
-                f"mask {index + 1} of {len(masks)} holds no nerve: check the channel it comes from, or switch "
-                "allow_empty on to paint a picture without nerves"
+                f"mask {index + 1} of {len(masks)} holds no nerve: choose the channel red where it is loaded, or "
+                "switch allow_empty on to paint a picture without nerves"
             )
         if one.mean() > 0.5:
             raise InputError(

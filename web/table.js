@@ -42,7 +42,7 @@ panel({
   name: "WDLoRA-CCM.Table",
   nodes: { CCMBiomarkers: 380, CCMCompareBiomarkers: 540, CCMEvaluate: 380 },
   key: "ccm_table",
-  height: 190,
+  height: 206, // six biomarkers below a caption
   style: "overflow:auto;scrollbar-width:thin;user-select:text",
   draw,
 });

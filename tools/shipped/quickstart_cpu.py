@@ -9,6 +9,8 @@ NOTE = (
     "# Quick start on any machine\n"
     "The whole way from a nerve mask to a measured picture, on the **miniature**: a small Qwen-Image-Edit that "
     "comes with this pack. It needs no GPU and no download, and paints in seconds. Press **Run**.\n\n"
+    "**What you see:** in *What Was Measured*, trunks are red, branches amber, free fibres blue, and branch points have a "
+    "ring. Where both tables agree, the picture shows the mask's nerves.\n\n"
     "**What to change:** *cohort* and *seed* in CCM Sample Masks, *seed* in KSampler.\n\n"
     "The miniature learned to draw bright lines, never corneas: its pictures show how the nodes work together, not "
     "what the full model paints. An adapter that was fine-tuned on it (`python -m training finetune --preset "
