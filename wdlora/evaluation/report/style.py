@@ -35,18 +35,18 @@ th:first-child, td:first-child, .names2 :is(th, td):nth-child(2), .words :is(th,
 code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px } a { color: inherit }
 @media (max-width: 860px) { .cards { grid-template-columns: repeat(2, 1fr) } }
 @media (max-width: 480px) { .cards { grid-template-columns: 1fr } }
-@page { size: A4; margin: 8mm 11mm }
-@media print { body { font-size: 7.8pt; line-height: 1.27; max-width: none; padding: 0 } h1 { font-size: 14pt }
-  .lead, p, ul, figure { margin: 0 0 1.5mm } ul { padding-left: 4mm } li { margin: 0 0 .5mm }
+@page { size: A4; margin: 7mm 10mm }
+@media print { body { font-size: 7.5pt; line-height: 1.22; max-width: none; padding: 0 } h1 { font-size: 14pt }
+  .lead, p, ul, figure { margin: 0 0 1mm } ul { padding-left: 4mm } li { margin: 0 0 .3mm }
   section { columns: 2; column-gap: 6mm }
-  h2 { column-span: all; font-size: 10.5pt; margin: 2mm 0 1mm; padding-top: 1mm } h2 small { font-size: 8.5pt }
+  h2 { column-span: all; font-size: 10.5pt; margin: 1.5mm 0 .8mm; padding-top: .8mm } h2 small { font-size: 8.5pt }
   h3 { font-size: 8pt; margin: 1mm 0 } .cards { grid-template-columns: repeat(4, 1fr); gap: 2mm; margin: 2mm 0 }
   .card { padding: 1.2mm 2mm; border-top-width: 3px } .card .short { font-size: 9pt }
-  .card h3, .card p, figcaption { font-size: 7.3pt } .card p { margin: .6mm 0 0 }
-  .warn { padding: 1mm 2mm; border-left-width: 3px } section img { max-height: 64mm; object-fit: contain }
+  .card h3, .card p, figcaption { font-size: 7.2pt } .card p { margin: .6mm 0 0 }
+  .warn { padding: 1mm 2mm; border-left-width: 3px } section img { max-height: 58mm; object-fit: contain }
   .scroll { overflow: visible; margin: 1mm 0 } table { font-size: 7pt; width: 100% } .wide td br { display: none }
-  .scroll:has(.wide, .last), section > p:has(+ figure + figure) { column-span: all }
-  th, td { padding: .5mm 1mm } th, .words td:last-child { white-space: normal; min-width: 0 }
+  .scroll:has(.wide, .last), section > p:has(+ figure + figure, + .scroll > .wide) { column-span: all }
+  th, td { padding: .35mm 1mm } th, .words td:last-child { white-space: normal; min-width: 0 }
   .names2:not(.wide) :is(th, td) { padding-inline: .6mm } details:not([open]) { display: none }
   section, figure, tr, li, .card, .warn { break-inside: avoid } h2, h3 { break-after: avoid }
   .card, .warn, code { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
