@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.timing import table
 from training.cases import picture_of
 from training.config import load_preset
+from training.job import TrainingJob
 from training.models import MINIATURE, ModelSource
 from training.output import ADAPTER
-from training.pipeline import TrainingJob, finetune
+from training.pipeline import finetune
 from wdlora.adapter import Adapter
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.anatomy.nerve_mask import NerveMask

@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from wdlora.errors import InputError
-from wdlora.qwen.loading import PARTS, ModelFiles, check_files, load
+from wdlora.qwen.files import PARTS, ModelFiles
 from wdlora.qwen.miniature_files import miniature_files
 from wdlora.weights.base import Weights
+
+if TYPE_CHECKING:
+    import torch
 
 MINIATURE = "miniature"
 TRAINED_ON = {"float8_e4m3fn": "fp8", "nf4": "nf4"}
@@ -64,14 +65,22 @@ class ModelSource:
         path = miniature_files().transformer if self.folder == MINIATURE else self.transformer
         return Weights(path or Path(str(self.folder)) / "transformer").quantisation
 
+    def check_places(self) -> None:
+        """Raise InputError where the folder, or a part, is not there; imports no PyTorch and opens no file."""
+        for path in self._files().paths(PARTS).values():
+            if not path.exists():
+                raise InputError(f"{path} does not exist")
+
     def check(self, precision: str) -> None:
         """Raise InputError where `load` would for one of the parts; reads headers alone."""
+        from wdlora.qwen.loading import check_files
+
         check_files(self._files(), STORAGE[precision])
 
     def load(
         self,
         precision: str,
-        device: torch.device | str | None,
+        device: "torch.device | str | None",
         parts: tuple[str, ...] = PARTS,
         offload: str = "none",
     ) -> Any:
@@ -79,6 +88,10 @@ class ModelSource:
 
         `offload` as in `wdlora.qwen.memory.place`.
         """
+        import torch
+
+        from wdlora.qwen.loading import load
+
         dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         storage = STORAGE[precision]
         return load(self._files(), parts=parts, storage=storage, offload=offload, device=device, dtype=dtype)

@@ -18,14 +18,13 @@ from training.checkpoint import list_checkpoints
 from training.config import TrainingConfig
 from training.examples import (
     Example,
-    PhantomAppearance,
     check_pictures,
     folder_examples,
     phantom_examples,
     shared_pixel_size,
 )
+from training.job import TrainingJob
 from training.loop import FineTune
-from training.models import ModelSource
 from training.monitor import Monitor
 from training.output import ADAPTER, origins
 from training.prepare import EncodedView, Preparer
@@ -46,31 +45,6 @@ from wdlora.study import FILE as STUDY
 from wdlora.study import Study, read_study, shipped_study, study_of
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """What to train on what."""
-
-    config: TrainingConfig
-    preset: str
-    model: ModelSource
-    out: Path
-    data: str = "phantoms:64"
-    appearance: PhantomAppearance | None = None
-    phantom: int | None = None
-    pixel_size_um: float | None = None
-    cache: Path | None = None
-    device: str | None = None
-    resume: bool = False
-    split: Path | None = None
-    init_adapter: Path | None = None
-    study: Path | None = None
-
-    @property
-    def of_phantoms(self) -> bool:
-        """Whether `data` is `phantoms:N`, and not a folder."""
-        return self.data.partition(":")[0] == "phantoms"
 
 
 def _study(job: TrainingJob) -> Study:
@@ -165,8 +139,7 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
 def _check_folder(job: TrainingJob, out: Path) -> None:
     """Raise InputError for a new run where there is one, for none to go on with, and for one of other settings."""
     resume = job.resume
-    if (out / "checkpoints").exists() and not resume:
-        raise InputError(f"{out} already holds a run; continue with --resume, or name another folder.")
+    job.check_places()
     resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
     if resume and not resumable:
         raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from training.config import load_preset
+from training.job import TrainingJob
 from training.models import ModelSource
-from training.pipeline import TrainingJob, finetune
+from training.pipeline import finetune
 
 if __name__ == "__main__":
     small = {"steps": 10, "size": 64, "batch_size": 2, "views": 1, "sample_steps": 2, "save_every": 10}

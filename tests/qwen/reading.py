@@ -5,7 +5,8 @@ import dataclasses
 import torch
 from safetensors.torch import load_file, save_file
 
-from wdlora.qwen.loading import ModelFiles, load
+from wdlora.qwen.files import ModelFiles
+from wdlora.qwen.loading import load
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,10 @@ import torch
 from wdlora.cohorts import cohort
 from wdlora.errors import InputError
 from wdlora.qwen.encode import encode
+from wdlora.qwen.files import ModelFiles
 from wdlora.qwen.generate import generate, paint, prepare
 from wdlora.qwen.latents import decode_latents, encode_image, pack, unpack
-from wdlora.qwen.loading import ModelFiles, load
+from wdlora.qwen.loading import load
 from wdlora.qwen.sampling import Sampling
 
 ONE_STEP = Sampling(steps=1, cfg=1.0)

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from tests.qwen.reading import CPU, rewritten, same, single
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint, rope_axes, transformer_config
-from wdlora.qwen.loading import ModelFiles, load
+from wdlora.qwen.files import ModelFiles
+from wdlora.qwen.loading import load
 from wdlora.qwen.plans import plan_text_encoder, plan_transformer
 from wdlora.qwen.sampling import Sampling
 from wdlora.qwen.tokenizer import load_tokenizer

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from tests.qwen.reading import rewritten, single
 from wdlora.errors import InputError
 from wdlora.qwen.checkpoint import Checkpoint
-from wdlora.qwen.loading import ModelFiles, load
+from wdlora.qwen.files import ModelFiles
+from wdlora.qwen.loading import load
 from wdlora.qwen.plans import plan_vae
 from wdlora.qwen.tokenizer import load_tokenizer
 from wdlora.weights.linear import Float8Linear, dequantised

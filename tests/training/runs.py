@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from training.config import load_preset
+from training.job import TrainingJob
 from training.models import ModelSource
-from training.pipeline import TrainingJob
 
 SMALL = {
     "size": 64,

@@ -246,7 +246,8 @@ def test_what_real_images_do_not_allow_is_said_before_adapters_paint(real, synth
     with pytest.raises(InputError, match="the held-out patients hold no image of T1DPN"):
         check_real(one.real, [alone], one.tasks, one.config)
     write(tmp_path / "real", real)
-    assert main(["downstream", "--real", str(tmp_path / "real"), "--synthetic", "x", "--device", "gpu"]) == 2
+    of = str(tmp_path / "real")
+    assert main(["downstream", "--real", of, "--synthetic", of, "--device", "gpu"]) == 2
     assert "there is no device 'gpu'" in capsys.readouterr().err
 
 

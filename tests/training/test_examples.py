@@ -21,9 +21,10 @@ from training.examples import (
     phantom_examples,
     training_phantom_seed,
 )
+from training.job import TrainingJob
 from training.loop import FineTune
 from training.models import ModelSource
-from training.pipeline import TrainingJob, finetune
+from training.pipeline import finetune
 from training.prepare import Preparer
 from training.validation import VIEWS, evenly
 from wdlora.adapter import Adapter

@@ -8,8 +8,9 @@ from PIL import Image
 
 from training.config import load_preset
 from training.examples import folder_examples, shared_pixel_size
+from training.job import TrainingJob
 from training.models import ModelSource
-from training.pipeline import TrainingJob, finetune
+from training.pipeline import finetune
 from wdlora.errors import InputError
 from wdlora.study import shipped_study
 

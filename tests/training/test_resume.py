@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from tests.training.runs import SMALL, job
 from training import monitor, stopping
 from training.config import load_preset
+from training.job import TrainingJob
 from training.models import ModelSource
-from training.pipeline import TrainingJob, finetune
+from training.pipeline import finetune
 from wdlora.errors import InputError
 from wdlora.files import sha256, write_json
 from wdlora.qwen.miniature_files import miniature_files

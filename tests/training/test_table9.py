@@ -16,10 +16,11 @@ from training.held_out import DataCase
 from training.models import ModelSource
 from training.peers.recipe import load_recipe
 from training.table9 import run
-from training.table9.contenders import BASE, NAMES, PHANTOM, Table9Settings, _counted, _minutes, seconds_a_picture
+from training.table9.contenders import _counted, _minutes, seconds_a_picture
 from training.table9.page import NOT_RUN, write_table9
 from training.table9.phantoms import drawn_mask, write_phantoms
 from training.table9.run import Table9Job, run_table9
+from training.table9.settings import BASE, NAMES, PHANTOM, Table9Settings
 from wdlora.clinic.images import read_mask
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
@@ -164,6 +165,20 @@ def test_what_a_later_row_would_refuse_is_refused_before_the_first_training(done
     with pytest.raises(InputError, match=told):
         run_table9(job)
     assert not (tmp_path / "split.csv").exists()  # the data may be corrected
+
+
+@pytest.mark.skipif(not HAS_MONAI, reason="needs MONAI")
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_peer_of_another_recipe_is_refused_before_the_first_training(done, tmp_path, monkeypatch, finished):
+    job = done[0]
+    out = shutil.copytree(job.out, tmp_path / "out")
+    if not finished:
+        (out / TRAINED / "peer.safetensors").unlink()
+    other = {TRAINED: dataclasses.replace(job.settings.recipes[TRAINED], seed=99)}
+    settings = dataclasses.replace(job.settings, recipes=other)
+    monkeypatch.setattr(run, "ready", lambda *_: pytest.fail("a row was begun"))
+    with pytest.raises(InputError, match="of another recipe or other data"):
+        run_table9(dataclasses.replace(job, out=out, settings=settings, rows=(PHANTOM, TRAINED)))
 
 
 def test_scikit_learn_is_missed_before_the_first_training(done, tmp_path, monkeypatch):

@@ -47,14 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import torch
+    from training.models import ModelSource
+    from wdlora.files import check_writable
+
+    if not args.report:
+        check_writable(args.out / "cache")
+        ModelSource(args.model).check_places()
+    import torch  # PyTorch and more: seconds, after what can be refused without them
     from tqdm import tqdm
 
     from training.cache import Cache
     from training.compare import FIRST_TUNING_SEED, MethodStudy, read_results, report
     from training.config import load_preset
     from training.examples import phantom_examples
-    from training.models import ModelSource
     from training.prepare import Preparer
     from wdlora.dataset.split import Shares, parted, split_patients
 
@@ -75,11 +80,7 @@ def run(args: argparse.Namespace) -> None:
             f"--phantoms {args.phantoms}: a cohort needs at least 2, one to learn from and one to judge by"
         )
     ranks, seeds = tuple(args.ranks or (1, 2, 4, 8)), range(args.seeds or 5)
-    try:
-        shard, shards = (int(part) for part in args.shard.split("/"))
-        assert 0 <= shard < shards
-    except (ValueError, AssertionError):
-        raise InputError(f"--shard takes K/N with 0 ≤ K < N, not {args.shard!r}.") from None
+    shard, shards = _shard(args.shard)
     torch.set_num_threads(1)
     changes = {
         "targets": ("attention", "mlp"),  # of the image stream
@@ -103,6 +104,16 @@ def run(args: argparse.Namespace) -> None:
             bar.update()
             bar.set_postfix_str(f"{result['arm']} {result['learning_rate']:g}: {result['validation_loss']:.4f}")
     print(report(read_results(args.out), ranks, seeds))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """This process's share and their number. Raises InputError for what is none."""
+    try:
+        shard, shards = (int(part) for part in text.split("/"))
+        assert 0 <= shard < shards
+    except (ValueError, AssertionError):
+        raise InputError(f"--shard takes K/N with 0 ≤ K < N, not {text!r}.") from None
+    return shard, shards
 
 
 def _report(args: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.cli.device import add_device, device_for_small
 from wdlora.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixel-size-um", type=float, metavar="SIZE", help="pixel size, if the table of the data does not tell it"
     )
     _add_painting(parser)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
+    add_device(parser)
     parser.add_argument("--out", type=Path, default=Path("downstream"), metavar="DIR", help="(default: downstream)")
     parser.add_argument("--json", action="store_true", help="print the content of report.json")
 
@@ -102,23 +103,21 @@ def _add_painting(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import torch
+    from training.downstream.config import TASKS
+    from wdlora.files import check_writable
+
+    check_writable(args.out / "report.json")
+    config = _config(args)
+    _check_places(args)
     from tqdm import tqdm
 
-    from training.downstream.config import TASKS
     from training.downstream.images import read_real
     from training.downstream.report import summary, write_downstream
     from training.downstream.splits import folds_of
     from training.downstream.study import DownstreamStudy, check_real, run_study
-    from wdlora.files import check_writable
     from wdlora.locks import at_work
-    from wdlora.qwen.memory import pick_device
 
-    check_writable(args.out / "report.json")
-    pick_device(args.device)
-    config = _config(args)
-    if args.device == "cpu":
-        torch.set_num_threads(1)  # the fastest at these sizes
+    device = device_for_small(args.device)
     real = read_real(args.real, _split(args), args.pixel_size_um)
     folds = folds_of(real, 7 if args.seeds is None else args.seeds, config.test_share, args.folds)
     tasks = TASKS if args.task == "both" else (args.task,)
@@ -129,10 +128,21 @@ def run(args: argparse.Namespace) -> None:
 
     with at_work(args.out):
         study = DownstreamStudy(
-            real, _generators(args, real), folds, tasks, config, args.out, args.features, args.device
+            real, _generators(args, real, device), folds, tasks, config, args.out, args.features, device
         )
         values = write_downstream(study, run_study(study, bar))
     print(json.dumps(values, ensure_ascii=False) if args.json else summary(values, args.out))
+
+
+def _check_places(args: argparse.Namespace) -> None:
+    """Raise InputError for a data set, or the base of adapters, that is not there."""
+    from training.models import ModelSource
+    from wdlora.dataset.folder import check_folder
+
+    for folder in (args.real, *args.synthetic):
+        check_folder(folder)
+    if args.adapter:
+        ModelSource(args.model).check_places()
 
 
 def _config(args: argparse.Namespace) -> "DownstreamConfig":
@@ -161,7 +171,7 @@ def _split(args: argparse.Namespace) -> Path | None:
     return args.split
 
 
-def _generators(args: argparse.Namespace, real: "RealSet") -> "list[SyntheticSet]":
+def _generators(args: argparse.Namespace, real: "RealSet", device: str) -> "list[SyntheticSet]":
     """The synthetic sets: read, then painted. Raises InputError for options without their adapter, and for none."""
     from training.downstream.images import read_synthetic
 
@@ -176,7 +186,7 @@ def _generators(args: argparse.Namespace, real: "RealSet") -> "list[SyntheticSet
 
     origins = open_adapters(args.adapter, args.split)
     precision = precision_for(args.model, [one.adapter.metadata.base_quantisation for one in origins])
-    base = ModelSource(args.model).load(precision, args.device)
+    base = ModelSource(args.model).load(precision, device)
     cfg = base.defaults.cfg if args.cfg is None else args.cfg
     sampling = replace(base.defaults, steps=args.sampler_steps, sampler="heun").guided_by(cfg)
     painted = paint_sets(origins, base, real, sampling, args.paint_size, args.out / "adapters")

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.cli.device import add_device
 from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
 
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: heun)",
     )
     parser.add_argument("--cfg", type=float, help="guidance scale (default: the official one of the model)")
-    parser.add_argument("--device", help="cpu, cuda …")
+    add_device(parser)
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp8", "nf4"),
@@ -91,8 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _on_phantoms(args: argparse.Namespace) -> None:
-    from training.cases import draw_cases
-    from training.evaluate import evaluate_adapters
+    from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.files import check_writable, write_json, write_text
 
@@ -101,9 +101,13 @@ def _on_phantoms(args: argparse.Namespace) -> None:
     if args.out is None:
         raise InputError("name the folder for figures, tables and pictures with --out")
     check_writable(args.out / "figures.json")
+    ModelSource(args.model).check_places()
     adapters = [Adapter.load(path) for path in args.adapter]
     _refuse_copies(args.adapter)
     _refuse_studies(args.adapter, adapters)
+    from training.cases import draw_cases  # PyTorch and more: seconds, after what can be refused without them
+    from training.evaluate import evaluate_adapters
+
     cases = draw_cases(96 if args.count is None else args.count, args.size or 128, args.seed, args.phantom or VERSION)
     base, sampling = _model(args, adapters)
     found = evaluate_adapters(base, adapters, cases, sampling, args.appearance or "cohort", args.out)
@@ -115,25 +119,30 @@ def _on_phantoms(args: argparse.Namespace) -> None:
 def _on_held_out(args: argparse.Namespace) -> None:
     from dataclasses import asdict
 
-    from training.card import link_evaluation
-    from training.held_out import compare_held_out, held_out, paint_held_out
-    from training.progress import say
+    from training.models import ModelSource
     from wdlora.adapter import Adapter
     from wdlora.adapter.file import file_to_read
+    from wdlora.dataset.folder import check_folder
     from wdlora.dataset.split import TABLE
-    from wdlora.evaluation.report.sentences import answers
     from wdlora.files import check_writable, sha256
-    from wdlora.qwen import apply_adapter
 
     if len(args.adapter) > 1:
         raise InputError("--data takes one adapter: call the command once for each, with an --out of its own")
     for name in ("appearance", "phantom"):
         if getattr(args, name) is not None:
             raise InputError(f"--{name} belongs to phantoms: leave it out with --data")
+    check_folder(args.data)
+    ModelSource(args.model).check_places()
     (path,) = args.adapter
     adapter, file = Adapter.load(path), file_to_read(path)
     out = args.out or file.parent / "evaluation"
     check_writable(out / "report.json")
+    from training.card import link_evaluation  # PyTorch and more: seconds, after what can be refused without them
+    from training.held_out import compare_held_out, held_out, paint_held_out
+    from training.progress import say
+    from wdlora.evaluation.report.sentences import answers
+    from wdlora.qwen import apply_adapter
+
     beside = file.parent / TABLE
     table = args.split or (beside if beside.is_file() else None)
     limits = {"size": args.size, "most": args.count, "pixel_size_um": args.pixel_size_um, "first_seed": args.seed}

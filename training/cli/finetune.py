@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.cli.device import add_device
 from training.cli.recipe_options import overrides_of
 from wdlora.anatomy.phantoms.versions import VERSION, VERSIONS
 from wdlora.errors import InputError
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="held-out patients, as in split.csv of another run; new patients are drawn",
     )
     parser.add_argument("--cache", type=Path, help="folder of encoded examples (default: OUT/cache)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 …")
+    add_device(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -75,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from training.config import load_preset, preset_purpose, preset_study, presets
+    from training.job import TrainingJob
     from training.models import ModelSource
-    from training.pipeline import TrainingJob, finetune
 
     if args.preset == "list":
         for name in presets():
@@ -104,6 +105,9 @@ def run(args: argparse.Namespace) -> int:
         init_adapter=args.init_adapter,
         study=args.study or preset_study(args.preset),
     )
+    job.check_places()
+    from training.pipeline import finetune  # PyTorch and more: seconds, after what can be refused without them
+
     result = finetune(job)
     if not result["main"]:
         pass  # the main process speaks for all

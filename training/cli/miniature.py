@@ -37,12 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the recipe."""
-    import torch
+    from wdlora.files import check_writable
+
+    check_recipe_options(args)
+    check_writable(args.out / "metrics.json")
+    import torch  # PyTorch and more: seconds, after what can be refused without them
 
     from training.miniature.recipe import Recipe
     from training.miniature.recipe import run as run_recipe
 
-    check_recipe_options(args)
     torch.set_num_threads(args.threads)
     recipe = Recipe() if args.seed is None else Recipe(seed=args.seed)
     if args.pace != 1:

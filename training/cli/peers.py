@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.cli.device import add_device, device_for_small
 from training.cli.recipe_options import overrides_of
 from wdlora.errors import InputError
 
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed; each picture is decided by it and the mask (default: 0)"
     )
     for action in (train, paint):
-        action.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
+        add_device(action)
         action.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -63,21 +64,24 @@ def _peers() -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    import torch
-
-    if args.device == "cpu":
-        torch.set_num_threads(1)  # the fastest at these sizes
     return _train(args) if args.action == "train" else _paint(args)
 
 
 def _train(args: argparse.Namespace) -> int:
-    from training.peers.job import PeerJob, train_peer
     from training.peers.recipe import load_recipe
+    from wdlora.dataset.folder import check_folder
+    from wdlora.dataset.split import TABLE as SPLIT
+    from wdlora.files import check_writable
 
+    check_folder(args.data)
+    check_writable(args.out / SPLIT)
     overrides = overrides_of(args.set)
     preset = Path(args.preset).stem + (f" with {', '.join(args.set)}" if args.set else "")
     recipe = load_recipe(args.peer, args.preset, overrides)
-    job = PeerJob(args.peer, recipe, preset, args.data, args.out, args.split, args.pixel_size_um, args.device)
+    from training.peers.job import PeerJob, train_peer  # PyTorch and more: seconds
+
+    device = device_for_small(args.device)
+    job = PeerJob(args.peer, recipe, preset, args.data, args.out, args.split, args.pixel_size_um, device)
     result = train_peer(job)
     if args.json:
         print(json.dumps(result))
@@ -93,16 +97,17 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _paint(args: argparse.Namespace) -> int:
-    from training.peers.file import load_peer
-    from training.peers.masks import masks_to_paint
-    from training.peers.painting import paint_with_peer
     from wdlora.dataset.split import TABLE as SPLIT
     from wdlora.files import check_writable
 
     check_writable(args.out / "dataset.csv")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed} is not a whole number from 0 up")
-    peer = load_peer(args.run, args.device)
+    from training.peers.file import load_peer  # PyTorch and more: seconds
+    from training.peers.masks import masks_to_paint
+    from training.peers.painting import paint_with_peer
+
+    peer = load_peer(args.run, device_for_small(args.device))
     cases, study = masks_to_paint(args.masks, args.cohort, peer.facts)
     folder = args.run if args.run.is_dir() else args.run.parent
     if args.part:

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.cli.device import add_device, device_for_small
 from wdlora.errors import InputError
 
 EXAMPLE = "python -m training table9 --out runs/table9"
@@ -61,28 +62,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=400, help="steps of each downstream training (default: 400)")
     parser.add_argument("--size", type=int, default=96, help="side of the downstream tiles in pixels (default: 96)")
     parser.add_argument("--workers", type=int, default=2, help="number of processes that measure images (default: 2)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda … (default: cpu)")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print the content of table9.json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import torch
+    from wdlora.dataset.folder import check_folder
+    from wdlora.files import check_writable
+
+    check_writable(args.out / "table9.json")
+    rows = _rows(args)
+    settings, downstream = _settings(args), _downstream(args)
+    if args.data is not None:
+        check_folder(args.data)
+    settings.model.check_places()
     from tqdm import tqdm
 
     from training.table9.page import write_table9
     from training.table9.phantoms import write_phantoms
     from training.table9.run import Table9Job, run_table9
-    from wdlora.files import check_writable
     from wdlora.locks import at_work
-    from wdlora.qwen.memory import pick_device
 
-    check_writable(args.out / "table9.json")
-    pick_device(args.device)
-    if args.device == "cpu":
-        torch.set_num_threads(1)
-    rows = _rows(args)
-    settings, downstream = _settings(args), _downstream(args)
+    device = device_for_small(args.device)
 
     def bar(items: Any, title: str, total: int) -> Any:
         return tqdm(items, title, total, unit="training", disable=None)
@@ -91,14 +93,14 @@ def run(args: argparse.Namespace) -> None:
         data = args.data or write_phantoms(args.out / "data", args.patients or 40, args.held or 30)
         job = Table9Job(
             rows, data, args.out, settings, downstream, args.seeds, args.data is None, args.split, args.pixel_size_um,
-            args.device, args.workers,
+            device, args.workers,
         )  # fmt: skip
         values = write_table9(run_table9(job, bar))
     print(json.dumps(values, ensure_ascii=False) if args.json else (args.out / "table9.md").read_text(encoding="utf-8"))
 
 
 def _rows(args: argparse.Namespace) -> tuple[str, ...]:
-    from training.table9.contenders import NAMES, PHANTOM
+    from training.table9.settings import NAMES, PHANTOM
 
     known = [name for name in NAMES if name != PHANTOM or args.data is None]
     if unknown := [name for name in args.rows or () if name not in known]:
@@ -111,7 +113,7 @@ def _settings(args: argparse.Namespace) -> Any:
     from training.config import load_preset, preset_study
     from training.models import ModelSource
     from training.peers.recipe import PEERS, load_recipe
-    from training.table9.contenders import Table9Settings
+    from training.table9.settings import Table9Settings
     from wdlora.study import read_study
 
     finetune = load_preset(args.preset, {"sample_every": 0, "validation_share": 0, "test_share": 0})

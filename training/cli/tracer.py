@@ -46,15 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the recipe."""
-    import torch
+    from wdlora.files import check_writable
+
+    check_recipe_options(args, ("threads", "workers"))
+    check_writable(args.out / "recipe.json")
+    if args.pixel_size_um and not args.choose_on:
+        raise InputError("--pixel-size-um belongs to --choose-on: name its folder, or leave it out")
+    import torch  # PyTorch and more: seconds, after what can be refused without them
 
     from training.tracer.annotated import annotated_images
     from training.tracer.recipe import TracerRecipe, train_tracer
     from wdlora.evaluation.workers import Crew
 
-    check_recipe_options(args, ("threads", "workers"))
-    if args.pixel_size_um and not args.choose_on:
-        raise InputError("--pixel-size-um belongs to --choose-on: name its folder, or leave it out")
     chosen_on = (args.choose_on.name, annotated_images(args.choose_on, args.pixel_size_um)) if args.choose_on else None
     torch.set_num_threads(args.threads)
     recipe = TracerRecipe() if args.seed is None else TracerRecipe(seed=args.seed)

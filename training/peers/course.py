@@ -84,16 +84,26 @@ class PeerCourse:
 
     def _left(self) -> "_Left":
         """Where the newest checkpoint left the training; the peer carries what it holds."""
-        if not (found := list_checkpoints(self.out / CHECKPOINTS)):
+        if (found := newest_checkpoint(self.out, self.identity)) is None:
             return _Left(0, 0.0, {}, {}, {})
-        values, state, facts = load_checkpoint(found[-1])
-        if facts.get("identity") != self.identity:
-            raise InputError(
-                f"{self.out} holds a training of another recipe or other data: go on with the same, or name another "
-                "--out"
-            )
+        values, state, facts = found
         self.peer.load_state_dict({k.removeprefix("now/"): v for k, v in values.items() if k.startswith("now/")})
         return _Left(int(facts["step"]), float(facts["seconds"]), values, state, facts)
+
+
+def newest_checkpoint(out: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]] | None:
+    """Values, optimiser and facts of the newest checkpoint of a training in `out`; None where there is none.
+
+    Raises InputError where it is of another recipe or other data than `identity` says.
+    """
+    if not (found := list_checkpoints(out / CHECKPOINTS)):
+        return None
+    values, state, facts = load_checkpoint(found[-1])
+    if facts.get("identity") != identity:
+        raise InputError(
+            f"{out} holds a training of another recipe or other data: go on with the same, or name another --out"
+        )
+    return values, state, facts
 
 
 @dataclass

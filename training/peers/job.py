@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from training.clock import TOLD, Clock
-from training.peers.course import PeerCourse
+from training.peers.course import PeerCourse, newest_checkpoint
 from training.peers.data import PeerData, as_levels, draw_crops, read_peer_data
 from training.peers.file import FILE, NOTE, PeerFacts, built_peer, load_peer, save_peer
 from training.peers.judging import crops_to_judge, following
@@ -58,11 +58,7 @@ def train_peer(job: PeerJob) -> dict[str, Any]:
 
     Raises InputError, before the first step, for data, folders and devices that cannot be used and without MONAI.
     """
-    pick_device(job.device)
-    check_monai()
-    data = read_peer_data(job.data, job.recipe, job.split, job.pixel_size_um)
-    recipe = job.recipe.stepped(len(data.learned))
-    identity = hashlib.sha256(f"{job.peer} {recipe.fingerprint()} {data.fingerprint}".encode()).hexdigest()
+    recipe, data, identity = _prepared(job)
     with at_work(job.out):
         if (job.out / FILE).is_file():
             return _finished(job, identity)
@@ -90,6 +86,25 @@ def train_peer(job: PeerJob) -> dict[str, Any]:
         _write_peer_card(job, facts)
         save_peer(job.out / FILE, network, facts)
         return _finished(job, identity)
+
+
+def check_peer(job: PeerJob) -> None:
+    """Raise InputError where `train_peer` would before its first step."""
+    _, _, identity = _prepared(job)
+    if (job.out / FILE).is_file():
+        _finished(job, identity)
+    else:
+        newest_checkpoint(job.out, identity)
+
+
+def _prepared(job: PeerJob) -> tuple[PeerRecipe, PeerData, str]:
+    """The recipe with its steps, the data, and the identity of both. Raises InputError for what cannot be used."""
+    pick_device(job.device)
+    check_monai()
+    data = read_peer_data(job.data, job.recipe, job.split, job.pixel_size_um)
+    recipe = job.recipe.stepped(len(data.learned))
+    identity = hashlib.sha256(f"{job.peer} {recipe.fingerprint()} {data.fingerprint}".encode()).hexdigest()
+    return recipe, data, identity
 
 
 def _course(job: PeerJob, recipe: PeerRecipe, network: Peer, data: PeerData, identity: str) -> PeerCourse:

@@ -16,50 +16,25 @@ from training.clock import PROCESSOR, Clock
 from training.config import TrainingConfig
 from training.downstream.images import RealSet
 from training.held_out import MaskCase, Painter
-from training.models import ModelSource
+from training.job import TrainingJob
 from training.output import ADAPTER
 from training.peers.file import load_peer
-from training.peers.job import PeerJob, train_peer
+from training.peers.job import PeerJob, check_peer, train_peer
 from training.peers.lesson import check_monai
-from training.peers.recipe import PEERS, PeerRecipe
-from training.pipeline import TrainingJob, finetune
+from training.peers.recipe import PEERS
+from training.pipeline import finetune
 from training.record import read_record
 from training.table9.phantoms import APPEARANCE, FIRST_FRESH, drawn_mask
+from training.table9.settings import ADAPTERS, BASE, PHANTOM, Table9Settings
 from training.views import draw_view
 from wdlora.adapter import Adapter
 from wdlora.anatomy import phantom
 from wdlora.errors import InputError
 from wdlora.files import sha256, write_json
 from wdlora.qwen import apply_adapter
-from wdlora.study import Study, StudyCohort
+from wdlora.study import StudyCohort
 
-ADAPTERS = ("lora", "wdlora")
-BASE, PHANTOM = "base", "phantom"
-NAMES = (*PEERS, *ADAPTERS, BASE, PHANTOM)
-TITLES = {
-    "spade": "SPADE",
-    "maisi": "MAISI-2D",
-    "lora": "LoRA",
-    "wdlora": "WDLoRA",
-    BASE: "base, not adapted (limit)",
-    PHANTOM: "phantom of the same mask (limit)",
-}
 COST, LEARNED = "cost.json", "learned.json"
-
-
-@dataclass(frozen=True)
-class Table9Settings:
-    """What is trained for the rows, and how it paints. `recipes` by peer, of the preset `peer_preset`; `finetune` of
-    both adapters, of `preset`, whose method is set and whose sheets say how pictures are painted; `model` is their
-    base, and `study` the one that `preset` is for, None where it does not say.
-    """
-
-    recipes: dict[str, PeerRecipe]
-    finetune: TrainingConfig
-    model: ModelSource
-    preset: str = ""
-    peer_preset: str = ""
-    study: Study | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +66,8 @@ class Contender:
 
 def check_rows(names: Sequence[str], real: RealSet, ground: Ground, settings: Table9Settings) -> None:
     """Raise InputError for what a row would refuse when its turn comes, maybe hours later: MONAI that is missing,
-    images smaller than a crop, a base that cannot be loaded, a study that is not the preset's, an adapter of other
-    settings or data, and phantoms' textures for a data set that was not drawn here.
+    images smaller than a crop, a base that cannot be loaded, a study that is not the preset's, a peer or an
+    adapter of other settings or data, and phantoms' textures for a data set that was not drawn here.
     """
     if PHANTOM in names and not ground.drawn:
         raise InputError(f"the row {PHANTOM} is fresh texture on phantoms' masks, and {ground.data} has others")
@@ -109,6 +84,9 @@ def check_rows(names: Sequence[str], real: RealSet, ground: Ground, settings: Ta
                 f"the preset {settings.preset} is for the study {settings.study.label}, and {ground.data} is of "
                 f"{real.study.label}: give data of that study, or another preset"
             )
+    for name in peers:
+        if (ground.out / name).is_dir():
+            check_peer(_peer_job(name, ground, settings))
     for name in adapters:
         if (ground.out / name / ADAPTER).is_file():
             _refuse_another(ground.out / name, _config(name, settings), ground, settings)
@@ -128,15 +106,18 @@ def ready(name: str, ground: Ground, settings: Table9Settings) -> Contender:
     return Contender(_fresh, {"phantom": "fresh texture", "first_seed": FIRST_FRESH})
 
 
-def _peer(name: str, ground: Ground, settings: Table9Settings) -> Contender:
-    out = ground.out / name
-    job = PeerJob(
-        name, settings.recipes[name], settings.peer_preset, ground.data, out, ground.split, ground.pixel_size_um,
-        ground.device,
+def _peer_job(name: str, ground: Ground, settings: Table9Settings) -> PeerJob:
+    return PeerJob(
+        name, settings.recipes[name], settings.peer_preset, ground.data, ground.out / name, ground.split,
+        ground.pixel_size_um, ground.device,
     )  # fmt: skip
+
+
+def _peer(name: str, ground: Ground, settings: Table9Settings) -> Contender:
+    job = _peer_job(name, ground, settings)
     if not (result := train_peer(job))["finished"]:
         raise InputError(f"the training of {name} was stopped; the same command goes on")
-    peer = load_peer(out, ground.device)
+    peer = load_peer(job.out, ground.device)
 
     def painter(case: MaskCase, group: StudyCohort, seed: int) -> NDArray[np.uint8]:
         return peer.paint(case.mask, case.cohort, seed)

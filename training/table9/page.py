@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from training.clock import TOLD, Clock
 from training.downstream.record import MAIN
 from training.downstream.statistics import LEAST_PAIRS
-from training.table9.contenders import NAMES, TITLES
 from training.table9.run import Row, Table9
+from training.table9.settings import NAMES, TITLES
 from wdlora import __version__
 from wdlora.anatomy.phantoms.versions import version_name
 from wdlora.evaluation.sets import in_order

@@ -29,7 +29,8 @@ from training.examples import folder_examples
 from training.held_out import DataCase, HeldOut, MaskCase, compare_held_out, held_out, paint_cases, paired_sets
 from training.peers.judging import followed
 from training.sides import PublicNames, parts_of, write_parts
-from training.table9.contenders import Contender, Ground, Table9Settings, check_rows, ready, seconds_a_picture
+from training.table9.contenders import Contender, Ground, check_rows, ready, seconds_a_picture
+from training.table9.settings import Table9Settings
 from wdlora.anatomy.tracing.segmenters import tracer_name
 from wdlora.clinic.images import as_uint8, read_image
 from wdlora.dataset.split import TABLE as SPLIT

@@ -53,6 +53,12 @@ class Record:
     """One of `wdlora.dataset.split.PARTS`, the same in all records of a patient; empty where it is not told."""
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raise InputError where there is no such folder."""
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no data set folder {folder}.")
+
+
 def read_folder(folder: str | Path) -> list[Record]:
     """Read the table of a data set and check it against the files; rows stay in their order.
 
@@ -62,8 +68,7 @@ def read_folder(folder: str | Path) -> list[Record]:
     one that the table was written with.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"There is no data set folder {folder}.")
+    check_folder(folder)
     study = study_of(folder)
     pending, rows = pending_names(folder), table_rows(folder / TABLE) if pictures_by_stem(folder / "images") else []
     images, masks = pictures_by_stem(folder / "images"), pictures_by_stem(folder / "masks")

@@ -10,9 +10,9 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from .encode import Conditioning as Conditioning
+    from .files import ModelFiles as ModelFiles
     from .latents import decode_latents as decode_latents
     from .latents import encode_image as encode_image
-    from .loading import ModelFiles as ModelFiles
     from .loading import QwenImageEdit as QwenImageEdit
     from .loading import load as load
     from .patch import apply_adapter as apply_adapter

@@ -14,7 +14,8 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from .loading import ModelFiles, QwenImageEdit
+    from .files import ModelFiles
+    from .loading import QwenImageEdit
 
 FOLDER = Path(__file__).parent / "miniature"
 
@@ -60,7 +61,7 @@ class MiniatureFiles:
     @property
     def model(self) -> "ModelFiles":
         """The four of them that `loading.load` reads."""
-        from .loading import ModelFiles
+        from .files import ModelFiles
 
         parts = (self.transformer, self.text_encoder, self.vae, self.tokenizer)
         return ModelFiles(None, *parts, variant="edit")
