@@ -86,6 +86,19 @@ def test_the_delimiter_is_the_one_that_gives_the_needed_columns(tmp_path):
     assert read_csv(path, ["file", "patient"])[1][0]["patient"] == "P1"
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_line_break_in_the_first_name_does_not_hide_the_delimiter(tmp_path, mark):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        mark.join(['"file\n(name)"', "patient", '"one, two"']) + "\n" + mark.join(["a.png", "P1", "x"]) + "\n"
+    )
+    assert read_csv(path, ["patient"]) == (
+        ["file\n(name)", "patient", "one, two"],
+        [{"file\n(name)": "a.png", "patient": "P1", "one, two": "x"}],
+    )
+    assert len(read_csv(path)[0]) == 3
+
+
 def test_lines_are_those_of_the_file(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text('sep=;\nfile;note\na;"two\nlines"\n;\nb;\n')

@@ -148,10 +148,10 @@ def _reader(text: str, needed: Sequence[str]) -> tuple[Any, int]:
         text, above = text[said.end() :], 1
         delimiter = said.group(1)
     else:
-        header = text.lstrip("\r\n").split("\n", 1)[0]
+        first = text.lstrip("\r\n")
 
         def fit(mark: str) -> tuple[int, int]:
-            names = [name.strip().strip('"').lower() for name in header.split(mark)]
+            names = [name.lower() for name in _header(first, mark)]
             return sum(name in names for name in needed), len(names)
 
         delimiter = max(",;\t", key=fit)
@@ -159,6 +159,14 @@ def _reader(text: str, needed: Sequence[str]) -> tuple[Any, int]:
         above += text[0] == "\n" or text[:2] != "\r\n"
         text = text[1:]
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), above
+
+
+def _header(text: str, mark: str) -> list[str]:
+    """The names in a table's first row, which may go on over lines within quotation marks; none where it is damaged."""
+    try:
+        return _columns(next(csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True), []), lower=False)
+    except csv.Error:
+        return []
 
 
 def _columns(header: Sequence[str], lower: bool) -> list[str]:
