@@ -12,6 +12,7 @@ from wdlora.cli import main
 from wdlora.cli.sample_masks import mask_seed, phantom_seed
 from wdlora.clinic.images import read_image
 from wdlora.dataset.folder import read_folder
+from wdlora.dataset.subjects import is_of_mask
 from wdlora.files import sha256
 
 
@@ -218,4 +219,5 @@ def test_masks_with_phantoms_are_a_data_set(tmp_path):
     assert main([*given, "--count", "3", "--phantoms"]) == 0
     records = read_folder(tmp_path)
     assert [record.cohort for record in records] == ["T1DPN"] * 3 and len({record.patient for record in records}) == 3
+    assert all(is_of_mask(record.patient) for record in records)  # under any name of the file, no patient
     assert all(abs(record.pixel_size_um - 400 / 384) < 1e-5 for record in records)

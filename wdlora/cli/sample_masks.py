@@ -128,6 +128,7 @@ def _write_table(folder: Path, recipe: dict[str, Any], records: list[dict[str, A
     from ..csv_table import write_csv
     from ..dataset.folder import TABLE
     from ..dataset.records import RECORDS, write_records
+    from ..dataset.subjects import of_mask
     from ..dataset.writer import read_table
 
     columns, before = read_table(folder / TABLE) if (folder / TABLE).is_file() else ([], [])
@@ -138,7 +139,7 @@ def _write_table(folder: Path, recipe: dict[str, Any], records: list[dict[str, A
     for record in records:
         if "phantom" in record["files"]:
             name = Path(record["files"]["phantom"]["path"])
-            row = {"file": name.name, "cohort": record["cohort"], "patient": name.stem}
+            row = {"file": name.name, "cohort": record["cohort"], "patient": of_mask(record["files"]["mask"]["sha256"])}
             row |= {"pixel_size_um": f"{recipe['pixel_size_um']:.6g}", "synthetic": "1"}
             rows[name.name] = row | {key: value for key, value in rows.get(name.name, {}).items() if value}
     if rows or before:
