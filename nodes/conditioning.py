@@ -5,12 +5,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..wdlora.cohorts import NO_PROMPT, TEXT_ONLY
 from ..wdlora.errors import InputError
 from . import engine, files, studies, tensors, variants
 from .outlines import outline_note
 
 CATEGORY = "CCM/conditioning"
-TEXT_ONLY, NO_PROMPT = "text only", "no prompt"
 LARGEST_PIXELS = 2048 * 2048
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from wdlora.pace import LineAMinute
+
 RECENT = 50
 """The loss that is shown and logged is the mean over so many steps."""
-
-EVERY_S = 60.0
-"""Where nobody watches a terminal, a line is written after the first step and so often."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class Pace:
         self._seconds = 0.0
         hidden = None if visible else True  # None: hidden where nobody watches a terminal
         self._bar = tqdm(total=total, initial=first, desc=title, unit="step", disable=hidden)
-        self._lines = visible and not sys.stderr.isatty()
-        self._said: float | None = None
+        self._lines = LineAMinute(visible)
         self._pulse: Pulse | None = None
 
     def __enter__(self) -> "Pace":
@@ -81,10 +79,7 @@ class Pace:
 
     def show(self) -> None:
         """Write loss and peak memory behind the bar; where there is none, the line of the minute to standard error."""
-        now = time.monotonic()
-        if self._lines and (self._said is None or now - self._said >= EVERY_S):
-            self._said = now
-            say(self.line())
+        self._lines.tell(self.line)
         postfix = {"loss": f"{float(np.mean(self._losses)):.4f}"}
         if memory := peak_memory(self.device):
             postfix["peak"] = f"{memory['peak_memory_gb']:.1f} GB"

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from .errors import InputError
 from .study import Study, StudyCohort, shipped_study
 
+TEXT_ONLY, NO_PROMPT = "text only", "no prompt"
+"""What stands in the place of a cohort where a picture is painted by a text alone, or without words."""
+
 PROMPT_VERSION = shipped_study().version
 """Version of all prompts; it changes with any of their letters."""
 

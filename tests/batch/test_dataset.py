@@ -66,6 +66,14 @@ def test_pictures_with_their_masks_cohort_and_patients_are_read_by_all(hospital,
     assert len(found) == 8 and found.patients_known and set(found.cohorts) == {"T1DPN"}
 
 
+def test_a_study_that_cannot_be_read_is_refused_before_the_first_job(hospital, capsys):
+    (hospital / "out").mkdir()
+    (hospital / "out" / "study.toml").write_text("name = ")
+    assert batch() == 2
+    assert "study.toml is not valid TOML" in (told := capsys.readouterr().err)
+    assert "choose another --out" in told and not (hospital / "out" / "results").exists()
+
+
 def test_cohorts_and_masks_are_added_and_nothing_is_lost(hospital):
     assert batch("--cohort", "Control") == 0
     first = read_folder("out")
@@ -292,6 +300,8 @@ def test_the_cohort_of_a_graph(given, cohort):
     ("kind", "inputs", "sentence"),
     [
         ("CCMConditioning", {"cohort": "Control", "linked_cohort": ["5", 1]}, "a link brings the cohort of 'CCMCond"),
+        ("CCMConditioning", {"cohort": "text only"}, r"without a cohort \('text only' in 'CCMConditioning'\): choose"),
+        ("CCMConditioning", {"cohort": "no prompt"}, r"without a cohort \('no prompt' in 'CCMConditioning'\): choose"),
         ("CCMConditioning", {"cohort": ["5", 1]}, "a link brings the cohort of 'CCMConditioning': remove the link"),
         ("CCMDegenerate", {"severity": 1}, "'CCMDegenerate' draws masks of its own"),
     ],

@@ -270,6 +270,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip().endswith("interrupted") and "Traceback" not in said
-    assert "are open; the same command tries them again" in said
+    assert "the batch was stopped, " in said and "jobs are open; the same command continues it" in said
+    assert "again" not in said and "1 of 60 jobs done\n" in said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["count"]["done"] >= 5 and manifest["count"]["open"] > 0

@@ -46,8 +46,12 @@ Row = dict[str, str]
 
 
 def check_place(out: str | os.PathLike) -> None:
-    """Raise InputError where a folder holds images and masks that no batch wrote."""
+    """Raise InputError where a folder holds images and masks that no batch wrote, or a study that cannot be read."""
     place = Path(out)
+    try:
+        study_of(place)
+    except InputError as error:
+        raise InputError(f"{error}; correct {place / STUDY}, or choose another --out") from None
     own = (place / "journal.jsonl").is_file()
     if (place / TABLE).is_file():
         own = "job" in read_table(place / TABLE)[0]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..cohorts import NO_PROMPT, TEXT_ONLY
 from ..errors import InputError
 from ..graph import Graph
 from ..graph.links import linked
@@ -25,7 +26,8 @@ def painted_files(graph: Graph, record: Mapping[str, Any]) -> Iterator[str]:
 def cohort_of(graph: Graph) -> str:
     """The cohort under which a graph paints the masks that it is given; empty where no CCM Conditioning says it.
 
-    Raises InputError where there are several, where a link brings it, and where the graph degenerates nerves.
+    Raises InputError where there are several, where a link brings it or it is none, and where the graph degenerates
+    nerves.
     """
     named: dict[str, str] = {}
     for id, node in graph.items():
@@ -37,6 +39,8 @@ def cohort_of(graph: Graph) -> str:
         cohort = inputs.get("linked_cohort") or inputs.get("cohort")
         if not isinstance(cohort, str):
             raise InputError(f"a link brings the cohort of {title!r}: remove the link and choose the cohort there")
+        if cohort in (TEXT_ONLY, NO_PROMPT):
+            raise InputError(f"they were painted without a cohort ({cohort!r} in {title!r}): choose a cohort there")
         named.setdefault(cohort.strip().lower(), cohort)
     if len(named) > 1:
         raise InputError(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..pace import LineAMinute
 from ..privacy.pseudonym import KEY_HELP
 from ..study import FOLDER as STUDIES
 from .serve import DATA, add_host_arguments
@@ -142,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             results.clear()
             manifest = results.write_summary(planned, facts, work.failures)
-    status = _report(args, manifest, results.out)
+    status = _report(args, manifest, results.out, interrupted)
     if interrupted:
         raise KeyboardInterrupt
     return status
@@ -176,10 +177,18 @@ def _work_through(args: argparse.Namespace, work: "Work", host: Any, planned: in
     """Do the work here or on servers, behind a bar; returns whether the user stopped it."""
     from ..batch import local, remote
 
-    done = planned - len(work.jobs)
+    done, given_up, lines = planned - len(work.jobs), work.failures, LineAMinute(wanted=not args.json)
+
+    def tell(job: "BatchJob", error: str | None) -> None:
+        nonlocal done
+        done += error is None
+        _tell(bar, work, job, error)
+        failed = f", {len(given_up)} failed" if given_up else ""
+        lines.tell(lambda: f"{done} of {planned} jobs done{failed}")
+
     silent = True if args.json else None  # None: where standard error is no terminal
     with tqdm(total=planned, initial=done, unit="job", file=sys.stderr, disable=silent) as bar:
-        work.tell = lambda job, error: _tell(bar, work, job, error)
+        work.tell = tell
         try:
             if host is not None:
                 if work.jobs:
@@ -273,7 +282,7 @@ def _tell(bar: Any, work: "Work", job: "BatchJob", error: str | None) -> None:
         bar.set_postfix(failed=len(work.failures))
 
 
-def _report(args: argparse.Namespace, manifest: dict[str, Any], out: Path) -> int:
+def _report(args: argparse.Namespace, manifest: dict[str, Any], out: Path, stopped: bool) -> int:
     count = manifest["count"]
     if args.json:
         json.dump(manifest, sys.stdout, indent=2, ensure_ascii=False)
@@ -285,9 +294,12 @@ def _report(args: argparse.Namespace, manifest: dict[str, Any], out: Path) -> in
         _report_dataset(manifest["dataset"], out)
     if count["done"] == len(manifest["jobs"]):
         return 0
-    print(
-        f"{count['failed']} jobs failed, {count['open']} are open; the same command tries them again", file=sys.stderr
-    )
+    if stopped:
+        failed = f", {count['failed']} failed" if count["failed"] else ""
+        said = f"the batch was stopped{failed}, {count['open']} jobs are open; the same command continues it"
+    else:
+        said = f"{count['failed']} jobs failed, {count['open']} are open; the same command tries them again"
+    print(said, file=sys.stderr)
     return 1
 
 
