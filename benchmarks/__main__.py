@@ -18,7 +18,7 @@ from wdlora.quiet import silence_kernel_warning
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies" / "benchmarks.md"
 NOT_SUITES = {"__main__", "pictures", "timing"}
-ON_REQUEST = {"evaluated_cohorts", "gpu"}
+ON_REQUEST = {"downstream_networks", "evaluated_cohorts", "gpu"}
 
 
 def replace_section(page: str, name: str, body: str) -> str:

@@ -6,7 +6,8 @@ a few images again and again; what is seen is the accuracy of logistic regressio
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -24,7 +25,8 @@ from wdlora.cohorts import COHORTS
 from wdlora.evaluation.equivalence import holm
 from wdlora.evaluation.extractors import EXTRACTOR
 
-TITLE = "What the downstream probe sees"
+TITLE = "The probe on the sets with a flaw"
+PAGE = Path(__file__).parents[1] / "docs" / "studies" / "flawed-sets.md"
 
 FIRST_REAL, FIRST_SYNTHETIC = 5_000_000, 6_000_000
 POOL, SIDE = 210, 160
@@ -72,29 +74,47 @@ def repeated(images: Images, generator: np.random.Generator) -> Images:
     return images[:FEW] * (len(images) // FEW)
 
 
-CONTRASTS: list[tuple[str, Callable, Callable]] = [
+Flaw = Callable[[Images, np.random.Generator], Images]
+
+CONTRASTS: list[tuple[str, Flaw, Flaw]] = [
     ("C", perfect, blurred),
     ("C", perfect, relabelled),
     ("B", perfect, repeated),
 ]
+"""A regime, and two sets that it is compared with."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What one seed draws: real images on two sides, and synthetic ones."""
+
+    fold: Fold
+    synthetic: Images
+
+    def flawed(self, flaw: Flaw) -> Images:
+        """The synthetic images with a flaw."""
+        return flaw(self.synthetic, np.random.default_rng([self.fold.seed, 3]))
+
+
+def pairings() -> list[Pairing]:
+    """Those of all seeds, from the same two pools."""
+    real, synthetic = draw(FIRST_REAL), draw(FIRST_SYNTHETIC)
+    found = []
+    for seed in SEEDS:
+        chosen = [real[place] for place in _balanced(np.random.default_rng([seed, 1]))]
+        some = [synthetic[place] for place in _balanced(np.random.default_rng([seed, 2]))[:SYNTHETIC]]
+        found.append(Pairing(Fold(seed, chosen[:TRAIN], chosen[TRAIN : TRAIN + TEST]), some))
+    return found
 
 
 def run() -> str:
     """Draw, probe, and test the three contrasts."""
-    real, synthetic = draw(FIRST_REAL), draw(FIRST_SYNTHETIC)
     describer, config, cohorts = Describer(EXTRACTOR), DownstreamConfig(), list(COHORTS)
-    folds, sets = [], []
-    for seed in SEEDS:
-        order = _balanced(np.random.default_rng([seed, 1]))
-        chosen = [real[place] for place in order]
-        folds.append(Fold(seed, chosen[:TRAIN], chosen[TRAIN : TRAIN + TEST]))
-        sets.append([synthetic[place] for place in _balanced(np.random.default_rng([seed, 2]))[:SYNTHETIC]])
+    drawn = pairings()
+    folds = [one.fold for one in drawn]
 
-    def runs(regime: str, flaw: Callable) -> list[Predictions]:
-        return [
-            probe(describer, config, REGIMES[regime], fold, flaw(some, np.random.default_rng([fold.seed, 3])), cohorts)
-            for fold, some in zip(folds, sets, strict=True)
-        ]
+    def runs(regime: str, flaw: Flaw) -> list[Predictions]:
+        return [probe(describer, config, REGIMES[regime], one.fold, one.flawed(flaw), cohorts) for one in drawn]
 
     arms = {(r, f.__name__): runs(r, f) for r in ("A", "B", "C", "S") for f in (perfect, blurred, relabelled, repeated)}
     rows = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import evaluated_cohorts, startup
+from benchmarks import downstream, downstream_networks, evaluated_cohorts, startup
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -37,3 +37,19 @@ def test_the_start_up_benchmark_still_runs(monkeypatch):
     """Its code runs in fresh processes, as a text: no type checker sees a name in it that is gone."""
     monkeypatch.setattr(startup, "ROUNDS", 1)
     assert "node classes" in startup.run()
+
+
+def test_networks_of_a_seed_draw_from_the_sets_of_the_probe(monkeypatch):
+    monkeypatch.setattr(downstream, "POOL", 12)
+    monkeypatch.setattr(downstream, "SEEDS", range(1))
+    for name, count in (("SIDE", 96), ("TRAIN", 6), ("TEST", 6), ("SYNTHETIC", 12), ("FEW", 3)):
+        monkeypatch.setattr(downstream, name, count)
+    (pairing,) = downstream.pairings()
+    arms = dict(downstream_networks.arms_of(pairing))
+    of_diagnosis = [(regime, name) for task, regime, name in arms if task == "diagnosis"]
+    assert of_diagnosis == [(regime, flaw.__name__) for regime, flaw in downstream_networks.ARMS]
+    assert ("segmentation", "C", "relabelled") not in arms and len(arms) == 11
+    assert arms["diagnosis", "A", "perfect"].generator == "real"
+    assert len({arm.fingerprint for arm in arms.values()}) == 11  # no two train on the same images
+    for regime, good, bad in downstream.CONTRASTS:
+        assert {("diagnosis", regime, good.__name__), ("diagnosis", regime, bad.__name__)} <= arms.keys()
