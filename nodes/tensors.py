@@ -12,12 +12,16 @@ LARGEST_SIDE = 8192
 BLACK = 0.05
 """Brightest value that noise of compression leaves in a black mask."""
 
+GREY = 0.3
+"""Share of a mask's pixels from 0.2 to 0.8 above which it is a grey picture."""
+
 
 def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
     """MASK [B, H, W] or [H, W] → bool [H, W] each, cut at 0.5.
 
-    Raises InputError for a tensor that is no mask, is empty, too large, or holds NaN, and for a dim mask: one that is
-    not black and reaches the cut nowhere.
+    Raises InputError for a tensor that is no mask, is empty, too large, or holds NaN, for a dim mask, which is not
+    black and reaches the cut nowhere, and for a grey picture: more than `GREY` of its pixels are neither dark nor
+    bright, which no soft rim of nerves reaches.
     """
     batch = mask[None] if mask.ndim == 2 else mask
     if batch.ndim != 3 or batch.numel() == 0:
@@ -32,6 +36,12 @@ def mask_arrays(mask: torch.Tensor, name: str = "mask") -> list[np.ndarray]:
             raise InputError(
                 f"mask {index + 1} of {len(batch)} at {name} is dim: its brightest value is {brightest:.2f}, and only "
                 "what is above 0.5 counts; draw it white on black"
+            )
+    for index, grey in enumerate(((batch > 0.2) & (batch < 0.8)).flatten(1).float().mean(1).tolist()):
+        if grey > GREY:
+            raise InputError(
+                f"mask {index + 1} of {len(batch)} at {name} is a grey picture: {grey:.0%} of its pixels are neither "
+                "dark nor bright; trace it first (CCM Trace), or link a mask that is white on black"
             )
     return list((batch > 0.5).cpu().numpy())
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.nodes.painting import FILES, make_adapter, node, sentence
+from wdlora.anatomy import phantom, sample_mask
 from wdlora.host.executor import PromptJob
 
 LOADER = {"source": "single files", "folder": "none", "variant": "auto", "dtype": "default"}
@@ -78,6 +79,16 @@ def test_a_dim_mask_is_called_dim(painter, run, strokes, allow_empty):
         "CCMBiomarkers", masks=torch.cat([strokes, strokes * 0.5]), pixel_size_um=1.0
     )
     assert run.values("CCMBiomarkers", masks=strokes * 0.04, pixel_size_um=1.0)
+
+
+def test_a_grey_picture_is_no_mask_and_a_soft_rim_is_no_grey_picture(painter, run, strokes):
+    """A phantom through Load Image (as Mask) had been cut at half white, and its speckle was painted as nerves."""
+    picture = torch.from_numpy(phantom(sample_mask("Control", 1, 192), 1)).float()[None] / 255
+    for said in (sentence(painter, picture), run.sentence("CCMBiomarkers", masks=picture, pixel_size_um=1.0)):
+        assert "is a grey picture" in said and "trace it first (CCM Trace)" in said
+    soft = torch.nn.functional.avg_pool2d(strokes[None], 5, 1, 2)[0]
+    assert ((soft > 0.2) & (soft < 0.8)).float().mean() > 0.05
+    assert run.values("CCMBiomarkers", masks=soft / soft.max(), pixel_size_um=1.0)
 
 
 def test_a_text_that_is_too_long_is_refused_with_the_limit(painter, strokes):

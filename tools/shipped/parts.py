@@ -1,5 +1,6 @@
 """What the shipped workflows share: files, notes, and the stages of a graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tools.flow import Flow, Node
@@ -139,16 +140,22 @@ def add_biomarkers(flow: Flow, title: str, masks: Any, images: Any = None) -> No
 
 
 def place_synthesis(
-    flow: Flow, model: tuple[list[Node], list[Node]], rest: tuple[list[Node], ...], low: int, right: int = 0
+    flow: Flow,
+    model: tuple[list[Node], list[Node]],
+    rest: tuple[list[Node], ...],
+    low: int,
+    right: int = 0,
+    columns: Sequence[int] = COLUMNS,
 ) -> None:
     """From left to right: model above mask and cohort, in two columns each, then picture, then biomarkers.
 
     `rest`: the two columns of mask and cohort, which begin at `low`, and those of picture and of biomarkers. No link
     crosses a group: what goes from the model to VAE Decode passes above `low`. `right`: how far all of it is moved.
+    `columns`: their left edges.
     """
-    for x, nodes in zip((COLUMNS[1], COLUMNS[2]), model, strict=True):
+    for x, nodes in zip((columns[1], columns[2]), model, strict=True):
         flow.place(x + right, 0, *nodes)
-    for x, y, nodes in zip(COLUMNS[1:], (low, low, 0, 0), rest, strict=True):
+    for x, y, nodes in zip(columns[1:], (low, low, 0, 0), rest, strict=True):
         flow.place(x + right, y, *nodes)
 
 

@@ -19,6 +19,9 @@ NOTE = (
     f"{parts.RESEARCH_NOTE}"
 )
 
+NARROW = (0, 350, 780, 1200, 1620)
+"""Left edges of its columns: so near that ComfyUI, which fits a template into the window, draws its texts at once."""
+
 
 def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
     """The synthesis on the miniature: any machine, no download."""
@@ -40,13 +43,14 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         340,
         segmenter="lines",  # the miniature paints lines, not corneas
     )
-    note = flow.note(NOTE, 360, 300)
+    note = flow.note(NOTE, 310, 420)
     flow.place(0, 0, note)
     parts.place_synthesis(
         flow,
         ([loader], [adapter, shift]),
         ([masks, own], [words], [paint, decode, save], [trace, found, overlay]),
-        low=640,
+        low=560,
+        columns=NARROW,
     )
     flow.group("1  Model", parts.BLUE, loader, adapter, shift)
     flow.group("2  Mask and cohort", parts.GREEN, masks, own, words)
