@@ -42,7 +42,7 @@ def test_the_start_up_benchmark_still_runs(monkeypatch):
 def test_networks_of_a_seed_draw_from_the_sets_of_the_probe(monkeypatch):
     monkeypatch.setattr(downstream, "POOL", 12)
     monkeypatch.setattr(downstream, "SEEDS", range(1))
-    for name, count in (("SIDE", 96), ("TRAIN", 6), ("TEST", 6), ("SYNTHETIC", 12), ("FEW", 3)):
+    for name, count in (("TRAIN", 6), ("TEST", 6), ("SYNTHETIC", 12), ("FEW", 3)):
         monkeypatch.setattr(downstream, name, count)
     (pairing,) = downstream.pairings()
     arms = dict(downstream_networks.arms_of(pairing))

@@ -1,6 +1,7 @@
 """TOST, sample sizes, ranks, the patient as the unit: literal values of statsmodels, closed forms, simulations."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_the_shape_takes_one_image_a_patient():
     assert (distance, p) == pytest.approx(tuple(stats.ks_2samp(real, synthetic)))
     many = kolmogorov_smirnov(np.repeat(real, 4), synthetic, np.repeat(patients[0], 4), patients[1])
     assert many == pytest.approx((distance, p))
+
+
+def test_samples_that_hardly_differ_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = kolmogorov_smirnov(np.arange(30.0), np.arange(30.0) + 0.5, np.arange(30), 100 + np.arange(30))
+    assert found == pytest.approx((1 / 30, 1.0))
 
 
 def test_patients_are_the_unit():
