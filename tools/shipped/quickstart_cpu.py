@@ -19,7 +19,7 @@ NOTE = (
     f"{parts.RESEARCH_NOTE}"
 )
 
-NARROW = (0, 350, 780, 1200, 1620)
+NARROW = (0, 320, 745, 1235, 1655)
 """Left edges of its columns: so near that ComfyUI, which fits a template into the window, draws its texts at once."""
 
 
@@ -43,13 +43,13 @@ def quickstart_cpu(info: dict[str, Any], version: str) -> Flow:
         340,
         segmenter="lines",  # the miniature paints lines, not corneas
     )
-    note = flow.note(NOTE, 310, 420)
+    note = flow.note(NOTE, 290, 440)
     flow.place(0, 0, note)
     parts.place_synthesis(
         flow,
         ([loader], [adapter, shift]),
         ([masks, own], [words], [paint, decode, save], [trace, found, overlay]),
-        low=560,
+        low=620,
         columns=NARROW,
     )
     flow.group("1  Model", parts.BLUE, loader, adapter, shift)
