@@ -28,8 +28,6 @@ PROMPT_VERSION = shipped_study().version
 FIELD_MM2 = 0.16
 """Field in which the biomarkers of Table V were counted, 400 × 400 µm."""
 
-SOURCE = "WDLoRA paper, Table V (biomarkers, 'Real' rows) and Table II (age)"
-
 NEGATIVE_PROMPT = next(iter(shipped_study().cohorts.values())).negative_prompt
 """Of all cohorts below."""
 

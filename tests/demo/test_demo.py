@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.printed import sheets
 from wdlora.cli import main
 from wdlora.cohorts import COHORTS
 from wdlora.demo import pictures
@@ -84,6 +86,15 @@ def test_more_pictures_than_there_are_typical_masks_are_refused(monkeypatch):
     assert pictures.typical_seeds("Control", 9, 384) == list(range(100, 1000, 100))
     with pytest.raises(InputError, match="9 typical masks"):
         pictures.typical_seeds("Control", 10, 384)
+
+
+def test_the_page_prints_on_one_sheet_and_names_its_pictures(tmp_path):
+    six = [replace(painted(name), seed=seed) for name in COHORTS for seed in (14, 230)]
+    page = write_report(six, tmp_path, FACTS | {"begun": True, "folder": "finetune-300-steps-24-phantoms"}, 210)
+    text = page.read_text(encoding="utf-8")
+    for caption in ("mask 14", "picture 14", "picture 14, traced", "phantom of mask 230"):
+        assert f"<figcaption>{caption}</figcaption>" in text
+    assert sheets(page, tmp_path / "browser") == 1
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..anatomy.biomarkers.overlay import COLOURS, ELSEWHERE, ON_TRUNK
 from ..anatomy.biomarkers.units import UNITS
-from ..cohorts import COHORTS, SOURCE
+from ..cohorts import COHORTS
 from ..files import atomic_write, write_text
 from .pictures import Painted
 
@@ -40,13 +40,21 @@ h1 { font-size: 1.7rem; margin: 0 0 .3rem } h2 { font-size: 1.2rem; margin: 2.4r
 p.lead { color: var(--soft); margin-top: 0 } .warn { border-left: 4px solid #d08700; padding: .5rem 1rem;
   background: var(--mark) }
 .row { display: grid; grid-template-columns: repeat(4, 1fr); gap: .6rem; margin-bottom: .6rem }
+.key { display: inline-block; width: .75em; height: .75em; box-sizing: border-box; border: 1px solid var(--soft) }
+.key.ring { border-radius: 50%; background: none !important; border-width: 2px; outline: 1px solid var(--soft) }
 figure { margin: 0 } figure img { width: 100%; display: block; border-radius: 4px }
 figcaption { font-size: .82rem; color: var(--soft); padding-top: .25rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left }
 code { background: var(--mark); padding: .1rem .35rem; border-radius: 4px }
-.scroll { overflow-x: auto } @media (max-width: 700px) { .row { grid-template-columns: repeat(2, 1fr) } }
+.scroll { overflow-x: auto } @media screen and (max-width: 700px) { .row { grid-template-columns: repeat(2, 1fr) } }
+@media print { @page { size: A4; margin: 9mm } :root { color-scheme: light; --ink: #000; --soft: #333; --line: #bbb;
+  --paper: #fff; --mark: #f2f2f2 } body { font-size: 8.5pt; line-height: 1.3; padding: 0; max-width: none }
+  h1 { font-size: 14pt } h2 { font-size: 10.5pt; margin: .7rem 0 .3rem } p { margin: .3rem 0 }
+  .warn { padding: .2rem .6rem }
+  .pairs { display: grid; grid-template-columns: 1fr 1fr; gap: .6rem } .row { gap: .2rem; margin: 0 }
+  figcaption { font-size: 6pt; padding: 0 } table { font-size: 8pt } th, td { padding: .08rem .4rem } }
 """
 
 
@@ -61,7 +69,7 @@ def write_report(painted: list[Painted], out: Path, training: dict[str, Any], se
     blocks = []
     for name, cohort in COHORTS.items():
         rows = "".join(_row(one) for one in painted if one.cohort == name)
-        blocks.append(f"<h2>{html.escape(cohort.label)}</h2>{rows}")
+        blocks.append(f'<h2>{html.escape(cohort.label)}</h2><div class="pairs">{rows}</div>')
     earlier = ", besides what an earlier run did of the fine-tune" if training["begun"] else ""
     judged = training.get("judgement") or {}
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>WDLoRA-CCM demonstration</title>
@@ -77,7 +85,7 @@ contrast than phantoms do. For real pictures fine-tune Qwen-Image-Edit on real i
 <p class="lead">Traced: {_legend()}.</p>
 <h2>Biomarkers</h2><div class="scroll">{_table(painted)}</div>
 <p class="lead">Mask: what the picture was painted from. Picture: the same measured on the traced picture. Published:
-mean ± SD of real images ({html.escape(SOURCE)}). The masks were chosen
+mean ± SD of real images (WDLoRA paper, Table V). The masks were chosen
 near their cohort's mean CNFL; others scatter. {_one_more(painted)}</p>
 <h2>The fine-tune</h2>
 <p>{training["steps"]} steps; validation loss {judged.get("validation_loss", float("nan")):.4f}, Dice of traced pictures
@@ -93,7 +101,8 @@ open <i>workflows/ccm_synthesis.json</i> there. Many pictures: <code>python -m w
 
 
 def _row(one: Painted) -> str:
-    figures = zip((one.mask, one.picture, one.overlay, one.phantom), COLUMNS, strict=True)
+    captions = (f"mask {one.seed}", f"picture {one.seed}", f"picture {one.seed}, traced", f"phantom of mask {one.seed}")
+    figures = zip((one.mask, one.picture, one.overlay, one.phantom), captions, strict=True)
     cells = "".join(
         f'<figure><img alt="{caption}" src="{_data(image)}"><figcaption>{caption}</figcaption></figure>'
         for image, caption in figures
@@ -107,7 +116,11 @@ def _one_more(painted: list[Painted]) -> str:
 
 
 def _legend() -> str:
-    return ", ".join(f'<span style="color:{colour}">■</span> {html.escape(name)}' for name, colour in LEGEND.items())
+    entries = []
+    for name, colour in LEGEND.items():
+        kind = "key ring" if "point" in name else "key"
+        entries.append(f'<span class="{kind}" style="background:{colour}; border-color:{colour}"></span> {name}')
+    return ", ".join(entries)
 
 
 def _data(image: np.ndarray) -> str:
@@ -118,7 +131,7 @@ def _data(image: np.ndarray) -> str:
 
 def _table(painted: list[Painted]) -> str:
     head = "".join(f"<th>{label}, {UNITS[key]}</th>" for key, (label, _) in SHOWN.items())
-    lines = [f"<tr><th>cohort</th><th></th>{head}</tr>"]
+    lines = [f"<tr><th>cohort</th><th>what</th>{head}</tr>"]
     for name, cohort in COHORTS.items():
         for one in (one for one in painted if one.cohort == name):
             for kind, values in ((f"mask {one.seed}", one.of_mask), (f"picture {one.seed}", one.of_picture)):

@@ -18,10 +18,10 @@ from ..errors import InputError
 from ..files import sha256
 
 DIGITS = 16
+"""Hex digits of a pseudonym: 64 bits, so that two of a million files share one with a chance of 3e-8."""
 
 KEY_HELP = "any file of 16 bytes or more is taken: make one of random bytes, keep it secret, and always give the same"
 """What `--key` of every command says of its file."""
-"""Hex digits of a pseudonym: 64 bits, so that two of a million files share one with a chance of 3e-8."""
 
 TABLE = "dataset.csv"
 """What stands for the content of a data set folder."""

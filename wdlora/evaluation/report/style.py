@@ -1,4 +1,4 @@
-"""The style sheet of the reports: light, dark, and printed in two columns, where what is folded stays folded."""
+"""The style sheet of the reports: light, dark, and printed in two columns, where folded tables are left out."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6776; --line: #d8dee6; --paper: #fff; --mark: #f2f5f9;
