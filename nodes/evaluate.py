@@ -164,7 +164,7 @@ def _one_set(role: Any, chosen: str, images: Any, records: str | None, pixel_siz
 
 
 def _data_set(role: Any, chosen: str, pixel_size_um: float) -> Any:
-    """The images of a data set; `pixel_size_um` of those of which neither its table nor their file tells it."""
+    """The images of a data set; `pixel_size_um` of those of which table, study and file do not tell it."""
     from ..wdlora.evaluation import read_set, with_size
 
     return with_size(watched(partial(read_set, dataset_folder(chosen), role)), pixel_size_um)

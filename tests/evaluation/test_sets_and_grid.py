@@ -1,5 +1,6 @@
 """Sets of images from folders, data sets and memory, brought to one grid; the cache and the workers."""
 
+import dataclasses
 import operator
 import os
 import signal
@@ -16,6 +17,7 @@ from wdlora.evaluation.cache import ContentCache, content_key
 from wdlora.evaluation.grid import choose, look, place
 from wdlora.evaluation.sets import ImageSet, Item, in_order, pair_up, read_set, set_of_arrays, with_size
 from wdlora.evaluation.workers import Crew
+from wdlora.study import shipped_study, write_study
 
 UM = 400 / 384
 
@@ -176,6 +178,21 @@ def test_a_size_for_images_that_tell_none_leaves_the_others_theirs(tmp_path):
     sizes = [look(item, None).pixel_size_um for item in with_size(found, 1.0).items]
     assert sizes == [(1.0, 1.0)] + [(1.1, 1.1)] * 7
     assert look(with_size(found, 1.0).items[0], 1.2).pixel_size_um == (1.2, 1.2)
+
+
+def test_the_size_of_the_study_is_that_of_images_whose_table_tells_none(tmp_path):
+    """Also in a folder without a table, and before the size that files tell or that is taken for granted."""
+    study = dataclasses.replace(shipped_study(), pixel_size_um=0.8)
+    rows = [f"{n:02d}.png,Control,P{n},{'' if n else '1.1'}" for n in range(8)]
+    table = data_set(tmp_path / "a", textures(8, (384, 384)), rows, "file,cohort,patient,pixel_size_um")
+    plain = folder(tmp_path / "b" / "images", textures(8), dpi=(25400, 25400)).parent
+    groups = folder(tmp_path / "c" / "Control", textures(8)).parent
+    for place_, first in ((table, 1.1), (plain, 0.8), (groups, 0.8)):
+        write_study(place_ / "study.toml", study)
+        found = with_size(read_set(place_, "real"), UM)
+        assert [look(item, None).pixel_size_um for item in found.items] == [(first, first)] + [(0.8, 0.8)] * 7
+    assert grid_of(read_set(plain, "real"))[0].pixel_size_um == 0.8
+    assert grid_of(read_set(plain, "real"), size=1.2)[0].pixel_size_um == 1.2
 
 
 def test_grey_saved_as_colour_is_grey_and_colour_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """CCM Evaluate: batches and data sets, the answers under the node, the report."""
 
+import dataclasses
 import json
 import threading
 
@@ -10,6 +11,7 @@ import torch
 from wdlora.anatomy import phantom, sample_mask
 from wdlora.dataset.writer import Entry, append
 from wdlora.host.executor import PromptJob, Silence
+from wdlora.study import shipped_study
 
 COUNT = 9
 CHOICES = {
@@ -95,6 +97,17 @@ def test_the_size_given_is_that_of_images_that_tell_none(run, drawn):
     chosen = {"pixel_size_um": 1.5, "real_set": "silent [input]", "synthetic_set": "stated [input]"}
     _, text, answers = run.values("CCMEvaluate", **(CHOICES | chosen))
     assert json.loads(text)["n"]["real"] == COUNT and "µm a pixel" not in answers
+
+
+def test_the_size_of_the_study_goes_before_the_one_given(run, drawn):
+    masks, real, other = drawn
+    study = dataclasses.replace(shipped_study(), pixel_size_um=1.5)
+    for name, pictures in (("one", real), ("two", other)):
+        entries = [Entry(picture, one.mask, "T1NoDPN") for picture, one in zip(pictures, masks, strict=True)]
+        append(run.host.folders.input / name, entries, study)
+    chosen = CHOICES | {"real_set": "one [input]", "synthetic_set": "two [input]"}
+    _, text, _ = run.values("CCMEvaluate", **chosen)
+    assert json.loads(text)["image"]["pixel_size_um"] == 1.5
 
 
 class Forgotten(threading.Event):

@@ -135,7 +135,7 @@ def place(item: Item, size: Size | None, grid: CommonGrid, role: str) -> tuple[N
 
 
 def _read(item: Item, size: Size | None) -> ClinicImage:
-    """The image with its pixel size: as given for all, else the table's, else the file's, else the item's own."""
+    """The image with its pixel size: as given for all, else the data set's, else the file's, else `otherwise_um`."""
     given = item.pixel_size_um if size is None else size
     if isinstance(item.source, np.ndarray):
         pixels = np.asarray(item.source)

@@ -25,6 +25,7 @@ from ..dataset.folder import (
 from ..dataset.layouts import MASK_FOLDERS
 from ..dataset.subjects import is_of_mask, is_patient
 from ..errors import InputError
+from ..study import study_of
 from ..temporaries import visible
 
 Role = Literal["real", "synthetic", "training"]
@@ -39,7 +40,8 @@ class Item:
 
     `name` pairs images of one mask and leaves this machine in no report. `cohort` is empty where it is not known.
     `subject` is the patient; where patients are not known, the mask from which the image was painted, or the image
-    itself. `pixel_size_um` is None where only the file may tell; where it does not, `otherwise_um` is taken.
+    itself. `pixel_size_um` is what the data set tells; where it is None and the file tells nothing either,
+    `otherwise_um` is taken.
     """
 
     source: Path | NDArray = field(repr=False)
@@ -83,8 +85,9 @@ class ImageSet:
 def read_set(folder: str | PathLike, role: Role) -> ImageSet:
     """The images of a data set (see `wdlora.dataset.folder`), of a folder, or of one with a folder for each cohort.
 
-    Masks are not needed. Raises InputError, naming the set, for a missing folder, one without images, a table that
-    names a file that is not there or leaves one out, and fewer than `LEAST` images.
+    Masks are not needed. The pixel size of an image is the table's, else that of the data set's study. Raises
+    InputError, naming the set, for a missing folder, one without images, a table that names a file that is not there or
+    leaves one out, fewer than `LEAST` images, and a study.toml that is no study.
     """
     place = Path(folder)
     if not place.is_dir():
@@ -97,20 +100,21 @@ def read_set(folder: str | PathLike, role: Role) -> ImageSet:
             f"{_home(found)} holds pictures, and more in the folder {', '.join(left[:5])}, which would be left out: "
             "move them, or give a folder with one folder for each cohort"
         )
-    items = [Item(path, name, f"{role} {name}") for name, path in found.items()]
+    size = study_of(place).pixel_size_um
+    items = [Item(path, name, f"{role} {name}", pixel_size_um=size) for name, path in found.items()]
     if not items:
         for part in filter(Path.is_dir, visible(place)):
             cohort = _cohort(part.name)
             refuse_subfolders(part)
             for name, path in pictures_by_stem(part).items():
-                items.append(Item(path, f"{cohort}/{name}", f"{role} {cohort}/{name}", cohort))
+                items.append(Item(path, f"{cohort}/{name}", f"{role} {cohort}/{name}", cohort, size))
     if not items:
         raise InputError(f"the {role} folder {place} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return _set(role, items)
 
 
 def with_size(image_set: ImageSet, pixel_size_um: float) -> ImageSet:
-    """The set with a pixel size for those of its images of which neither a table nor their file tells one."""
+    """The set with a pixel size for those of its images of which no table, no study and no file tells one."""
     return replace(image_set, items=tuple(replace(item, otherwise_um=pixel_size_um) for item in image_set.items))
 
 
@@ -132,7 +136,7 @@ def set_of_arrays(
 def _of_table(place: Path, role: Role) -> ImageSet:
     """The images that a data set's table names. One that is its own patient, or its mask's, has no known one."""
     refuse_subfolders(place / "images")
-    files, rows = pictures_by_stem(place / "images"), table_rows(place / TABLE)
+    files, rows, study = pictures_by_stem(place / "images"), table_rows(place / TABLE), study_of(place)
     for name in pending_names(place) - {find_picture(files, row["file"]) for _, row in rows}:
         files.pop(name, None)
     items: list[Item] = []
@@ -145,7 +149,7 @@ def _of_table(place: Path, role: Role) -> ImageSet:
         if name in seen:
             raise InputError(f"{place / TABLE}, line {number}: {row['file']!r} is listed twice")
         seen.add(name)
-        size = _positive(row.get("pixel_size_um", ""), f"{place / TABLE}, line {number}")
+        size = _positive(row.get("pixel_size_um", ""), f"{place / TABLE}, line {number}") or study.pixel_size_um
         known += is_patient(patient, name)
         synthetic += row.get("synthetic", "") == "1"
         subject = patient if patient not in ("", name) else f"{role} {name}"
