@@ -115,7 +115,7 @@ def test_what_a_user_adds_stays(hospital):
     first |= {"mask_sha256": sha256(out / "masks" / first["file"])}  # accepted; the second is not
     for part in ("images", "masks"):
         shutil.copy("mine/masks/m0.png", out / part / "own.png")
-    own = {"file": "own.png", "cohort": "T1DPN", "patient": "P77", "note": "by hand"}
+    own = {"file": "own.png", "cohort": "T1DPN", "patient": "P0", "note": "by hand"}  # a patient of the masks too
     with (out / "dataset.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, ["note", *first], restval="")
         table.writeheader()
@@ -131,6 +131,58 @@ def test_what_a_user_adds_stays(hospital):
         rows = {row["file"]: row for row in csv.DictReader(file)}
     assert rows[first["file"]] == first | {"note": "good"} and rows["own.png"]["note"] == "by hand"
     assert (np.asarray(Image.open(out / "masks" / first["file"]))[:, :48] == corrected).all()
+
+
+@pytest.mark.parametrize("broken", [8, 1])
+def test_what_a_user_adds_stays_where_jobs_cannot_join_again(hospital, capsys, broken):
+    """A fault in the table of the masks, in all rows or one, takes neither rows, columns nor a corrected mask away."""
+    assert batch("--cohort", "Control") == 0
+    out, table = hospital / "out", hospital / "mine" / "dataset.csv"
+    header, first, *rest = (out / "dataset.csv").read_text().splitlines()
+    noted = "\n".join([f"{header},note", f"{first},good", *(f"{row}," for row in rest)]) + "\n"
+    corrected = out / "masks" / first.split(",")[0]
+    Image.fromarray(np.pad(np.full((9, 9), 255, np.uint8), ((0, 39), (0, 55)))).save(corrected)
+    (out / "dataset.csv").write_text(noted.replace(first.split(",")[-1], sha256(corrected)))
+    files = {path: path.read_bytes() for part in ("images", "masks") for path in (out / part).iterdir()}
+    with (out / "dataset.csv").open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["file"])
+    for eye in ("Smith", "OD"):
+        table.write_text(table.read_text().replace({"Smith": ",OD,", "OD": ",Smith,"}[eye], f",{eye},", broken))
+        capsys.readouterr()
+        assert batch("--cohort", "Control") == 0
+        told = json.loads((out / "manifest.json").read_text())["dataset"]
+        assert (told["images"], told["left_out"]) == (8, {})
+        assert list(told["unchanged"].values()) == ([broken] if eye == "Smith" else [])
+        assert ("in the data set stay as they were" in capsys.readouterr().out) == (eye == "Smith")
+        assert files == {path: path.read_bytes() for part in ("images", "masks") for path in (out / part).iterdir()}
+        with (out / "dataset.csv").open(newline="") as file:
+            assert sorted(csv.DictReader(file), key=lambda row: row["file"]) == rows
+        assert len(read_folder("out")) == 8
+
+
+def test_a_row_that_stays_holds_the_others_to_its_part_and_study(hospital):
+    """One row of P0 cannot join again while P0 moves to another part, or the study changes: no mix of both."""
+    (hospital / "flow.json").write_text(json.dumps(GRAPH))
+    (hospital / "mine" / "study.toml").write_text(STUDY)
+    table = hospital / "mine" / "dataset.csv"
+    header, *rows = table.read_text().replace("Control", "SFN").splitlines()
+    table.write_text("\n".join([f"{header},split", *(f"{row},train" for row in rows)]) + "\n")
+    assert batch() == 0
+    before = read_folder("out")
+    text = table.read_text()
+    table.write_text(text.replace(",train", ",test").replace("m1.png,SFN,P0,OD", "m1.png,SFN,P0,Smith"))
+    assert batch() == 0
+    assert {one.patient: one.split for one in read_folder("out")} == {f"P{n}": "test" for n in (1, 2, 3)} | {
+        "P0": "train"
+    }
+    table.write_text(text)
+    assert batch() == 0 and read_folder("out") == before
+    (hospital / "mine" / "study.toml").write_text(STUDY.replace('"1"', '"2"'))
+    table.write_text(text.replace("m7.png,SFN,P3,OD", "m7.png,SFN,P3,Smith"))
+    assert batch() == 0
+    assert read_folder("out") == before and read_study("out/study.toml").version == "1"
+    table.write_text(text)
+    assert batch() == 0 and read_study("out/study.toml").version == "2"
 
 
 def test_the_split_of_the_masks_is_that_of_their_pictures(hospital):
@@ -256,6 +308,12 @@ def test_a_study_that_is_broken_is_named(hospital):
     assert batch("--cohort", "sfn: SFN") == 0
     (why,) = json.loads((hospital / "out" / "manifest.json").read_text())["dataset"]["left_out"]
     assert "the study z.toml is not valid TOML" in why
+    (studies / "z.toml").unlink()
+    (studies / "z.toml").mkdir()  # a file that cannot be read
+    assert batch("--cohort", "sfn: SFN") == 0
+    manifest = (hospital / "out" / "manifest.json").read_text()
+    (why,) = json.loads(manifest)["dataset"]["left_out"]
+    assert "the study models/ccm_studies/z.toml cannot be read" in why and str(hospital) not in manifest
 
 
 def test_without_a_cohort_in_the_graph_it_is_that_of_the_masks_and_of_their_study(hospital):

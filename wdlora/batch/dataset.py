@@ -5,7 +5,8 @@
 A picture joins where its job had a mask file of the picture's size and a cohort. It has the patient, eye, visit and
 split of the mask where that lies in a data set; else pictures of one mask are of one subject, so that no split parts
 them. Two data sets may give two people one pseudonym, P001: pictures of the second do not join, unless it is a keyed
-hash. What a user adds stays: rows without a job, columns, cells that the batch cannot fill, and corrected masks.
+hash. What a user adds stays: rows without a job, columns, cells that the batch cannot fill, and corrected masks. The
+rows of a job that joined once and cannot join again, for a fault in the masks' table, stay as they were.
 """
 
 import os
@@ -32,6 +33,7 @@ from ..errors import InputError
 from ..files import atomic_write, sha256
 from ..privacy.names import Names
 from ..study import FILE as STUDY
+from ..study import FOLDER as STUDIES
 from ..study import Study, shipped_study, studies_in, study_of, write_study
 from ..temporaries import visible
 from . import journal
@@ -69,6 +71,9 @@ class BatchDataSet:
         self.left_out: dict[str, int] = {}
         """Jobs whose pictures are no part of it, by the reason."""
 
+        self.unchanged: dict[str, int] = {}
+        """Jobs whose pictures cannot join now and whose earlier rows stay, by the reason."""
+
         self._known: dict[str, tuple[Study, Path]] | InputError | None = None
         self._origins = MaskOrigins()
         self._masks_of: dict[str, set[str]] = {}
@@ -85,40 +90,72 @@ class BatchDataSet:
     ) -> dict[str, Any]:
         """Write the pictures of jobs with their records, and keep those of `others`, the records of earlier jobs.
 
-        Returns how many images the data set has, and why the pictures of how many jobs are no part of it.
+        Returns how many images the data set has, why the pictures of how many jobs are no part of it, and why the
+        rows of how many jobs stay as they were.
         """
         columns, before = read_table(self.out / TABLE) if (self.out / TABLE).is_file() else ([], [])
-        rows = self._kept(before, others)
-        study = study_of(self.out) if rows else None
-        earlier = {row["file"]: row for row in before}
         self._masks = {path.stem: path for path in visible(self.out / "masks")}
-        for job, record in done:
-            try:
-                of, new = self._rows(job, record, study, earlier)
-            except InputError as error:
-                self._leave_out(str(error), 1)
-                continue
-            study = of if new else study
-            rows += new
+        joined = {row["job"] for row in before if self._has_picture(row)}
+        stay: dict[str, str] = {}
+        while True:  # a row that stays binds other jobs to its study, patient and split, so that more may have to stay
+            rows, study, refused = self._gathered(done, others, before, stay)
+            again = {job: why for job, why in refused.items() if job in joined}
+            if not again:
+                break
+            stay |= again
+        for why in refused.values():
+            self._count(self.left_out, why, 1)
+        for why in stay.values():
+            self._count(self.unchanged, why, 1)
         for row in rows:
             if part := row.get("split") or self._parts.get(row["patient"]):
                 row["split"] = part
         jobs = {job.name for job, _ in done} | {other["name"] for other in others} | {row["job"] for row in before}
         self._sweep({row["file"] for row in rows}, jobs)
         self._write_table(columns, rows, study)
-        return {"images": len(rows), "left_out": self.left_out}
+        return {"images": len(rows), "left_out": self.left_out, "unchanged": self.unchanged}
 
-    def _kept(self, before: Sequence[Row], others: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """The rows that stay as they are: those of `others`, and those that a user added."""
+    def _gathered(
+        self,
+        done: Sequence[tuple[BatchJob, Mapping[str, Any]]],
+        others: Sequence[Mapping[str, Any]],
+        before: Sequence[Row],
+        stay: Mapping[str, str],
+    ) -> tuple[list[Row], Study | None, dict[str, str]]:
+        """All rows, their study, and why jobs were refused; of the jobs `stay` the rows are those of `before`."""
+        self.left_out, self._masks_of, self._parts = {}, {}, {}
         masks = {other["name"]: str((other["mask"] or {}).get("sha256", "")) for other in others}
+        masks |= {job.name: job.mask.sha256 if job.mask else "" for job, _ in done if job.name in stay}
+        rows = self._kept([row for row in before if row["job"] not in stay or self._has_picture(row)], masks)
+        study = study_of(self.out) if rows else None
+        earlier = {row["file"]: row for row in before}
+        refused: dict[str, str] = {}
+        for job, record in done:
+            if job.name in stay:
+                continue
+            try:
+                study, new = self._rows(job, record, study, earlier)
+            except InputError as error:
+                refused[job.name] = str(error)
+                continue
+            rows += new
+        return rows, study, refused
+
+    def _has_picture(self, row: Row) -> bool:
+        return (self.out / "images" / row["file"]).is_file()
+
+    def _kept(self, before: Sequence[Row], masks: Mapping[str, str]) -> list[Row]:
+        """The rows that stay as they are: those of jobs, given with the hashes of their masks, and a user's own."""
         kept = [row for row in before if row["job"] in masks or not row["job"]]
         for row in kept:
-            self._masks_of.setdefault(row["patient"], set()).add(masks.get(row["job"], ""))
+            if row["job"]:
+                self._masks_of.setdefault(row["patient"], set()).add(masks[row["job"]])
             if row.get("split"):
                 self._parts.setdefault(row["patient"], _part_in(row))
         self._parts_before = {row["patient"]: _part_in(row) for row in before if row.get("split")}
         if missing := masks.keys() - {row["job"] for row in kept}:
-            self._leave_out("they are of an earlier call; give its --masks and cohorts again to add them", len(missing))
+            why = "they are of an earlier call; give its --masks and cohorts again to add them"
+            self._count(self.left_out, why, len(missing))
         return kept
 
     def _write_table(self, columns: Sequence[str], rows: Sequence[Row], study: Study | None) -> None:
@@ -137,9 +174,9 @@ class BatchDataSet:
         if (self.out / RECORDS).is_file():
             write_records(self.out, columns, rows)
 
-    def _leave_out(self, why: str, count: int) -> None:
+    def _count(self, jobs: dict[str, int], why: str, count: int) -> None:
         why = self.names.hide_text(why)
-        self.left_out[why] = self.left_out.get(why, 0) + count
+        jobs[why] = jobs.get(why, 0) + count
 
     def _sweep(self, files: set[str], jobs: set[str]) -> None:
         """Remove pictures of jobs that are not to be in the table: lost results, and what a killed batch left.
@@ -247,7 +284,7 @@ class BatchDataSet:
             try:
                 self._known = studies_in(self.studies, strict=True) if self.studies else {}
             except InputError as error:
-                self._known = error
+                self._known = InputError(str(error).replace(str(self.studies), f"models/{STUDIES}"))
         if isinstance(self._known, InputError):
             raise self._known
         if title.strip() not in self._known:
@@ -275,7 +312,7 @@ class BatchDataSet:
             _linked(source, self.out / "images" / name)
             found.append(name)
         if other:
-            self._leave_out("their size is not that of the mask", 1)
+            self._count(self.left_out, "their size is not that of the mask", 1)
         return found
 
     def _put_mask(self, name: str, mask: np.ndarray, old: Row) -> Row:

@@ -309,3 +309,6 @@ def _report_dataset(dataset: dict[str, Any], out: Path) -> None:
     for why, count in dataset["left_out"].items():
         jobs = "1 job" if count == 1 else f"{count} jobs"
         print(f"the pictures of {jobs} are not part of the data set: {why}")
+    for why, count in dataset["unchanged"].items():
+        jobs = "1 job" if count == 1 else f"{count} jobs"
+        print(f"the rows of {jobs} in the data set stay as they were, since the pictures cannot join again: {why}")
