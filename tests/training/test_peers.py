@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import time
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from safetensors.torch import load_file
 
 from tests.training.downstream_sets import PIXEL, images, write
 from training.__main__ import main
+from training.clock import WALL, Clock
 from training.downstream.images import read_real, read_synthetic
 from training.held_out import held_out
 from training.peers import course
 from training.peers.adversary import Adversary, Remade, advance_both, kl_loss, pixel_loss
-from training.peers.data import as_levels, draw_crops, read_peer_data, signed
+from training.peers.data import PeerBatch, as_levels, draw_crops, read_peer_data, signed
 from training.peers.judging import JudgedCrop, following
+from training.peers.lesson import Peer, PeerLesson
 from training.peers.recipe import PEERS, PeerRecipe, load_recipe, recipe_names
 from wdlora.cohorts import COHORTS
 from wdlora.dataset.folder import read_folder
@@ -264,6 +267,100 @@ def test_following_tells_a_painter_of_the_mask_from_one_of_nothing(tmp_path):
     assert alone["traced_pictures"] == 1 and "wrong_dice" not in alone  # there is no other mask
 
 
+class OneNumber(Peer):
+    """Learns the mean of its pictures."""
+
+    painting = ("level",)
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros(()))
+
+    def lessons(self):
+        def advance(batch, optimiser):
+            optimiser.zero_grad()
+            loss = (self.level - batch.images.mean()) ** 2
+            loss.backward()
+            optimiser.step()
+            return {"loss": loss.item()}
+
+        return [PeerLesson("all", 6, [([self.level], 1e-2)], advance)]
+
+    def begin(self, lesson, batches):
+        pass
+
+    def paint(self, mask, cohort, generator):
+        return self.level.expand(mask.shape)
+
+
+class OnTheWall(Clock):
+    """The clock of another kind of device."""
+
+    def __init__(self, device):
+        super().__init__(device)
+        self.name = WALL
+
+    def __call__(self):
+        return time.monotonic()
+
+
+def stopped_after(answers):
+    """A wish to stop that comes once it was asked for `answers` times: before each lesson, and after each step."""
+    asked = []
+
+    class Impatient(course.StopRequest):
+        def __bool__(self):
+            asked.append(True)
+            return len(asked) > answers
+
+    return Impatient
+
+
+@pytest.mark.parametrize(("first", "known"), [(Clock, True), (OnTheWall, False), (None, False)])
+def test_the_time_of_a_training_that_another_clock_counted_is_not_known(first, known, tmp_path, monkeypatch):
+    """Nor where a checkpoint of an earlier version names no clock; its training goes on all the same."""
+
+    def run(out):
+        out.mkdir(exist_ok=True)
+        batch = PeerBatch(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), torch.tensor([0]))
+        recipe = load_recipe("spade", "small", {"size": 64, "ema_decay": 0.0, "sample_every": 0})
+        peer = OneNumber()
+        found = course.PeerCourse(
+            peer, recipe, lambda step: batch, out, torch.device("cpu"), "one", lambda step: {}
+        ).run()
+        return *found, peer.level.item()
+
+    keep = course.save_checkpoint
+
+    def of_earlier_versions(folder, step, values, optimiser, facts, **options):
+        return keep(folder, step, values, optimiser, {k: v for k, v in facts.items() if k != "clock"}, **options)
+
+    for answers in (2, 3):  # the second call uses the clock of the first, the third one its own
+        with monkeypatch.context() as patch:
+            patch.setattr(course, "StopRequest", stopped_after(answers))
+            if first is None:
+                patch.setattr(course, "save_checkpoint", of_earlier_versions)
+            else:
+                patch.setattr(course, "Clock", first)
+            finished, seconds, _ = run(tmp_path / "run")
+        assert not finished and (seconds is not None) == (first is not None or answers == 2)
+    finished, seconds, level = run(tmp_path / "run")
+    assert finished and (seconds is not None) == known
+    assert level > 0 and level == run(tmp_path / "whole")[2]
+
+
+@needs_monai
+def test_card_and_command_say_that_the_time_is_not_known(clinic, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "StopRequest", stopped_after(5))
+        patch.setattr(course, "Clock", OnTheWall)
+        assert train("spade", clinic, tmp_path / "run") == 130
+    assert train("spade", clinic, tmp_path / "run") == 0
+    told = "its time is not known, because part of it may have run on another kind of device"
+    assert f"Trained; {told}: " in capsys.readouterr().out
+    assert f"- Training: {told}\n" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+
+
 @needs_monai
 def test_twenty_steps_leave_a_peer_with_its_account(trained, clinic):
     peer, out = trained
@@ -281,15 +378,8 @@ def test_twenty_steps_leave_a_peer_with_its_account(trained, clinic):
 def test_a_training_that_was_stopped_ends_as_the_uninterrupted_one(trained, clinic, tmp_path, monkeypatch):
     """Stopped between two checkpoints, so that the last one is that of the stop."""
     peer, whole = trained
-    asked = []
-
-    class Impatient(course.StopRequest):
-        def __bool__(self):
-            asked.append(True)
-            return len(asked) > 13
-
     with monkeypatch.context() as patch:
-        patch.setattr(course, "StopRequest", Impatient)
+        patch.setattr(course, "StopRequest", stopped_after(13))
         assert train(peer, clinic, tmp_path / "run") == 130
     assert not (tmp_path / "run" / "peer.safetensors").exists()
     (left,) = (tmp_path / "run" / "checkpoints").iterdir()
@@ -307,15 +397,8 @@ def test_a_controlnet_that_learns_after_the_u_net_goes_on_where_it_was_stopped_a
 ):
     """MAISI's own order and sampler. Stopped at the second of its six steps, the ninth of thirteen."""
     assert train("maisi after", clinic, tmp_path / "whole") == 0
-    asked = []
-
-    class Impatient(course.StopRequest):
-        def __bool__(self):
-            asked.append(True)
-            return len(asked) > 11  # asked before each lesson, and after each step
-
     with monkeypatch.context() as patch:
-        patch.setattr(course, "StopRequest", Impatient)
+        patch.setattr(course, "StopRequest", stopped_after(11))
         assert train("maisi after", clinic, tmp_path / "run") == 130
     assert [place.name for place in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000009"]
     assert train("maisi after", clinic, tmp_path / "run") == 0
@@ -337,7 +420,6 @@ def test_a_controlnet_that_learns_after_the_u_net_goes_on_where_it_was_stopped_a
 @pytest.mark.parametrize("control", ["together", "after"])
 def test_a_controlnet_changes_what_is_predicted_only_once_it_has_learned(control):
     """It begins at zero; `after` leaves the U-Net as it was."""
-    from training.peers.data import PeerBatch
     from training.peers.maisi import Maisi
 
     steps = {"control": control, "control_steps": 2 if control == "after" else 0}

@@ -1,8 +1,8 @@
 """Train the peers of the paper's Table IX on your data: SPADE, a conditional GAN, and MAISI-2D, a latent diffusion.
 
 `train` learns from the training patients of a data set and writes a file. The same command continues where it was
-stopped, with the same result, bit for bit. `paint` paints masks of any size with that file; what it writes is a data
-set that every command reads. Both need the packages monai and einops (the extra "peers").
+stopped, with the same result, on a CPU bit for bit. `paint` paints masks of any size with that file; what it writes is
+a data set that every command reads. Both need the packages monai and einops (the extra "peers").
 """
 
 import argparse
@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace) -> int:
     overrides = overrides_of(args.set)
     preset = Path(args.preset).stem + (f" with {', '.join(args.set)}" if args.set else "")
     recipe = load_recipe(args.peer, args.preset, overrides)
-    from training.peers.job import PeerJob, train_peer  # PyTorch and more: seconds
+    from training.peers.job import UNKNOWN, PeerJob, train_peer  # PyTorch and more: seconds
 
     device = device_for_small(args.device)
     job = PeerJob(args.peer, recipe, preset, args.data, args.out, args.split, args.pixel_size_um, device)
@@ -88,7 +88,8 @@ def _train(args: argparse.Namespace) -> int:
     elif not result["finished"]:
         print(f"Stopped after step {result['step']}; the same command goes on.")
     else:
-        print(f"Trained in {result['minutes']} minutes: {result['file']}")
+        cost = f"; {UNKNOWN}" if result["minutes"] is None else f" in {result['minutes']} minutes"
+        print(f"Trained{cost}: {result['file']}")
         if "traced_dice" in result:
             others = f", with others' {result['wrong_dice']:.3f}" if "wrong_dice" in result else ""
             print(f"Dice of traced pictures with their masks {result['traced_dice']:.3f}{others}", end="")

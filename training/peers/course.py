@@ -1,10 +1,9 @@
-"""The training of a peer: its lessons one after the other, checkpointed, logged, judged and resumable to the bit.
+"""The training of a peer: its lessons one after the other, checkpointed, logged, judged and resumable.
 
-The batch and the random numbers of a step follow from the recipe's seed and the step's number alone. Steps are counted
-through all lessons.
+A training that was stopped ends with the same result; on a CPU it is equal bit for bit. The batch and the random
+numbers of a step follow from the recipe's seed and the step's number alone. Steps are counted through all lessons.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +46,9 @@ class PeerCourse:
     identity: str
     judge: Judge
 
-    def run(self) -> float | None:
-        """Make all steps that are left; returns the seconds that all took (see `Clock`), judgements included, or None
-        where it was stopped before, with a checkpoint.
+    def run(self) -> tuple[bool, float | None]:
+        """Make all steps that are left; returns whether that was done, or it was stopped before, with a checkpoint, and
+        the seconds that all took (see `Clock`), judgements included. They are None where another clock counted some.
 
         Raises InputError where the folder holds checkpoints of another recipe or other data, and where a loss is not
         finite.
@@ -58,7 +57,6 @@ class PeerCourse:
         lessons = self.peer.lessons()
         total = sum(lesson.steps for lesson in lessons)
         stop, log, left = StopRequest(self.out), RunLog(self.out), self._left()
-        left.clock = Clock(self.device)
         left.began = left.clock()
         stop.clear()
         log.cut_after(left.step)
@@ -70,10 +68,10 @@ class PeerCourse:
                 first += lesson.steps
         stop.clear()
         if left.step < total:
-            return None
+            return False, left.spent
         if not log.judged(total):
             log.append(total, self.judged(total))
-        return left.spent
+        return True, left.spent
 
     def judged(self, step: int) -> dict[str, float]:
         """The figures of the peer as it is."""
@@ -84,11 +82,13 @@ class PeerCourse:
 
     def _left(self) -> "_Left":
         """Where the newest checkpoint left the training; the peer carries what it holds."""
+        clock = Clock(self.device)
         if (found := newest_checkpoint(self.out, self.identity)) is None:
-            return _Left(0, 0.0, {}, {}, {})
+            return _Left(0, 0.0, {}, {}, {}, clock)
         values, state, facts = found
         self.peer.load_state_dict({k.removeprefix("now/"): v for k, v in values.items() if k.startswith("now/")})
-        return _Left(int(facts["step"]), float(facts["seconds"]), values, state, facts)
+        seconds = facts["seconds"] if facts.get("clock") == clock.name else None  # earlier versions named no clock
+        return _Left(int(facts["step"]), seconds, values, state, facts, clock)
 
 
 def newest_checkpoint(out: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]] | None:
@@ -111,17 +111,17 @@ class _Left:
     """How far a training has come, and what its newest checkpoint held when it went on."""
 
     step: int
-    seconds: float
+    seconds: float | None
     values: dict[str, Tensor]
     state: dict[str, Any]
     facts: dict[str, Any]
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock
     began: float = 0.0
 
     @property
-    def spent(self) -> float:
-        """Seconds of all calls together."""
-        return self.seconds + self.clock() - self.began
+    def spent(self) -> float | None:
+        """Seconds of all calls together, None where another clock counted some of them."""
+        return None if self.seconds is None else self.seconds + self.clock() - self.began
 
 
 class _UnderWay:
@@ -198,7 +198,7 @@ class _UnderWay:
     def _save(self, ended: bool) -> None:
         course = self.course
         values = {f"now/{name}": value for name, value in course.peer.state_dict().items()}
-        facts = {"identity": course.identity, "seconds": self.left.spent}
+        facts = {"identity": course.identity, "seconds": self.left.spent, "clock": self.left.clock.name}
         if self.average and not ended:
             values |= {f"average/{name}": value for name, value in self.average.values.items()}
             facts["average_steps"] = self.average.steps

@@ -25,6 +25,9 @@ from wdlora.files import write_json, write_text
 from wdlora.locks import at_work
 from wdlora.qwen.memory import pick_device
 
+UNKNOWN = "its time is not known, because part of it may have run on another kind of device"
+"""What is said of a training that was continued by another clock."""
+
 JUDGED = 12
 """Held-out crops that are painted and traced while a peer is trained."""
 
@@ -54,7 +57,8 @@ class PeerJob:
 
 
 def train_peer(job: PeerJob) -> dict[str, Any]:
-    """Train a peer, or go on with its training; returns `finished`, and of a finished one `file` and its figures.
+    """Train a peer, or go on with its training; returns `finished`, and of a finished one `file` and its figures, of
+    which `minutes` is None where it is not known (see `PeerCourse.run`).
 
     Raises InputError, before the first step, for data, folders and devices that cannot be used and without MONAI.
     """
@@ -68,14 +72,14 @@ def train_peer(job: PeerJob) -> dict[str, Any]:
         torch.manual_seed(recipe.seed)
         network = built_peer(recipe, len(data.cohorts))
         course = _course(job, recipe, network, data, identity)
-        seconds = course.run()
-        if seconds is None:
+        finished, seconds = course.run()
+        if not finished:
             return {"finished": False, "step": _step(job.out)}
         trained = {
             "identity": identity,
             "preset": job.preset,
             "data": data.sentence,
-            "minutes": round(seconds / 60, 1),
+            "minutes": None if seconds is None else round(seconds / 60, 1),
             "clock": Clock(job.device).name,
             "parameters": network.trained_parameters(),
             "painting_parameters": network.painting_parameters(),
@@ -145,6 +149,8 @@ def _write_peer_card(job: PeerJob, facts: PeerFacts) -> None:
     trained, recipe = facts.trained, facts.recipe
     judged = judged_figures(job.out)
     rows = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
+    minutes = trained["minutes"]
+    cost = f"Training: {UNKNOWN}" if minutes is None else f"{minutes} minutes of training ({TOLD[trained['clock']]})"
     followed = "Nobody was held out, so it was not judged."
     if judged:
         beside = f", with another's {judged['wrong_dice']:.3f}" if "wrong_dice" in judged else ""
@@ -162,7 +168,7 @@ def _write_peer_card(job: PeerJob, facts: PeerFacts) -> None:
 - Cohorts: {", ".join(facts.cohorts)}; {facts.pixel_size_um:.4g} µm a pixel
 - Trained parameters {trained["parameters"] / 1e6:.2f} million without discriminators, of which painting needs
   {trained["painting_parameters"] / 1e6:.2f}; the paper's Table IX says {PUBLISHED_MILLIONS[job.peer]} for its own
-- {trained["minutes"]} minutes of training ({TOLD[trained["clock"]]})
+- {cost}
 - Departures: {DEPARTURES[job.peer]}
 
 {followed}
