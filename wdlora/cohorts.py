@@ -38,7 +38,7 @@ class Cohort:
 
     `distributions` maps `cnfl` (mm/mm²), `cnfd` and `cnbd` (no./mm²) and `cnfw` (µm/mm², mean width over
     the field of 0.16 mm²) to (mean, SD); `age_years` likewise. `severity` is the place on the axis from 0,
-    Control, to 2, neuropathy.
+    Control, to 2, neuropathy. Source: WDLoRA paper, rows *Real* of Table V, ages Table II.
     """
 
     name: str
