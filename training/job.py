@@ -39,12 +39,15 @@ class TrainingJob:
         return self.data.partition(":")[0] == "phantoms"
 
     def check_places(self) -> None:
-        """Raise InputError where data or model are not there, where the folder of the run cannot be written, and for
-        a new run in a folder that holds one.
+        """Raise InputError where data or model are not there, where the folder of the run cannot be written, for a new
+        run in a folder that holds one, and for none to go on with.
         """
         check_writable(self.out / "config.json")
-        if (self.out / "checkpoints").exists() and not self.resume:
+        checkpoints = self.out / "checkpoints"
+        if checkpoints.exists() and not self.resume:
             raise InputError(f"{self.out} already holds a run; continue with --resume, or name another folder.")
+        if self.resume and not any(checkpoints.glob("step-*")) and not (self.out / "config.json").exists():
+            raise InputError(f"{self.out} holds no run to resume; leave out --resume to start one.")
         if not self.of_phantoms:
             check_folder(self.data)
         self.model.check_places()

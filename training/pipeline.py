@@ -67,7 +67,7 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     Raises InputError, before the first step, for data, models and settings that cannot be used.
     """
     config, out = job.config, Path(job.out)
-    _check_folder(job, out)
+    job.check_places()
     study = _study(job)
     examples, source, pixel_size = _examples(job, study)
     chosen = pick_device(job.device) if job.device else None
@@ -86,7 +86,7 @@ def finetune(job: TrainingJob) -> dict[str, Any]:
     data = _Data(sides_of(examples, parts), parts, source, pixel_size, study, start)
     main = accelerator.is_main_process
     with at_work(out) if main else contextlib.nullcontext():
-        _check_folder(job, out)  # what ran here a moment ago may have left a run
+        job.check_places()  # what ran here a moment ago may have left a run
         return _trained(job, data, accelerator, chosen or accelerator.device)
 
 
@@ -134,15 +134,6 @@ def _trained(job: TrainingJob, data: _Data, accelerator: Accelerator, device: to
     if finished and main:
         result |= _written(job, run, views.test, data.study, (data.sentence, described(sides)))
     return result
-
-
-def _check_folder(job: TrainingJob, out: Path) -> None:
-    """Raise InputError for a new run where there is one, for none to go on with, and for one of other settings."""
-    resume = job.resume
-    job.check_places()
-    resumable = list_checkpoints(out / "checkpoints") or (out / "config.json").exists()
-    if resume and not resumable:
-        raise InputError(f"{out} holds no run to resume; leave out --resume to start one.")
 
 
 def _splits(job: TrainingJob) -> list[Path]:

@@ -43,13 +43,14 @@ def test_the_column_serves_where_it_is_filled(tmp_path, sizes, given, wanted):
 
 
 def finetuned(data, given, tmp_path):
-    """Up to the models, of which there is none."""
-    missing = ModelSource(**dict.fromkeys(("transformer", "text_encoder", "vae", "tokenizer"), str(tmp_path / "no")))
+    """Up to the models, which could not be read."""
+    (tmp_path / "no").write_bytes(b"no model")
+    broken = ModelSource(**dict.fromkeys(("transformer", "text_encoder", "vae", "tokenizer"), str(tmp_path / "no")))
     finetune(
         TrainingJob(
             load_preset("miniature"),
             "miniature",
-            missing,
+            broken,
             tmp_path / "out",
             str(data),
             pixel_size_um=given,
