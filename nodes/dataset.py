@@ -1,6 +1,7 @@
 """Nodes that write and read data sets."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -219,7 +220,8 @@ class CCMLoadDataset(io.ComfyNode):
 
         NAMED.note(dataset_folder(dataset))
         study = study_of(dataset_folder(dataset))
-        every = watched(partial(read_folder, dataset_folder(dataset)))
+        told = watched(partial(read_folder, dataset_folder(dataset)))
+        every = [replace(one, pixel_size_um=one.pixel_size_um or study.pixel_size_um) for one in told]
         records = [one for one in every if cohort in (ALL, studies.shown(study, one.cohort))]
         chosen = records[start : start + count]
         if not chosen:

@@ -325,6 +325,17 @@ def test_without_a_cohort_in_the_graph_it_is_that_of_the_masks_and_of_their_stud
     assert read_study("out/study.toml") == read_study("mine/study.toml")
 
 
+def test_a_pixel_size_that_the_study_of_the_masks_alone_tells_counts(hospital):
+    (hospital / "flow.json").write_text(json.dumps(GRAPH))
+    (hospital / "mine" / "study.toml").write_text(STUDY.replace("[cohorts", "pixel_size_um = 2.0\n[cohorts", 1))
+    table = hospital / "mine" / "dataset.csv"
+    table.write_text(table.read_text().replace("Control", "sfn").replace("P0,OD,V1,1.5", "P0,OD,V1,"))
+    assert batch() == 0
+    assert {(one.patient, one.pixel_size_um) for one in read_folder("out")} == {
+        ("P0", 2.0), ("P1", 1.5), ("P2", 1.5), ("P3", 1.5)
+    }  # fmt: skip
+
+
 def test_pictures_of_a_graph_of_several_cohorts_are_left_out(hospital, capsys):
     both = {
         id: {"class_type": "CCMConditioning", "inputs": {"cohort": name}}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from wdlora.dataset.writer import Entry, append
 from wdlora.errors import InputError
 from wdlora.files import sha256
 from wdlora.host.folders import using
+from wdlora.study import shipped_study, write_study
 
 from .conftest import write_grey
 
@@ -82,6 +84,14 @@ def test_a_mask_is_cut_at_half_its_brightness(run):
     assert (found[0].numpy() == example.load()[1]).all()
     write_grey(folder / "masks" / "1.jpg", np.linspace(0, 255, 96 * 96).reshape(96, 96).astype(np.uint8))
     assert "the mask of 1.png: this is a grey image" in run.sentence("CCMLoadDataset", **load)
+
+
+def test_a_pixel_size_that_the_study_alone_tells_is_that_of_its_images(run):
+    folder = run.host.folders.input / "told"
+    append(folder, [Entry(np.full((96, 96), 50, np.uint8), batch()[1][0] > 0, "Control")])
+    write_study(folder / "study.toml", replace(shipped_study(), pixel_size_um=2.0))
+    records = run.values("CCMLoadDataset", dataset="told [input]", cohort="all", start=0, count=1)[2]
+    assert json.loads(records)[0]["pixel_size_um"] == 2.0
 
 
 def test_a_batch_of_several_cohorts_gets_no_prompt_and_no_label(run):

@@ -26,11 +26,10 @@ from ..dataset.corrections import encoded
 from ..dataset.folder import TABLE
 from ..dataset.mask_hashes import mask_hash
 from ..dataset.records import RECORDS, write_records
-from ..dataset.split import part_named
 from ..dataset.subjects import is_of_mask, of_mask
-from ..dataset.writer import check_pseudonym, is_keyed, read_table
+from ..dataset.writer import check_pseudonym, read_table
 from ..errors import InputError
-from ..files import atomic_write, sha256
+from ..files import atomic_write
 from ..privacy.names import Names
 from ..study import FILE as STUDY
 from ..study import FOLDER as STUDIES
@@ -39,12 +38,11 @@ from ..temporaries import visible
 from . import journal
 from .jobs import BatchJob
 from .masks import Mask
-from .origins import MaskOrigin, MaskOrigins
+from .origins import MaskOrigins
 from .painted import cohort_of, painted_files, pixel_size_of
+from .patients import Patients, Row
 
 COLUMNS = ("file", "cohort", "patient", "eye", "visit", "pixel_size_um", "synthetic", "job", "mask_sha256")
-
-Row = dict[str, str]
 
 
 def check_place(out: str | os.PathLike) -> None:
@@ -76,13 +74,7 @@ class BatchDataSet:
 
         self._known: dict[str, tuple[Study, Path]] | InputError | None = None
         self._origins = MaskOrigins()
-        self._masks_of: dict[str, set[str]] = {}
-        """Hashes of the mask files, by patient, whose pictures are in the table; "" stands for an unknown one."""
-
-        self._parts: dict[str, str] = {}
-        """The part of the split, by patient, of what is in the table."""
-
-        self._parts_before: dict[str, str] = {}
+        self._patients = Patients([], [], {})
         self._masks: dict[str, Path] = {}
 
     def write(
@@ -108,7 +100,7 @@ class BatchDataSet:
         for why in stay.values():
             self._count(self.unchanged, why, 1)
         for row in rows:
-            if part := row.get("split") or self._parts.get(row["patient"]):
+            if part := row.get("split") or self._patients.part(row["patient"]):
                 row["split"] = part
         jobs = {job.name for job, _ in done} | {other["name"] for other in others} | {row["job"] for row in before}
         self._sweep({row["file"] for row in rows}, jobs)
@@ -123,7 +115,7 @@ class BatchDataSet:
         stay: Mapping[str, str],
     ) -> tuple[list[Row], Study | None, dict[str, str]]:
         """All rows, their study, and why jobs were refused; of the jobs `stay` the rows are those of `before`."""
-        self.left_out, self._masks_of, self._parts = {}, {}, {}
+        self.left_out = {}
         masks = {other["name"]: str((other["mask"] or {}).get("sha256", "")) for other in others}
         masks |= {job.name: job.mask.sha256 if job.mask else "" for job, _ in done if job.name in stay}
         rows = self._kept([row for row in before if row["job"] not in stay or self._has_picture(row)], masks)
@@ -147,12 +139,7 @@ class BatchDataSet:
     def _kept(self, before: Sequence[Row], masks: Mapping[str, str]) -> list[Row]:
         """The rows that stay as they are: those of jobs, given with the hashes of their masks, and a user's own."""
         kept = [row for row in before if row["job"] in masks or not row["job"]]
-        for row in kept:
-            if row["job"]:
-                self._masks_of.setdefault(row["patient"], set()).add(masks[row["job"]])
-            if row.get("split"):
-                self._parts.setdefault(row["patient"], _part_in(row))
-        self._parts_before = {row["patient"]: _part_in(row) for row in before if row.get("split")}
+        self._patients = Patients(before, kept, masks)
         if missing := masks.keys() - {row["job"] for row in kept}:
             why = "they are of an earlier call; give its --masks and cohorts again to add them"
             self._count(self.left_out, why, len(missing))
@@ -229,7 +216,7 @@ class BatchDataSet:
             raise InputError("their cohort is not known: use a graph with one CCM Conditioning")
         patient = self._patient(row.patient)
         if patient:
-            self._claim(patient, row.patient, mask, origin)
+            self._patients.claim(patient, row.patient, mask, origin)
         patient = patient or of_mask(mask.sha256)
         own = f"{drawn.pixel_size_um[0]:.6g}" if drawn.pixel_size_um else ""
         return study, {
@@ -237,36 +224,10 @@ class BatchDataSet:
             "patient": patient,
             "eye": row.eye,
             "visit": row.visit,
-            "split": self._part(patient, row.split),
+            "split": self._patients.put(patient, row.split),
             "pixel_size_um": row.pixel_size_um or own or pixel_size_of(job.graph),
             "synthetic": "1",
         }
-
-    def _part(self, patient: str, told: str) -> str:
-        """The part of the split that a patient is in, told or else as in the table. Raises InputError for two."""
-        held = self._parts.get(patient)
-        if told and held and told != held:
-            raise InputError(
-                f"their patient is in the part {told} of the masks' split and in {held} here: correct one of the tables"
-            )
-        part = told or held or self._parts_before.get(patient, "")
-        if part:
-            self._parts[patient] = part
-        return part
-
-    def _claim(self, patient: str, called: str, mask: Mask, origin: MaskOrigin) -> None:
-        """Note a mask of a patient, `called` so by its data set. Raises InputError where the table has a patient of
-        that name from another data set: one none of whose masks is of this one.
-        """
-        held = self._masks_of.setdefault(patient, set())
-        if held and mask.sha256 not in held and not is_keyed(patient):
-            own = {sha256(path) for path in origin.masks_of.get(called, [])}
-            if not held & own:
-                raise InputError(
-                    "their patient is called as one of another data set is here, and nobody knows whether it is one "
-                    "person: choose another --out, or import both data sets with one --key"
-                )
-        held.add(mask.sha256)
 
     def _patient(self, name: str) -> str:
         """A pseudonym as it is, another name as a keyed hash."""
@@ -329,14 +290,6 @@ class BatchDataSet:
             with atomic_write(target) as temporary:
                 temporary.write_bytes(content)
         return {"mask_sha256": mask_hash(target)}
-
-
-def _part_in(row: Row) -> str:
-    """The part that a row says, as this program calls it; a word that names none stays."""
-    try:
-        return part_named(row["split"])
-    except InputError:
-        return row["split"]
 
 
 def _linked(source: Path, target: Path) -> None:

@@ -50,7 +50,9 @@ class MaskOrigin:
             ) from None
 
     def row_of(self, mask: Path) -> MaskRow:
-        """What it says of a mask. Raises InputError, without the table's words, for what no data set takes."""
+        """What it says of a mask, with its study's pixel size where the table tells none. Raises InputError, without
+        the table's words, for what no data set takes.
+        """
         row = self.rows.get(_key(mask), {})
         eye, visit, size, split = (row.get(name, "") for name in ("eye", "visit", "pixel_size_um", "split"))
         try:
@@ -70,6 +72,8 @@ class MaskOrigin:
             raise InputError(
                 "dataset.csv of the masks has a split other than train, validation, test and empty: correct it"
             ) from None
+        if row and not size and self._study.pixel_size_um is not None:
+            size = f"{self._study.pixel_size_um:.6g}"
         return MaskRow(row.get("cohort", ""), row.get("patient", ""), eye, visit, size, split)
 
 
