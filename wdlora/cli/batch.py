@@ -307,8 +307,11 @@ def _report_dataset(dataset: dict[str, Any], out: Path) -> None:
     if dataset["images"]:
         print(f"{out} is a data set of {dataset['images']} images")
     for why, count in dataset["left_out"].items():
-        jobs = "1 job" if count == 1 else f"{count} jobs"
-        print(f"the pictures of {jobs} are not part of the data set: {why}")
+        print(f"the pictures of {_jobs(count)} are not part of the data set: {why}")
     for why, count in dataset["unchanged"].items():
-        jobs = "1 job" if count == 1 else f"{count} jobs"
-        print(f"the rows of {jobs} in the data set stay as they were, since the pictures cannot join again: {why}")
+        told = f"the rows of {_jobs(count)} in the data set stay as they were, since the pictures cannot join again"
+        print(f"{told}: {why}")
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
